@@ -1,0 +1,113 @@
+//! The reference interpreter: walks a graph in order and calls every operator's `eval`.
+
+use std::collections::HashMap;
+
+use crate::ir::{Graph, Node, TensorType, ValueId};
+use crate::ops::{ControlFlow, Handle};
+use crate::tensor::Tensor;
+use crate::{Result, bail, ensure, err};
+
+/// Runs `graph` on its inputs, in order; gives every value, by id.
+///
+/// # Errors
+/// `InvalidInput` when the number of inputs is wrong; those of the operators, with the node's path.
+pub fn run_all(graph: &Graph, inputs: &[Tensor]) -> Result<HashMap<ValueId, Tensor>> {
+    let (want, got) = (graph.inputs.len(), inputs.len());
+    ensure!(want == got, InvalidInput, "graph {:?} takes {want} inputs, got {got}", graph.name);
+    let mut values: HashMap<ValueId, Tensor> = graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
+    for (id, v) in graph.values() {
+        if let Some(c) = &v.constant {
+            values.insert(id, c.clone());
+        }
+    }
+    for node in &graph.nodes {
+        let made = eval_node(node, &values).map_err(|e| e.in_node(node.path()))?;
+        values.extend(node.outputs.iter().zip(made).filter_map(|(id, t)| Some(((*id)?, t))));
+    }
+    Ok(values)
+}
+
+/// Runs `graph` on its inputs, in order; gives its outputs, in order.
+///
+/// # Errors
+/// As [`run_all`].
+pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let values = run_all(graph, inputs)?;
+    let get = |v: &ValueId| values.get(v).cloned().ok_or_else(|| err!(Internal, "output was never made"));
+    graph.outputs.iter().map(get).collect()
+}
+
+/// Evaluates one node on host values.
+///
+/// # Errors
+/// Those of the operator, without the node's path.
+pub fn eval_node(node: &Node, values: &HashMap<ValueId, Tensor>) -> Result<Vec<Tensor>> {
+    let mut inputs = vec![];
+    for v in &node.inputs {
+        inputs.push(match v {
+            None => None,
+            Some(v) => Some(values.get(v).ok_or_else(|| err!(Internal, "an input was never made"))?),
+        });
+    }
+    let op = &node.operator.op;
+    let made = if op.bodies().is_empty() { op.eval(&inputs)? } else { eval_control(node, &inputs)? };
+    let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+    ensure!(made.len() >= used, Internal, "made {} outputs, {used} are used", made.len());
+    Ok(made)
+}
+
+fn eval_control(node: &Node, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+    let op = &node.operator.op;
+    let mut host = HostFlow { bodies: op.bodies(), values: vec![] };
+    let handles: Vec<Option<Handle>> = inputs.iter().map(|t| t.map(|t| host.add(t.clone()))).collect();
+    let out = op.control(&mut host, &handles)?;
+    out.into_iter().map(|h| host.read_value(h)).collect()
+}
+
+struct HostFlow<'a> {
+    bodies: Vec<&'a std::sync::Arc<Graph>>,
+    values: Vec<Tensor>,
+}
+
+impl HostFlow<'_> {
+    fn add(&mut self, t: Tensor) -> Handle {
+        self.values.push(t);
+        Handle(self.values.len() - 1)
+    }
+
+    fn read_value(&self, h: Handle) -> Result<Tensor> {
+        self.values.get(h.0).cloned().ok_or_else(|| err!(Internal, "unknown handle"))
+    }
+}
+
+impl ControlFlow for HostFlow<'_> {
+    fn run(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>> {
+        let Some(graph) = self.bodies.get(body).copied() else { bail!(Internal, "no body {body}") };
+        let inputs: Vec<Tensor> = inputs.iter().map(|h| self.read_value(*h)).collect::<Result<_>>()?;
+        Ok(run(graph, &inputs)?.into_iter().map(|t| self.add(t)).collect())
+    }
+
+    fn read(&mut self, value: Handle) -> Result<Tensor> {
+        self.read_value(value)
+    }
+
+    fn host(&mut self, value: Tensor) -> Handle {
+        self.add(value)
+    }
+
+    fn type_of(&self, value: Handle) -> TensorType {
+        let t = self.values.get(value.0).cloned().unwrap_or_else(|| Tensor::zeros(crate::DType::F32, [0]));
+        TensorType::new(t.dtype(), t.shape())
+    }
+
+    fn stack(&mut self, values: &[Handle], axis: usize) -> Result<Handle> {
+        let parts: Vec<Tensor> = values.iter().map(|h| self.read_value(*h)).collect::<Result<_>>()?;
+        let stacked = crate::ops::stack(&parts, axis)?;
+        Ok(self.add(stacked))
+    }
+
+    fn take(&mut self, value: Handle, axis: usize, index: usize) -> Result<Handle> {
+        let taken = crate::ops::take(&self.read_value(value)?, axis, index)?;
+        Ok(self.add(taken))
+    }
+}

@@ -1,0 +1,1147 @@
+//! Composes a kernel's WGSL text from the crate's shader files.
+//!
+//! A shader file is WGSL that parses as it stands. What varies is marked by directives, comments that begin with `//#`:
+//!
+//! | directive | meaning |
+//! | --- | --- |
+//! | `//#include common/x.wgsl` | adds that file, once |
+//! | `const N: u32 = 4u; //#param` | the value comes from the spec; also for `i32`, `f32` and `bool` |
+//! | `alias A = f32; //#param` | the aliased type comes from the spec as WGSL |
+//! | `alias T = f32; //#type` | the aliased type is a device type's storage type, and each identifier `T_x` names that type's function `x` |
+//! | `//#if F`, `//#if !F`, `//#else`, `//#endif` | keeps the lines between if the flag `F` is true, or false |
+//! | `//#insert N` | replaced by the spec's code, which may hold directives too |
+//!
+//! Each of these gets a line of its own, but `param` and `type`, which end a declaration's line. The same parameter may
+//! be declared in several files of one composition; its first declaration stays.
+//!
+//! A type's module, `types/<type>.wgsl`, is added where an identifier that begins with the type's name and `_` is used.
+//! Of the files that were added, only the declarations that the main file reaches stay in the text.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::sync::OnceLock;
+
+use super::device_type::DeviceType;
+
+include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
+
+/// A request for one composed shader; two equal specs compose to the same text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Spec {
+    /// The main file.
+    pub file: &'static str,
+    /// What its directives name. Each must be there, and no other.
+    pub params: BTreeMap<&'static str, Param>,
+}
+
+/// The value of one parameter of a [`Spec`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Param {
+    /// For `const N: u32 = ..; //#param`
+    U32(u32),
+    /// For `const N: i32 = ..; //#param`
+    I32(i32),
+    /// The bits of the value, for `const N: f32 = ..; //#param`
+    F32(u32),
+    /// For `const N: bool = ..; //#param` and `//#if N`
+    Flag(bool),
+    /// For `alias N = ..; //#type`
+    Type(DeviceType),
+    /// The aliased type, for `alias N = ..; //#param`
+    Wgsl(String),
+    /// For `//#insert N`
+    Code(String),
+}
+
+impl Spec {
+    /// A spec of this file without parameters.
+    pub fn new(file: &'static str) -> Spec {
+        Spec {
+            file,
+            params: BTreeMap::new(),
+        }
+    }
+
+    /// Sets a parameter.
+    pub fn with(mut self, name: &'static str, value: Param) -> Spec {
+        self.params.insert(name, value);
+        self
+    }
+
+    /// Sets a `u32` constant.
+    pub fn u32(self, name: &'static str, value: u32) -> Spec {
+        self.with(name, Param::U32(value))
+    }
+
+    /// Sets an `i32` constant.
+    pub fn i32(self, name: &'static str, value: i32) -> Spec {
+        self.with(name, Param::I32(value))
+    }
+
+    /// Sets an `f32` constant, which must be finite.
+    pub fn f32(self, name: &'static str, value: f32) -> Spec {
+        self.with(name, Param::F32(value.to_bits()))
+    }
+
+    /// Sets a flag or a `bool` constant.
+    pub fn flag(self, name: &'static str, value: bool) -> Spec {
+        self.with(name, Param::Flag(value))
+    }
+
+    /// Sets a device type.
+    pub fn ty(self, name: &'static str, value: DeviceType) -> Spec {
+        self.with(name, Param::Type(value))
+    }
+
+    /// Sets an alias.
+    pub fn wgsl(self, name: &'static str, value: impl Into<String>) -> Spec {
+        self.with(name, Param::Wgsl(value.into()))
+    }
+
+    /// Sets code to insert.
+    pub fn code(self, name: &'static str, value: impl Into<String>) -> Spec {
+        self.with(name, Param::Code(value.into()))
+    }
+}
+
+/// Why a spec could not be composed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComposeError {
+    /// The shader file, or the code that was inserted into it.
+    pub file: String,
+    /// The line in it, from 1; 0 where the fault is not in one line.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl ComposeError {
+    fn new(file: &str, line: usize, message: impl Into<String>) -> ComposeError {
+        ComposeError {
+            file: file.to_string(),
+            line,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for ComposeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.message),
+            line => write!(f, "{}:{line}: {}", self.file, self.message),
+        }
+    }
+}
+
+impl std::error::Error for ComposeError {}
+
+/// Composes the text of `spec` from the crate's shaders.
+pub fn compose(spec: &Spec) -> Result<String, ComposeError> {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| Library::new(SHADERS)).compose(spec)
+}
+
+/// The shader files, sorted by name, and what was parsed of them.
+struct Library {
+    files: &'static [(&'static str, &'static str)],
+    /// For each file, its declarations; None inside for one that holds directives other than `include`.
+    parsed: Vec<OnceLock<Option<FixedFile>>>,
+}
+
+/// A file whose text does not depend on the spec.
+struct FixedFile {
+    includes: Vec<&'static str>,
+    items: Vec<Item<'static>>,
+}
+
+impl Library {
+    fn new(files: &'static [(&'static str, &'static str)]) -> Library {
+        Library {
+            files,
+            parsed: files.iter().map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.files.binary_search_by(|(n, _)| (*n).cmp(name)).ok()
+    }
+
+    fn fixed(&self, index: usize) -> Option<&FixedFile> {
+        self.parsed[index]
+            .get_or_init(|| parse_fixed(self.files[index].1))
+            .as_ref()
+    }
+
+    fn compose(&self, spec: &Spec) -> Result<String, ComposeError> {
+        let main = self
+            .find(spec.file)
+            .ok_or_else(|| ComposeError::new(spec.file, 0, "no such shader file"))?;
+        let mut expander = Expander::new(self, spec);
+        let main_text = expander.expand_file(main)?;
+        let mut texts = Vec::new();
+        let mut fixed = Vec::new();
+        let mut next = 0;
+        while let Some(&file) = expander.files.get(next) {
+            next += 1;
+            if file == main {
+                continue;
+            }
+            match self.fixed(file) {
+                Some(f) => {
+                    for include in &f.includes {
+                        expander.include(self.files[file].0, 0, include)?;
+                    }
+                    fixed.push(file);
+                }
+                None => texts.push(expander.expand_file(file)?),
+            }
+        }
+        expander.check_all_declared()?;
+
+        let main_idents = identifiers(&main_text);
+        let mut linker = Linker::new(self);
+        for file in fixed {
+            linker.add_file(file)?;
+        }
+        for text in &texts {
+            linker.add_items(Cow::Owned(split_items(text)));
+        }
+        linker.reach(&main_idents)?;
+        Ok(linker.text(&main_text))
+    }
+}
+
+/// Parses a file that holds no directive but `include`.
+fn parse_fixed(text: &'static str) -> Option<FixedFile> {
+    let mut includes = Vec::new();
+    for line in text.lines() {
+        let Some((_, directive)) = line.split_once("//#") else {
+            continue;
+        };
+        includes.push(directive.strip_prefix("include ")?.trim());
+    }
+    Some(FixedFile {
+        includes,
+        items: split_items(text),
+    })
+}
+
+/// Carries out the directives of a composition's files.
+struct Expander<'a> {
+    library: &'a Library,
+    spec: &'a Spec,
+    /// Every file of the composition, in the order of their inclusion.
+    files: Vec<usize>,
+    /// The parameters that directives name, in use or not.
+    declared: BTreeSet<String>,
+    /// The parameters whose declarations are in the text.
+    emitted: HashSet<String>,
+    /// The inserted parameters whose text is being expanded.
+    inserting: Vec<String>,
+}
+
+/// Where a line comes from, for errors.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    file: &'a str,
+    line: usize,
+}
+
+impl Place<'_> {
+    fn error(self, message: impl Into<String>) -> ComposeError {
+        ComposeError::new(self.file, self.line, message)
+    }
+}
+
+/// One `//#if` around the current line.
+struct Branch {
+    line: usize,
+    /// Whether the lines around the `//#if` are kept.
+    outer: bool,
+    /// Whether the lines at hand are.
+    kept: bool,
+    has_else: bool,
+}
+
+impl<'a> Expander<'a> {
+    fn new(library: &'a Library, spec: &'a Spec) -> Self {
+        Expander {
+            library,
+            spec,
+            files: Vec::new(),
+            declared: BTreeSet::new(),
+            emitted: HashSet::new(),
+            inserting: Vec::new(),
+        }
+    }
+
+    fn expand_file(&mut self, index: usize) -> Result<String, ComposeError> {
+        let (name, text) = self.library.files[index];
+        if !self.files.contains(&index) {
+            self.files.push(index);
+        }
+        let mut out = String::with_capacity(text.len());
+        self.expand(name, text, &mut out)?;
+        Ok(rename_types(&out, self.spec))
+    }
+
+    fn include(&mut self, file: &str, line: usize, name: &str) -> Result<(), ComposeError> {
+        let index = self.library.find(name).ok_or_else(|| {
+            ComposeError::new(file, line, format!("includes {name}, which does not exist"))
+        })?;
+        if !self.files.contains(&index) {
+            self.files.push(index);
+        }
+        Ok(())
+    }
+
+    fn expand(&mut self, file: &str, text: &str, out: &mut String) -> Result<(), ComposeError> {
+        let mut branches: Vec<Branch> = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            let place = Place { file, line: i + 1 };
+            let kept = branches.last().is_none_or(|b| b.kept);
+            let Some((before, directive)) = line.split_once("//#") else {
+                // `enable f16;` is a file's own way to parse as it stands; the whole text's is set at the end.
+                if kept && line.trim() != "enable f16;" {
+                    out.push_str(line);
+                    out.push('\n');
+                }
+                continue;
+            };
+            let before = before.trim();
+            let mut words = directive.split_whitespace();
+            let word = words.next().unwrap_or("");
+            if matches!(word, "param" | "type") {
+                self.declaration(place, word, before, kept, out)?;
+                continue;
+            }
+            if !before.is_empty() {
+                return Err(place.error(format!("//#{word} needs a line of its own")));
+            }
+            let argument = words.next();
+            if words.next().is_some() {
+                return Err(place.error(format!("//#{word} takes one argument at most")));
+            }
+            let expects = |name: &str| {
+                argument.ok_or_else(|| place.error(format!("//#{word} takes the name of a {name}")))
+            };
+            match word {
+                "if" => {
+                    let argument = expects("flag")?;
+                    let (name, wanted) = match argument.strip_prefix('!') {
+                        Some(name) => (name, false),
+                        None => (argument, true),
+                    };
+                    self.declared.insert(name.to_string());
+                    branches.push(Branch {
+                        line: place.line,
+                        outer: kept,
+                        kept: kept && self.flag(place, name)? == wanted,
+                        has_else: false,
+                    });
+                }
+                "else" => match branches.last_mut() {
+                    Some(b) if !b.has_else => {
+                        b.has_else = true;
+                        b.kept = b.outer && !b.kept;
+                    }
+                    _ => return Err(place.error("//#else without an //#if")),
+                },
+                "endif" => {
+                    if branches.pop().is_none() {
+                        return Err(place.error("//#endif without an //#if"));
+                    }
+                }
+                "include" => {
+                    let name = expects("file")?;
+                    if kept {
+                        self.include(file, place.line, name)?;
+                    }
+                }
+                "insert" => {
+                    let name = expects("parameter")?;
+                    self.declared.insert(name.to_string());
+                    if kept {
+                        self.insert(place, name, out)?;
+                    }
+                }
+                _ => return Err(place.error(format!("//#{word} is not a directive"))),
+            }
+        }
+        match branches.last() {
+            Some(b) => Err(ComposeError::new(file, b.line, "//#if without its //#endif")),
+            None => Ok(()),
+        }
+    }
+
+    fn param(&self, place: Place, name: &str) -> Result<&'a Param, ComposeError> {
+        self.spec
+            .params
+            .get(name)
+            .ok_or_else(|| place.error(format!("the spec lacks the parameter {name}")))
+    }
+
+    fn flag(&self, place: Place, name: &str) -> Result<bool, ComposeError> {
+        match self.param(place, name)? {
+            Param::Flag(value) => Ok(*value),
+            other => Err(place.error(format!("{name} is to be a flag, not {other:?}"))),
+        }
+    }
+
+    fn insert(&mut self, place: Place, name: &str, out: &mut String) -> Result<(), ComposeError> {
+        let Param::Code(code) = self.param(place, name)? else {
+            return Err(place.error(format!("{name} is to be code")));
+        };
+        if self.inserting.iter().any(|n| n == name) {
+            return Err(place.error(format!("the code {name} inserts itself")));
+        }
+        self.inserting.push(name.to_string());
+        let file = format!("{}, code {name}", place.file);
+        self.expand(&file, code, out)?;
+        self.inserting.pop();
+        Ok(())
+    }
+
+    /// Writes a declaration that ends in `//#param` or `//#type`, with the spec's value.
+    fn declaration(
+        &mut self,
+        place: Place,
+        word: &str,
+        text: &str,
+        kept: bool,
+        out: &mut String,
+    ) -> Result<(), ComposeError> {
+        let tokens: Vec<&str> = Lexer::new(text).map(|t| t.text).collect();
+        let (name, ty) = match tokens[..] {
+            ["const", name, ":", ty, "=", ..] if word == "param" => (name, Some(ty)),
+            ["alias", name, "=", ..] => (name, None),
+            _ => {
+                return Err(place.error(format!(
+                    "//#{word} ends a line with {}",
+                    match word {
+                        "type" => "alias NAME = TYPE;",
+                        _ => "const NAME: TYPE = VALUE; or alias NAME = TYPE;",
+                    }
+                )));
+            }
+        };
+        self.declared.insert(name.to_string());
+        if !kept || self.emitted.contains(name) {
+            return Ok(());
+        }
+        let param = self.param(place, name)?;
+        let line = match (ty, word, param) {
+            (Some("u32"), _, Param::U32(v)) => format!("const {name}: u32 = {v}u;\n"),
+            // The least value has no literal.
+            (Some("i32"), _, Param::I32(v)) => format!("const {name}: i32 = i32({v});\n"),
+            (Some("f32"), _, Param::F32(bits)) => {
+                let value = f32::from_bits(*bits);
+                if !value.is_finite() {
+                    return Err(place.error(format!(
+                        "{name} is {value}, but a constant of WGSL is finite; pass its bits as a u32"
+                    )));
+                }
+                format!("const {name}: f32 = {value:?}f;\n")
+            }
+            (Some("bool"), _, Param::Flag(v)) => format!("const {name}: bool = {v};\n"),
+            (None, "param", Param::Wgsl(v)) => format!("alias {name} = {v};\n"),
+            (None, "type", Param::Type(v)) => format!("alias {name} = {};\n", v.wgsl()),
+            _ => {
+                let wanted = match (ty, word) {
+                    (Some(ty), _) => ty,
+                    (None, "type") => "a device type",
+                    (None, _) => "WGSL",
+                };
+                return Err(place.error(format!("{name} is to be {wanted}, not {param:?}")));
+            }
+        };
+        self.emitted.insert(name.to_string());
+        out.push_str(&line);
+        Ok(())
+    }
+
+    fn check_all_declared(&self) -> Result<(), ComposeError> {
+        match self
+            .spec
+            .params
+            .keys()
+            .find(|n| !self.declared.contains(**n))
+        {
+            Some(name) => Err(ComposeError::new(
+                self.spec.file,
+                0,
+                format!("the spec's parameter {name} is not declared"),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Replaces the prefix of each identifier `T_x`, for a type parameter T, by the name of its device type.
+fn rename_types(text: &str, spec: &Spec) -> String {
+    let types: Vec<(&str, &str)> = spec
+        .params
+        .iter()
+        .filter_map(|(name, param)| match param {
+            Param::Type(t) => Some((*name, t.name())),
+            _ => None,
+        })
+        .collect();
+    if types.is_empty() {
+        return text.to_string();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for token in Lexer::new(text).filter(|t| t.kind == Kind::Ident) {
+        let Some((prefix, _)) = token.text.split_once('_') else {
+            continue;
+        };
+        if let Some((_, name)) = types.iter().find(|(param, _)| *param == prefix) {
+            out.push_str(&text[done..token.start]);
+            out.push_str(name);
+            done = token.start + prefix.len();
+        }
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
+/// Picks the declarations that a main text reaches, of those that were added to it.
+struct Linker<'a> {
+    library: &'a Library,
+    groups: Vec<(Cow<'a, [Item<'a>]>, Vec<bool>)>,
+    /// A declaration's group and place in it, by name.
+    index: HashMap<&'a str, (usize, usize)>,
+    /// The fixed files among the groups.
+    added: HashSet<usize>,
+    seen: HashSet<&'a str>,
+}
+
+impl<'a> Linker<'a> {
+    fn new(library: &'a Library) -> Self {
+        Linker {
+            library,
+            groups: Vec::new(),
+            index: HashMap::new(),
+            added: HashSet::new(),
+            seen: HashSet::new(),
+        }
+    }
+
+    fn add_items(&mut self, items: Cow<'a, [Item<'a>]>) {
+        let group = self.groups.len();
+        for (i, item) in items.iter().enumerate() {
+            self.index.insert(item.name, (group, i));
+        }
+        let reached = vec![false; items.len()];
+        self.groups.push((items, reached));
+    }
+
+    /// Adds a fixed file and those that it includes.
+    fn add_file(&mut self, file: usize) -> Result<(), ComposeError> {
+        if !self.added.insert(file) {
+            return Ok(());
+        }
+        let name = self.library.files[file].0;
+        let fixed = self.library.fixed(file).ok_or_else(|| {
+            ComposeError::new(name, 0, "a type's module and what it includes take no parameters")
+        })?;
+        for include in &fixed.includes {
+            let index = self.library.find(include).ok_or_else(|| {
+                ComposeError::new(name, 0, format!("includes {include}, which does not exist"))
+            })?;
+            self.add_file(index)?;
+        }
+        self.add_items(Cow::Borrowed(&fixed.items));
+        Ok(())
+    }
+
+    /// Marks what these identifiers name and what that uses in turn.
+    fn reach(&mut self, from: &[&'a str]) -> Result<(), ComposeError> {
+        let mut pending = from.to_vec();
+        for (items, reached) in &mut self.groups {
+            for (item, reached) in items.iter().zip(reached) {
+                if item.is_entry {
+                    *reached = true;
+                    pending.extend(&item.idents);
+                }
+            }
+        }
+        while let Some(ident) = pending.pop() {
+            if !self.seen.insert(ident) {
+                continue;
+            }
+            if let Some((prefix, _)) = ident.split_once('_')
+                && let Some(t) = DeviceType::from_name(prefix)
+                && let Some(file) = self.library.find(t.module())
+            {
+                self.add_file(file)?;
+            }
+            if let Some(&(group, i)) = self.index.get(ident) {
+                let (items, reached) = &mut self.groups[group];
+                if !reached[i] {
+                    reached[i] = true;
+                    pending.extend(&items[i].idents);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The main text followed by the declarations that were reached.
+    fn text(&self, main: &str) -> String {
+        let mut out = String::with_capacity(2 * main.len());
+        if self.seen.iter().any(|ident| is_half(ident)) {
+            out.push_str("enable f16;\n");
+        }
+        out.push_str(main);
+        for (items, reached) in &self.groups {
+            for (item, _) in items.iter().zip(reached).filter(|(_, reached)| **reached) {
+                out.push_str(item.text);
+                out.push('\n');
+            }
+        }
+        out
+    }
+}
+
+/// Whether an identifier names a type of half-precision floats.
+fn is_half(ident: &str) -> bool {
+    ident == "f16"
+        || matches!(
+            ident,
+            "vec2h" | "vec3h" | "vec4h" | "mat2x2h" | "mat2x3h" | "mat2x4h" | "mat3x2h" | "mat3x3h"
+                | "mat3x4h" | "mat4x2h" | "mat4x3h" | "mat4x4h"
+        )
+}
+
+/// One declaration at the top level of a file.
+#[derive(Clone)]
+struct Item<'t> {
+    name: &'t str,
+    text: &'t str,
+    /// The identifiers in it, each once.
+    idents: Vec<&'t str>,
+    /// Whether it is a pipeline's entry point.
+    is_entry: bool,
+}
+
+/// Splits a text into its declarations; directives of WGSL and assertions are left out.
+fn split_items(text: &str) -> Vec<Item<'_>> {
+    let mut items = Vec::new();
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut depth = 0usize;
+    for token in Lexer::new(text) {
+        tokens.push(token);
+        let ends = match token.text {
+            "{" | "(" | "[" => {
+                depth += 1;
+                false
+            }
+            "}" | ")" | "]" => {
+                depth = depth.saturating_sub(1);
+                depth == 0 && token.text == "}"
+            }
+            ";" => depth == 0,
+            _ => false,
+        };
+        if ends {
+            items.extend(item(text, &tokens));
+            tokens.clear();
+        }
+    }
+    items
+}
+
+/// The declaration that these tokens make, if they make one.
+fn item<'t>(text: &'t str, tokens: &[Token<'t>]) -> Option<Item<'t>> {
+    let first = tokens.first()?;
+    let last = tokens.last()?;
+    let (keyword, is_entry) = keyword(tokens);
+    let keyword = keyword?;
+    let mut rest = tokens[keyword + 1..].iter().peekable();
+    if tokens[keyword].text == "var" && rest.peek().is_some_and(|t| t.text == "<") {
+        rest.find(|t| t.text == ">");
+    }
+    let name = rest.next().filter(|t| t.kind == Kind::Ident)?.text;
+    Some(Item {
+        name,
+        text: &text[first.start..last.start + last.text.len()],
+        idents: unique_idents(tokens.iter().copied()),
+        is_entry,
+    })
+}
+
+/// The place of a declaration's keyword, after its attributes, and whether these make an entry point.
+fn keyword(tokens: &[Token]) -> (Option<usize>, bool) {
+    let mut is_entry = false;
+    let mut depth = 0usize;
+    for (i, token) in tokens.iter().enumerate() {
+        match token.text {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            "fn" | "const" | "override" | "alias" | "struct" | "var" if depth == 0 => {
+                return (Some(i), is_entry);
+            }
+            "compute" | "vertex" | "fragment" if i > 0 && tokens[i - 1].text == "@" => {
+                is_entry = true;
+            }
+            _ => {}
+        }
+    }
+    (None, is_entry)
+}
+
+fn identifiers(text: &str) -> Vec<&str> {
+    unique_idents(Lexer::new(text))
+}
+
+/// The identifiers among tokens, each once, with `f16` where a literal has that type.
+fn unique_idents<'t>(tokens: impl Iterator<Item = Token<'t>>) -> Vec<&'t str> {
+    let mut idents: Vec<&str> = tokens
+        .filter_map(|t| match t.kind {
+            Kind::Ident => Some(t.text),
+            Kind::Number => t.text.ends_with('h').then_some("f16"),
+            Kind::Punct => None,
+        })
+        .collect();
+    idents.sort_unstable();
+    idents.dedup();
+    idents
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Ident,
+    Number,
+    Punct,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Token<'t> {
+    kind: Kind,
+    start: usize,
+    text: &'t str,
+}
+
+/// Cuts WGSL into identifiers, numbers and single characters, and skips its comments.
+struct Lexer<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Lexer<'t> {
+    fn new(text: &'t str) -> Self {
+        Lexer { text, at: 0 }
+    }
+
+    fn skip_blank(&mut self) {
+        let bytes = self.text.as_bytes();
+        while let Some(&b) = bytes.get(self.at) {
+            match (b, bytes.get(self.at + 1)) {
+                (b'/', Some(b'/')) => {
+                    self.at += bytes[self.at..]
+                        .iter()
+                        .position(|b| *b == b'\n')
+                        .unwrap_or(bytes.len() - self.at);
+                }
+                (b'/', Some(b'*')) => self.skip_block_comment(),
+                _ if b.is_ascii_whitespace() => self.at += 1,
+                _ => return,
+            }
+        }
+    }
+
+    /// Skips a comment between slashes and asterisks, which may hold others.
+    fn skip_block_comment(&mut self) {
+        let bytes = self.text.as_bytes();
+        let mut depth = 0usize;
+        while self.at < bytes.len() {
+            match &bytes[self.at..] {
+                [b'/', b'*', ..] => {
+                    depth += 1;
+                    self.at += 2;
+                }
+                [b'*', b'/', ..] => {
+                    depth -= 1;
+                    self.at += 2;
+                    if depth == 0 {
+                        return;
+                    }
+                }
+                _ => self.at += 1,
+            }
+        }
+    }
+}
+
+impl<'t> Iterator for Lexer<'t> {
+    type Item = Token<'t>;
+
+    fn next(&mut self) -> Option<Token<'t>> {
+        self.skip_blank();
+        let rest = &self.text[self.at..];
+        let first = rest.bytes().next()?;
+        // Every character beyond ASCII counts as part of an identifier.
+        let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80;
+        let (kind, length) = if first.is_ascii_digit() {
+            let length = rest.bytes().position(|b| !is_word(b) && b != b'.');
+            (Kind::Number, length.unwrap_or(rest.len()))
+        } else if is_word(first) {
+            let length = rest.bytes().position(|b| !is_word(b));
+            (Kind::Ident, length.unwrap_or(rest.len()))
+        } else {
+            (Kind::Punct, 1)
+        };
+        let token = Token {
+            kind,
+            start: self.at,
+            text: &rest[..length],
+        };
+        self.at += length;
+        Some(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    fn library(files: &[(&'static str, &'static str)]) -> Library {
+        let mut files = files.to_vec();
+        files.extend(SHADERS.iter().filter(|(n, _)| n.starts_with("types/")));
+        files.sort();
+        Library::new(Vec::leak(files))
+    }
+
+    fn compose_file(text: &'static str, spec: Spec) -> Result<String, ComposeError> {
+        library(&[
+            ("m.wgsl", text),
+            ("lib.wgsl", "//#include more.wgsl\nconst K: u32 = 3u;\nconst LOST: u32 = 1u;\n// K\nfn helper(a: u32) -> u32 { return a + K + more(); }"),
+            ("more.wgsl", "//#include lib.wgsl\nvar<private> count: u32;\nfn more() -> u32 { return count; }\nfn unused() {}"),
+            ("param.wgsl", "const N: u32 = 1u; //#param\nfn twice() -> u32 { return N * 2u; }"),
+        ])
+        .compose(&spec)
+    }
+
+    fn ok(text: &'static str, spec: Spec) -> String {
+        compose_file(text, spec).expect("composes")
+    }
+
+    fn error(text: &'static str, spec: Spec) -> String {
+        compose_file(text, spec).expect_err("is in error").to_string()
+    }
+
+    fn m() -> Spec {
+        Spec::new("m.wgsl")
+    }
+
+    fn validate(text: &str) -> (naga::Module, naga::valid::ModuleInfo) {
+        let module = naga::front::wgsl::parse_str(text)
+            .unwrap_or_else(|e| panic!("{}\n{text}", e.emit_to_string(text)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{}\n{text}", e.emit_to_string(text)));
+        (module, info)
+    }
+
+    #[test]
+    fn params_replace_values() {
+        let text = ok(
+            "const A: u32 = 4u; //#param a note\nconst B: i32 = 1i; //#param\nconst C: f32 = 1.0; //#param\n\
+             const D: bool = true; //#param\nalias E = f32; //#param\n",
+            m().u32("A", 7)
+                .i32("B", i32::MIN)
+                .f32("C", 1e-7)
+                .flag("D", false)
+                .wgsl("E", "vec4<f32>"),
+        );
+        assert_eq!(
+            text,
+            "const A: u32 = 7u;\nconst B: i32 = i32(-2147483648);\nconst C: f32 = 1e-7f;\nconst D: bool = false;\n\
+             alias E = vec4<f32>;\n"
+        );
+        validate(&text);
+    }
+
+    #[test]
+    fn types_rename_what_begins_with_them() {
+        let text = ok(
+            "alias T = f32; //#type\nalias Acc = f32; //#type\n// T_add\nfn f(T_a: T, b: Acc) -> Acc {\n\
+             return Acc_add(Acc_from_i32(T_a), TT_x(b)); }\nfn TT_x(a: u32) -> u32 { return a; }",
+            m().ty("T", DeviceType::I8).ty("Acc", DeviceType::U8),
+        );
+        assert!(text.starts_with(
+            "alias T = i32;\nalias Acc = u32;\n// T_add\nfn f(i8_a: T, b: Acc) -> Acc {\n\
+             return u8_add(u8_from_i32(i8_a), TT_x(b)); }\n"
+        ));
+        assert!(text.contains("fn u8_narrow("));
+        assert!(!text.contains("fn u8_sub("));
+        validate(&text);
+    }
+
+    #[test]
+    fn flags_choose_lines_and_nest() {
+        let source = "a\n//#if A\nb\n//#if !B\nc\n//#else\nd\n//#endif\n//#else\ne\n//#if B\nf\n//#endif\n//#endif\ng\n";
+        let of = |a, b| ok(source, m().flag("A", a).flag("B", b)).replace('\n', "");
+        assert_eq!(of(true, true), "abdg");
+        assert_eq!(of(true, false), "abcg");
+        assert_eq!(of(false, true), "aefg");
+        assert_eq!(of(false, false), "aeg");
+    }
+
+    #[test]
+    fn params_of_lines_left_out_are_known_but_not_needed() {
+        let source = "//#if A\nconst N: u32 = 1u; //#param\n//#insert X\n//#endif\n";
+        assert_eq!(ok(source, m().flag("A", false)), "");
+        assert_eq!(
+            ok(source, m().flag("A", false).u32("N", 3).code("X", "!")),
+            ""
+        );
+        assert!(error(source, m().flag("A", true)).contains("lacks the parameter N"));
+    }
+
+    #[test]
+    fn inserted_code_brings_its_includes_and_types() {
+        let text = ok(
+            "alias T = f32; //#type\nfn f(x: T) -> T {\n//#insert BODY\n}\n",
+            m().ty("T", DeviceType::F32).code(
+                "BODY",
+                "//#include lib.wgsl\nlet n = helper(1u);\nreturn T_max(x, f32_abs(x)) + bf16_neg(x);",
+            ),
+        );
+        for name in [
+            "fn helper(",
+            "fn f32_max(",
+            "fn bf16_from_f32(",
+            "const K",
+            "fn more(",
+            "count",
+        ] {
+            assert!(text.contains(name), "{name}\n{text}");
+        }
+        for name in ["unused", "LOST", "f32_exp", "//#", "enable"] {
+            assert!(!text.contains(name), "{name}\n{text}");
+        }
+        validate(&text);
+    }
+
+    #[test]
+    fn a_param_of_several_files_is_declared_once() {
+        let text = ok(
+            "//#include param.wgsl\nconst N: u32 = 1u; //#param\nfn f() -> u32 { return twice() + N; }",
+            m().u32("N", 5),
+        );
+        assert_eq!(text.matches("const N: u32 = 5u;").count(), 1);
+        validate(&text);
+        // Declared in an included file alone, it is a declaration like others.
+        let text = ok(
+            "//#include param.wgsl\nfn f() -> u32 { return twice(); }",
+            m().u32("N", 5),
+        );
+        assert!(text.contains("const N: u32 = 5u;"));
+        validate(&text);
+    }
+
+    #[test]
+    fn half_floats_are_enabled_where_they_are_used() {
+        let half = |t| ok("alias T = f32; //#type\nfn f(x: T) -> T { return T_exp(x); }", m().ty("T", t));
+        assert!(half(DeviceType::F16).starts_with("enable f16;\n"));
+        validate(&half(DeviceType::F16));
+        assert!(!half(DeviceType::F32).contains("enable"));
+        let text = ok("enable f16;\nfn f() -> u32 { let x = 1.0h; return 1u; }", m());
+        assert_eq!(text.matches("enable f16;").count(), 1);
+        validate(&text);
+    }
+
+    #[test]
+    fn faults_are_named_with_their_place() {
+        let cases = [
+            ("\n//#include none.wgsl", "m.wgsl:2: includes none.wgsl, which does not exist"),
+            ("\n\n//#frob", "m.wgsl:3: //#frob is not a directive"),
+            ("//#if A\n", "m.wgsl:1: the spec lacks the parameter A"),
+            ("//#else\n", "m.wgsl:1: //#else without an //#if"),
+            ("//#endif\n", "m.wgsl:1: //#endif without an //#if"),
+            ("//#include\n", "m.wgsl:1: //#include takes the name of a file"),
+            ("//#if A B\n", "m.wgsl:1: //#if takes one argument at most"),
+            ("let a = 1; //#if A\n", "m.wgsl:1: //#if needs a line of its own"),
+            ("//#insert X", "m.wgsl:1: the spec lacks the parameter X"),
+            (
+                "fn f() {} //#param",
+                "m.wgsl:1: //#param ends a line with const NAME: TYPE = VALUE; or alias NAME = TYPE;",
+            ),
+            (
+                "const T: u32 = 1u; //#type",
+                "m.wgsl:1: //#type ends a line with alias NAME = TYPE;",
+            ),
+        ];
+        for (source, message) in cases {
+            assert_eq!(error(source, m()), message);
+        }
+        assert_eq!(
+            error("//#if A\n//#else\n//#else\n//#endif", m().flag("A", true)),
+            "m.wgsl:3: //#else without an //#if"
+        );
+        assert_eq!(
+            error("x\n//#if A\n", m().flag("A", true)),
+            "m.wgsl:2: //#if without its //#endif"
+        );
+        assert_eq!(
+            error("x", m().u32("N", 1)),
+            "m.wgsl: the spec's parameter N is not declared"
+        );
+        assert_eq!(
+            error("const N: u32 = 1u; //#param", m().i32("N", 1)),
+            "m.wgsl:1: N is to be u32, not I32(1)"
+        );
+        assert_eq!(
+            error("const N: f32 = 1.0; //#param", m().f32("N", f32::INFINITY)),
+            "m.wgsl:1: N is inf, but a constant of WGSL is finite; pass its bits as a u32"
+        );
+        assert_eq!(
+            error("//#insert X", m().code("X", "\n//#bad")),
+            "m.wgsl, code X:2: //#bad is not a directive"
+        );
+        assert_eq!(
+            error("//#insert X", m().code("X", "//#insert X")),
+            "m.wgsl, code X:1: the code X inserts itself"
+        );
+        assert_eq!(
+            compose(&Spec::new("none.wgsl")).map_err(|e| e.to_string()),
+            Err("none.wgsl: no such shader file".to_string())
+        );
+    }
+
+    #[test]
+    fn comments_and_numbers_hold_no_identifiers() {
+        assert_eq!(
+            identifiers("a /* b /* c */ d */ 0x1fu 1e5f // e\n_f.g 2.5h h1"),
+            ["_f", "a", "f16", "g", "h1"]
+        );
+    }
+
+    #[test]
+    fn items_are_split_at_the_top_level() {
+        let text = "enable f16;\n@group(0) @binding(0) var<storage, read> v: array<u32>;\nstruct S { a: u32, }\n\
+                    const C = array<u32, 2>(1u, 2u);\n@compute @workgroup_size(C[0]) fn main() { if a { b(); } }\n\
+                    alias A = u32;\noverride o: f32;\nconst_assert true;";
+        let items = split_items(text);
+        let names: Vec<&str> = items.iter().map(|i| i.name).collect();
+        assert_eq!(names, ["v", "S", "C", "main", "A", "o"]);
+        assert!(items.iter().all(|i| i.is_entry == (i.name == "main")));
+        assert_eq!(items[1].text, "struct S { a: u32, }");
+    }
+
+    #[test]
+    fn every_shader_parses_as_it_stands() {
+        for (name, text) in SHADERS {
+            if let Err(e) = naga::front::wgsl::parse_str(text) {
+                let message = e.message();
+                assert!(
+                    message.starts_with("no definition in scope"),
+                    "{name}: {message}"
+                );
+            }
+        }
+    }
+
+    /// A shader that calls each function of a module. The arguments come from a buffer, so that nothing is folded.
+    fn caller_of(t: DeviceType) -> String {
+        let mut calls = String::new();
+        let module = SHADERS.iter().find(|(n, _)| *n == t.module()).unwrap().1;
+        for item in split_items(module).iter().filter(|i| i.text.starts_with("fn")) {
+            let head = item.text.split('{').next().unwrap();
+            let arguments = head.split(['(', ')']).nth(1).unwrap();
+            let arguments: Vec<&str> = arguments
+                .split(", ")
+                .filter_map(|a| Some(a.split_once(": ")?.1))
+                .map(|ty| match ty {
+                    "f32" => "bitcast<f32>(data[i])",
+                    "f16" => "f16(bitcast<f32>(data[i]))",
+                    "i32" => "bitcast<i32>(data[i])",
+                    "u32" => "data[i]",
+                    "vec2<u32>" => "vec2<u32>(data[i], data[i + 1u])",
+                    other => panic!("{}: {other}", item.name),
+                })
+                .collect();
+            let call = format!("{}({})", item.name, arguments.join(", "));
+            let word = match head.rsplit("-> ").next().unwrap().trim() {
+                "f32" => format!("bitcast<u32>({call})"),
+                "f16" => format!("bitcast<u32>(f32({call}))"),
+                "i32" => format!("bitcast<u32>({call})"),
+                "u32" | "bool" => format!("u32({call})"),
+                "vec2<u32>" => format!("{call}.x"),
+                "vec2<i32>" => format!("bitcast<u32>({call}.x)"),
+                "vec2<f32>" => format!("bitcast<u32>({call}.x)"),
+                "F32Reduced" => format!("{call}.quadrant"),
+                "U64Quotient" => format!("{call}.rest.x"),
+                other => panic!("{}: {other}", item.name),
+            };
+            calls.push_str(&format!("    data[i] = {word};\n"));
+        }
+        calls
+    }
+
+    #[test]
+    fn every_type_module_is_valid_and_translates() {
+        let main = "@group(0) @binding(0) var<storage, read_write> data: array<u32>;\n\
+                    @compute @workgroup_size(1) fn main(@builtin(global_invocation_id) id: vec3<u32>) {\n\
+                    let i = id.x;\n//#insert CALLS\n}\n";
+        for t in DeviceType::ALL {
+            let calls = caller_of(t);
+            assert!(calls.lines().count() > 30, "{t:?}");
+            let text = ok(main, m().code("CALLS", calls));
+            let (module, info) = validate(&text);
+
+            let options = naga::back::spv::Options::default();
+            naga::back::spv::write_vec(&module, &info, &options, None).expect("SPIR-V");
+
+            let options = naga::back::msl::Options {
+                lang_version: (2, 4),
+                fake_missing_bindings: true,
+                ..Default::default()
+            };
+            naga::back::msl::write_string(&module, &info, &options, &Default::default())
+                .expect("MSL");
+
+            let options = naga::back::hlsl::Options {
+                shader_model: naga::back::hlsl::ShaderModel::V6_2,
+                ..Default::default()
+            };
+            let mut hlsl = String::new();
+            let pipeline = Default::default();
+            naga::back::hlsl::Writer::new(&mut hlsl, &options, &pipeline)
+                .write(&module, &info, None)
+                .expect("HLSL");
+        }
+    }
+
+    #[test]
+    fn every_cast_is_valid() {
+        use crate::kernels::device_type::{cast_expr, cast_wrap_expr};
+        let main = "alias T = f32; //#type\nalias U = f32; //#type\nvar<workgroup> from_: T;\nvar<workgroup> to_: U;\n\
+                    @compute @workgroup_size(1) fn main() {\n//#insert CAST\n}\n";
+        for from in DeviceType::ALL {
+            for to in DeviceType::ALL {
+                let code = format!(
+                    "to_ = {};\nto_ = {};",
+                    cast_expr(from, to, "from_"),
+                    cast_wrap_expr(from, to, "from_")
+                );
+                let text = ok(main, m().ty("T", from).ty("U", to).code("CAST", code));
+                validate(&text);
+            }
+        }
+    }
+
+    #[test]
+    fn equal_specs_compose_alike() {
+        let spec = || Spec::new("common/linear_id.wgsl");
+        let text = compose(&spec()).expect("composes");
+        assert_eq!(text, compose(&spec()).expect("composes"));
+        validate(&text);
+    }
+}

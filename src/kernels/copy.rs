@@ -1,0 +1,97 @@
+//! Copies between strided views: `shaders/copy.wgsl`.
+
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid, rank_class};
+use crate::plan::{Bind, LowerCx, View};
+use crate::{Result, ensure};
+
+/// The WGSL type that moves one element of `t` whole.
+pub fn word(t: DeviceType) -> &'static str {
+    match t.bytes() {
+        2 => "f16",
+        8 => "vec2<u32>",
+        _ => "u32",
+    }
+}
+
+/// `spec` with `Word` set for moving elements of `t`.
+pub fn with_word(spec: Spec, t: DeviceType) -> Spec {
+    spec.wgsl("Word", word(t))
+}
+
+/// A strided copy; elements are moved as words, whatever their type.
+#[derive(Debug)]
+pub struct Copy {
+    /// What is moved.
+    pub device: DeviceType,
+    /// The number of dims the shader counts.
+    pub rank: usize,
+}
+
+impl Kernel for Copy {
+    fn label(&self) -> String {
+        format!("copy {}", word(self.device))
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        with_word(Spec::new("copy.wgsl"), self.device).u32("RANK", self.rank as u32)
+    }
+}
+
+/// Copies `from` into `to`, which has the same shape (and may be a slice of a larger buffer).
+///
+/// # Errors
+/// `Internal` when types or shapes differ.
+pub fn copy(cx: &mut LowerCx<'_>, from: &View, to: &View) -> Result<()> {
+    let fits = from.shape == to.shape && from.device == to.device;
+    ensure!(fits, Internal, "cannot copy {} to {}", from.tensor_type(), to.tensor_type());
+    let (shape, mut strides) = collapse(&from.shape, &[&from.strides, &to.strides]);
+    let (Some(to_strides), Some(from_strides)) = (strides.pop(), strides.pop()) else { return Ok(()) };
+    let rank = rank_class(shape.len());
+    let params = Params::new()
+        .u32(from.numel())
+        .u32(cx.base(from))
+        .u32(cx.base(to))
+        .array_u32(&shape, rank, 1)
+        .array_i32(&from_strides, rank)
+        .array_i32(&to_strides, rank);
+    let grid = linear_grid(from.numel(), LINEAR_WORKGROUP);
+    cx.dispatch(&Copy { device: from.device, rank }, params, &[Bind::Read(from), Bind::Write(to)], grid)
+}
+
+/// Merges neighbouring dims that step as one in every stride list, and drops extents of 1.
+pub fn collapse(shape: &[usize], strides: &[&[isize]]) -> (Vec<usize>, Vec<Vec<isize>>) {
+    let mut dims: Vec<usize> = vec![];
+    let mut steps: Vec<Vec<isize>> = vec![vec![]; strides.len()];
+    for (d, extent) in shape.iter().enumerate().filter(|(_, e)| **e != 1) {
+        let step = |s: usize| strides[s][d];
+        let merges = !dims.is_empty()
+            && (0..strides.len()).all(|s| steps[s].last() == Some(&(step(s) * *extent as isize)));
+        match dims.last_mut() {
+            Some(last) if merges => {
+                *last *= extent;
+                steps.iter_mut().enumerate().for_each(|(s, list)| {
+                    list.pop();
+                    list.push(step(s));
+                });
+            }
+            _ => {
+                dims.push(*extent);
+                steps.iter_mut().enumerate().for_each(|(s, list)| list.push(step(s)));
+            }
+        }
+    }
+    (dims, steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dims_collapse_where_all_agree() {
+        let (d, s) = collapse(&[2, 1, 3, 4], &[&[12, 12, 4, 1], &[12, 0, 4, 1]]);
+        assert_eq!((d, s), (vec![24], vec![vec![1], vec![1]]));
+        let (d, s) = collapse(&[2, 3, 4], &[&[12, 4, 1], &[0, 4, 1]]);
+        assert_eq!((d, s), (vec![2, 12], vec![vec![12, 1], vec![0, 1]]));
+    }
+}

@@ -1,0 +1,328 @@
+//! Functions of single elements as generated WGSL: `shaders/elementwise.wgsl`. One operator or a fused chain becomes
+//! one `apply` function; the inputs are read densely, as one repeated element, or by strides.
+
+use std::fmt::Write;
+
+use super::copy::collapse;
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
+use crate::dtype::DType;
+use crate::plan::{Bind, LowerCx, View};
+use crate::{Result, ensure, err};
+
+/// An operator whose output 0 is a function of single elements of its inputs, broadcast to the output's shape.
+pub trait Elementwise {
+    /// Writes the function; `args` are the inputs that are present, in order, `out` the output's element type.
+    ///
+    /// # Errors
+    /// `Unsupported` for an element type it has not.
+    fn emit(&self, e: &mut Emit<'_>, args: &[Var], out: DType) -> Result<Var>;
+
+    /// Inputs that are read on the host at lowering (Clip's limits in old opsets, …) and not passed to `emit`.
+    fn host_inputs(&self) -> &'static [usize] {
+        &[]
+    }
+}
+
+/// A named WGSL value of a known element type.
+#[derive(Debug, Clone)]
+pub struct Var {
+    /// Its name in the shader.
+    pub name: String,
+    /// Its element type.
+    pub dtype: DType,
+}
+
+/// Collects statements.
+pub struct Emit<'a> {
+    profile: &'a Profile,
+    lines: String,
+    count: usize,
+}
+
+impl<'a> Emit<'a> {
+    /// An empty function body.
+    pub fn new(profile: &'a Profile) -> Emit<'a> {
+        Emit { profile, lines: String::new(), count: 0 }
+    }
+
+    /// What the device can do.
+    pub fn profile(&self) -> &Profile {
+        self.profile
+    }
+
+    /// The statements so far.
+    pub fn body(&self) -> &str {
+        &self.lines
+    }
+
+    /// The type that stands for `dtype` in the shader.
+    ///
+    /// # Errors
+    /// `Unsupported` when there is none.
+    pub fn device(&self, dtype: DType) -> Result<DeviceType> {
+        self.profile.device_type(dtype)
+    }
+
+    /// A value of `dtype` from a WGSL expression of its storage type.
+    pub fn expr(&mut self, dtype: DType, code: impl AsRef<str>) -> Var {
+        let name = format!("v{}", self.count);
+        self.count += 1;
+        let _ = writeln!(self.lines, "    let {name} = {};", code.as_ref());
+        Var { name, dtype }
+    }
+
+    /// `<type>_<function>(args)` of the type module of `dtype`, giving a value of `dtype`.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device has no form for `dtype`.
+    pub fn call(&mut self, dtype: DType, function: &str, args: &[&Var]) -> Result<Var> {
+        let code = self.call_text(dtype, function, args)?;
+        Ok(self.expr(dtype, code))
+    }
+
+    /// A predicate of the type module of `dtype` (`lt`, `is_nan`, …), giving a bool.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device has no form for `dtype`.
+    pub fn test(&mut self, dtype: DType, predicate: &str, args: &[&Var]) -> Result<Var> {
+        let code = self.call_text(dtype, predicate, args)?;
+        Ok(self.expr(DType::Bool, format!("u32({code})")))
+    }
+
+    fn call_text(&self, dtype: DType, function: &str, args: &[&Var]) -> Result<String> {
+        let args: Vec<&str> = args.iter().map(|a| a.name.as_str()).collect();
+        Ok(format!("{}_{function}({})", self.device(dtype)?.name(), args.join(", ")))
+    }
+
+    /// The value converted as the Cast operator does.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device has no form for a type.
+    pub fn cast(&mut self, a: &Var, to: DType) -> Result<Var> {
+        if a.dtype == to {
+            return Ok(a.clone());
+        }
+        let code = cast_expr(self.device(a.dtype)?, self.device(to)?, &a.name);
+        Ok(self.expr(to, code))
+    }
+
+    /// A constant of any numeric type, rounded to it.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device has no form for `dtype`.
+    pub fn float(&mut self, dtype: DType, value: f32) -> Result<Var> {
+        let code = cast_expr(DeviceType::F32, self.device(dtype)?, &f32_literal(value));
+        Ok(self.expr(dtype, code))
+    }
+
+    /// An integer constant of any numeric type.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device has no form for `dtype`.
+    pub fn int(&mut self, dtype: DType, value: i64) -> Result<Var> {
+        let (low, high) = (value as u32, (value >> 32) as u32);
+        let code = cast_expr(DeviceType::I64, self.device(dtype)?, &format!("vec2<u32>({low}u, {high}u)"));
+        Ok(self.expr(dtype, code))
+    }
+
+    /// `yes` where `condition` (a bool) holds, else `no`; both of one type.
+    pub fn select(&mut self, condition: &Var, yes: &Var, no: &Var) -> Var {
+        let code = format!("select({}, {}, {} != 0u)", no.name, yes.name, condition.name);
+        self.expr(yes.dtype, code)
+    }
+}
+
+/// A WGSL expression with exactly these bits, infinities and NaN included (which literals cannot say).
+pub fn f32_literal(v: f32) -> String {
+    if v.is_finite() {
+        return format!("{v:?}f");
+    }
+    // bits that are no constant expression, so that the front end does not reject them
+    format!("bitcast<f32>(0x{:08x}u | (params.count & 0u))", v.to_bits())
+}
+
+/// How an input's elements are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Element i of the output's order.
+    Dense,
+    /// One element for all.
+    Single,
+    /// By strides.
+    Strided,
+}
+
+/// A generated kernel.
+#[derive(Debug)]
+pub struct Map {
+    label: String,
+    inputs: Vec<(DeviceType, Access)>,
+    output: DeviceType,
+    body: String,
+    result: String,
+    lanes: u32,
+    rank: usize,
+}
+
+impl Kernel for Map {
+    fn label(&self) -> String {
+        format!("elementwise {}", self.label)
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        Spec::new("elementwise.wgsl").code("DECLARATIONS", self.declarations()).code("BODY", self.main_body())
+    }
+}
+
+impl Map {
+    fn is_strided(&self) -> bool {
+        self.inputs.iter().any(|(_, a)| *a == Access::Strided)
+    }
+
+    fn storage(&self, t: DeviceType, access: Access) -> String {
+        if self.lanes == 4 && access == Access::Dense { format!("vec4<{}>", t.wgsl()) } else { t.wgsl().into() }
+    }
+
+    fn declarations(&self) -> String {
+        let mut s = String::from("struct Params {\n    count: u32,\n");
+        (0..self.inputs.len()).for_each(|k| s += &format!("    base{k}: u32,\n"));
+        if self.is_strided() {
+            let n = self.rank / 4;
+            s += &format!("    shape: array<vec4<u32>, {n}>,\n");
+            for (k, _) in self.inputs.iter().enumerate().filter(|(_, (_, a))| *a == Access::Strided) {
+                s += &format!("    strides{k}: array<vec4<i32>, {n}>,\n");
+            }
+        }
+        s += "}\n@group(0) @binding(0) var<uniform> params: Params;\n";
+        for (k, (t, access)) in self.inputs.iter().enumerate() {
+            let ty = self.storage(*t, *access);
+            s += &format!("@group(0) @binding({}) var<storage, read> in{k}: array<{ty}>;\n", k + 1);
+        }
+        let ty = self.storage(self.output, Access::Dense);
+        let slot = self.inputs.len() + 1;
+        s += &format!("@group(0) @binding({slot}) var<storage, read_write> result: array<{ty}>;\n");
+        let args: Vec<String> =
+            self.inputs.iter().enumerate().map(|(k, (t, _))| format!("x{k}: {}", t.wgsl())).collect();
+        s += &format!("fn apply({}) -> {} {{\n", args.join(", "), self.output.wgsl());
+        s + &self.body + &format!("    return {};\n}}\n", self.result)
+    }
+
+    fn main_body(&self) -> String {
+        let mut s = String::new();
+        if self.is_strided() {
+            s += "    var rest = i;\n";
+            for (k, (_, access)) in self.inputs.iter().enumerate() {
+                if *access == Access::Strided {
+                    s += &format!("    var at{k} = i32(params.base{k});\n");
+                }
+            }
+            for d in (0..self.rank).rev() {
+                let pick = format!("[{}][{}]", d / 4, d % 4);
+                s += &format!("    let c{d} = i32(rest % params.shape{pick});\n    rest /= params.shape{pick};\n");
+                for (k, (_, access)) in self.inputs.iter().enumerate() {
+                    if *access == Access::Strided {
+                        s += &format!("    at{k} += c{d} * params.strides{k}{pick};\n");
+                    }
+                }
+            }
+        }
+        for (k, (_, access)) in self.inputs.iter().enumerate() {
+            let index = match access {
+                Access::Dense if self.lanes == 4 => "i".into(),
+                Access::Dense => format!("params.base{k} + i"),
+                Access::Single => format!("params.base{k}"),
+                Access::Strided => format!("at{k}"),
+            };
+            s += &format!("    let e{k} = in{k}[{index}];\n");
+        }
+        let call = |lane: &str| {
+            let args: Vec<String> = (self.inputs.iter().enumerate())
+                .map(|(k, (_, a))| if *a == Access::Dense { format!("e{k}{lane}") } else { format!("e{k}") })
+                .collect();
+            format!("apply({})", args.join(", "))
+        };
+        if self.lanes == 4 {
+            let lanes: Vec<String> = [".x", ".y", ".z", ".w"].into_iter().map(call).collect();
+            s += &format!("    result[i] = vec4<{}>({});\n", self.output.wgsl(), lanes.join(", "));
+        } else {
+            s += &format!("    result[i] = {};\n", call(""));
+        }
+        s
+    }
+}
+
+/// Lowers a node whose operator is elementwise: one dispatch.
+///
+/// # Errors
+/// `Unsupported` when the device has no form for a type.
+pub fn lower(cx: &mut LowerCx<'_>, op: &dyn Elementwise) -> Result<()> {
+    let mut views = vec![];
+    for i in 0..cx.input_count() {
+        if cx.has_input(i) && !op.host_inputs().contains(&i) {
+            views.push(cx.input(i)?);
+        }
+    }
+    let label = cx.op_label();
+    let profile = cx.profile().clone();
+    let out_type = cx.output_type(0)?;
+    let mut emit = Emit::new(&profile);
+    let args: Vec<Var> =
+        views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
+    let result = op.emit(&mut emit, &args, out_type.dtype)?;
+    ensure!(result.dtype == out_type.dtype, Internal, "{label} made {}, inferred {}", result.dtype, out_type.dtype);
+    let out = cx.output(0)?;
+    map(cx, &label, emit.body(), &result, &views, &out)
+}
+
+/// Applies a generated function to `views`, each of which broadcasts to the shape of `out`, a dense view at offset 0.
+/// The function's arguments are `x0`, `x1`, …
+///
+/// # Errors
+/// `Limit` when there are more inputs than the device binds.
+pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &[View], out: &View) -> Result<()> {
+    let access = |cx: &LowerCx<'_>, v: &View| {
+        if v.shape == out.shape && v.is_dense() {
+            Access::Dense
+        } else if v.rank() == 0 || (v.numel() == 1 && cx.is_constant(v)) {
+            Access::Single
+        } else {
+            Access::Strided
+        }
+    };
+    let inputs: Vec<(DeviceType, Access)> = views.iter().map(|v| (v.device, access(cx, v))).collect();
+    let strided = inputs.iter().any(|(_, a)| *a == Access::Strided);
+    let whole = |v: &View, a: Access| a != Access::Dense || (cx.base(v) == 0 && v.device.bytes() <= 4);
+    let four = !strided && out.device.bytes() <= 4 && views.iter().zip(&inputs).all(|(v, (_, a))| whole(v, *a));
+    let lanes = if four { 4 } else { 1 };
+
+    let broadcast: Vec<View> = views.iter().map(|v| v.broadcast(&out.shape)).collect();
+    let lists: Vec<&[isize]> = broadcast.iter().map(|v| v.strides.as_slice()).collect();
+    let (shape, strides) = collapse(&out.shape, &lists);
+    let rank = rank_class(shape.len());
+    let threads = out.numel().div_ceil(lanes as usize);
+
+    let mut params = Params::new().u32(threads);
+    for v in views {
+        params = params.u32(cx.base(v));
+    }
+    if strided {
+        params = params.array_u32(&shape, rank, 1);
+        for (s, _) in strides.iter().zip(&inputs).filter(|(_, (_, a))| *a == Access::Strided) {
+            params = params.array_i32(s, rank);
+        }
+    }
+    let output = out.device;
+    let (label, body, result) = (label.into(), body.into(), result.name.clone());
+    let kernel = Map { label, inputs, output, body, result, lanes, rank };
+    let mut binds: Vec<Bind<'_>> = views.iter().map(Bind::Read).collect();
+    binds.push(Bind::Write(out));
+    cx.dispatch(&kernel, params, &binds, linear_grid(threads, LINEAR_WORKGROUP))
+}
+
+/// The sole argument of a unary function.
+///
+/// # Errors
+/// `InvalidNode` when it is missing.
+pub fn arg(args: &[Var], i: usize) -> Result<&Var> {
+    args.get(i).ok_or_else(|| err!(InvalidNode, "input {i} is missing"))
+}

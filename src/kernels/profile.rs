@@ -1,0 +1,68 @@
+//! What a device can do, as far as the choice of kernels depends on it.
+
+use super::DeviceType;
+use crate::dtype::DType;
+use crate::{Result, err};
+
+/// The limits and features that kernels are chosen by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Profile {
+    /// `base`, or what it has beyond it; for people.
+    pub name: String,
+    /// `f16` in shaders and buffers. Without it float16 values are held as f32.
+    pub f16: bool,
+    /// Subgroup operations.
+    pub subgroups: bool,
+    /// A software adapter: big register tiles, no workgroup memory.
+    pub cpu: bool,
+    /// Storage buffers that one dispatch may bind.
+    pub max_storage_buffers: u32,
+    /// Invocations of one workgroup.
+    pub max_invocations: u32,
+    /// Bytes of workgroup memory.
+    pub max_workgroup_memory: u32,
+    /// Bytes that one storage binding may span.
+    pub max_binding: u64,
+    /// Offsets of bindings are multiples of this many bytes.
+    pub offset_align: u64,
+}
+
+impl Profile {
+    /// What every WebGPU device has, the browser included.
+    pub fn base() -> Profile {
+        Profile {
+            name: "base".into(),
+            f16: false,
+            subgroups: false,
+            cpu: false,
+            max_storage_buffers: 8,
+            max_invocations: 256,
+            max_workgroup_memory: 16 << 10,
+            max_binding: 128 << 20,
+            offset_align: 256,
+        }
+    }
+
+    /// The profiles that shaders are tested for.
+    pub fn all() -> Vec<Profile> {
+        let base = Profile::base();
+        vec![
+            Profile { name: "cpu".into(), cpu: true, f16: true, ..base.clone() },
+            Profile { name: "cpu base".into(), cpu: true, ..base.clone() },
+            Profile { name: "f16".into(), f16: true, subgroups: true, ..base.clone() },
+            base,
+        ]
+    }
+
+    /// The type that stands for `dtype` on this device.
+    ///
+    /// # Errors
+    /// `Unsupported` for types that only the host can hold.
+    pub fn device_type(&self, dtype: DType) -> Result<DeviceType> {
+        match dtype.device() {
+            Some(DeviceType::F16) if !self.f16 => Ok(DeviceType::F32),
+            Some(d) => Ok(d),
+            None => Err(err!(Unsupported, "{dtype} has no form on the GPU")),
+        }
+    }
+}

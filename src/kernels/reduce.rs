@@ -1,0 +1,1 @@
+//! Row reductions, softmax and normalisations.

@@ -1,0 +1,24 @@
+//! shadernet runs ONNX models as WGSL compute shaders on any GPU that wgpu reaches.
+//!
+//! [`Model`] is what a file holds, [`Gpu`] a device, [`Session`] a model made ready for a device. A plain CPU
+//! interpreter, [`Reference`], says what the right answer is.
+
+#![warn(missing_docs)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
+
+pub mod cpu;
+mod dtype;
+mod error;
+pub mod ir;
+pub mod kernels;
+pub mod ops;
+pub mod passes;
+pub mod plan;
+mod rng;
+mod shape;
+mod tensor;
+
+pub use dtype::{DType, Element, small_float};
+pub use error::{Error, ErrorKind, Result};
+pub use rng::Rng;
+pub use tensor::{Bytes, Tensor};

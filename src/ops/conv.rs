@@ -1,0 +1,6 @@
+//! Convolutions: Conv, ConvTranspose.
+
+use super::OpDef;
+
+/// The rows of the registry.
+pub const FAMILY: &[OpDef] = &[];

@@ -1,0 +1,6 @@
+//! Matrix products: MatMul, Gemm.
+
+use super::OpDef;
+
+/// The rows of the registry.
+pub const FAMILY: &[OpDef] = &[];

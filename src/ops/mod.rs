@@ -1,0 +1,310 @@
+//! The operators, one file per family. An operator is a struct whose fields are its attributes; its faces stand
+//! together: `parse`, `infer`, `eval` (the reference), `lower` (to dispatches), `tolerance` and `cases`.
+
+mod case;
+mod infer;
+
+mod binary;
+mod conv;
+mod control;
+mod einsum;
+mod fused;
+mod gather;
+mod join;
+mod logic;
+mod matmul;
+mod norm;
+mod order;
+mod pool;
+mod quant;
+mod random;
+mod reduce;
+mod resize;
+mod rnn;
+mod scatter;
+mod select;
+mod shape_of;
+mod softmax;
+mod unary;
+mod view;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+
+pub use case::{Case, CaseInput};
+pub use infer::{Defer, InferCx, Inferred};
+
+use crate::dtype::DType;
+use crate::ir::{AttrReader, Attrs, Graph};
+use crate::kernels::elementwise::Elementwise;
+use crate::plan::LowerCx;
+use crate::tensor::Tensor;
+use crate::{Result, bail, err};
+
+/// The newest ai.onnx opset whose operators are known here.
+pub const MAX_OPSET: i64 = 28;
+
+/// Every family of operators.
+const FAMILIES: &[&[OpDef]] = &[
+    binary::FAMILY,
+    conv::FAMILY,
+    control::FAMILY,
+    einsum::FAMILY,
+    fused::FAMILY,
+    gather::FAMILY,
+    join::FAMILY,
+    logic::FAMILY,
+    matmul::FAMILY,
+    norm::FAMILY,
+    order::FAMILY,
+    pool::FAMILY,
+    quant::FAMILY,
+    random::FAMILY,
+    reduce::FAMILY,
+    resize::FAMILY,
+    rnn::FAMILY,
+    scatter::FAMILY,
+    select::FAMILY,
+    shape_of::FAMILY,
+    softmax::FAMILY,
+    unary::FAMILY,
+    view::FAMILY,
+];
+
+/// What a parser may know of the node besides its attributes.
+#[derive(Debug, Clone)]
+pub struct NodeInfo {
+    /// The domain's opset that the model imports.
+    pub opset: i64,
+    /// The operator's version: the greatest of its `versions` that is not above the opset.
+    pub version: i64,
+    /// Which inputs are present.
+    pub inputs: Vec<bool>,
+    /// Which outputs are used.
+    pub outputs: Vec<bool>,
+}
+
+impl NodeInfo {
+    /// A node whose inputs and outputs are all present.
+    pub fn full(opset: i64, inputs: usize, outputs: usize) -> NodeInfo {
+        NodeInfo { opset, version: opset, inputs: vec![true; inputs], outputs: vec![true; outputs] }
+    }
+
+    /// Whether input `i` is present.
+    pub fn has_input(&self, i: usize) -> bool {
+        self.inputs.get(i).copied().unwrap_or(false)
+    }
+
+    /// Whether output `i` is used.
+    pub fn has_output(&self, i: usize) -> bool {
+        self.outputs.get(i).copied().unwrap_or(false)
+    }
+}
+
+/// One row of the registry.
+pub struct OpDef {
+    /// `""` is ai.onnx.
+    pub domain: &'static str,
+    /// The ONNX name.
+    pub name: &'static str,
+    /// The opsets that changed the operator, ascending (`since_version`).
+    pub versions: &'static [i64],
+    /// Reads the attributes.
+    pub parse: fn(&AttrReader<'_>, &NodeInfo) -> Result<Arc<dyn Op>>,
+    /// Cases for tests and benches.
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// How far a result may lie from the reference: `|a - b| <= abs + rel * |b|`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    /// Relative part.
+    pub rel: f64,
+    /// Absolute part, in units of the largest magnitude of the reference output (so it scales with the data).
+    pub abs: f64,
+}
+
+impl Tolerance {
+    /// Equal bits (NaN equals NaN).
+    pub const EXACT: Tolerance = Tolerance { rel: 0.0, abs: 0.0 };
+
+    /// `ulps` units in the last place of `dtype`, relative to the value and to the output's largest magnitude.
+    /// Exact for integers, bool and strings.
+    pub fn ulps(dtype: DType, ulps: f64) -> Tolerance {
+        let eps = match dtype {
+            DType::F64 | DType::C128 => f64::EPSILON,
+            DType::F32 | DType::C64 => f32::EPSILON as f64,
+            DType::F16 => 2f64.powi(-10),
+            DType::BF16 => 2f64.powi(-7),
+            DType::F8E4M3FN | DType::F8E4M3FNUZ => 0.125,
+            DType::F8E5M2 | DType::F8E5M2FNUZ => 0.25,
+            DType::F4E2M1 => 0.5,
+            _ => 0.0,
+        };
+        // elements near zero next to large ones: denormals may be flushed, hence the absolute part
+        Tolerance { rel: ulps * eps, abs: ulps * eps * 0.25 }
+    }
+}
+
+/// An operator with its attributes read.
+pub trait Op: fmt::Debug + Send + Sync {
+    /// Element types and shapes of the outputs. Asks `cx.value(i)` for an input's data where a shape depends on it.
+    ///
+    /// # Errors
+    /// [`Defer::Error`] when inputs contradict the specification, [`Defer::NeedsValue`] from `cx.value`,
+    /// [`Defer::DataDependent`] when the shape is known only after running.
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred;
+
+    /// The reference: plain and slow. `inputs[i]` is `None` where an optional input is left out. Gives every output
+    /// up to the last used one.
+    ///
+    /// # Errors
+    /// `InvalidNode` when inputs contradict the specification, `Unsupported` for an element type it has not.
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>>;
+
+    /// Emits the dispatches (or views) that make the outputs.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device cannot do it.
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        match self.elementwise() {
+            Some(e) => crate::kernels::elementwise::lower(cx, e),
+            None => bail!(Unsupported, "no GPU form"),
+        }
+    }
+
+    /// How far a device's result may lie from [`Op::eval`]'s. `k` is the length of the longest sum in it.
+    fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
+        Tolerance::ulps(dtype, 4.0 + (k as f64).sqrt())
+    }
+
+    /// The operator as a function of single elements, which fuses with its neighbours.
+    fn elementwise(&self) -> Option<&dyn Elementwise> {
+        None
+    }
+
+    /// Outputs that are known from the inputs' types alone (Shape, Size), or from some of their values.
+    ///
+    /// # Errors
+    /// `InvalidNode` when inputs contradict the specification.
+    fn fold(&self, _cx: &InferCx<'_>) -> Result<Option<Vec<Tensor>>> {
+        Ok(None)
+    }
+
+    /// Whether equal inputs give equal outputs (random operators do not).
+    fn deterministic(&self) -> bool {
+        true
+    }
+
+    /// Bodies, run by [`Op::control`].
+    fn bodies(&self) -> Vec<&Arc<Graph>> {
+        vec![]
+    }
+
+    /// Drives the bodies of a control-flow operator: `run(body, inputs)` runs one on whatever device the outer graph
+    /// runs on; `read` brings a value to the host.
+    ///
+    /// # Errors
+    /// Those of the bodies.
+    fn control(&self, _flow: &mut dyn ControlFlow, _inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
+        bail!(Internal, "not a control-flow operator")
+    }
+}
+
+/// A value held by whoever runs a control-flow operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Handle(pub usize);
+
+/// What a control-flow operator may ask of whoever runs it (interpreter or GPU session).
+pub trait ControlFlow {
+    /// Runs body `index` of [`Op::bodies`] on these inputs (formal ones first, then the captured ones).
+    ///
+    /// # Errors
+    /// Those of the nodes within.
+    fn run(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>>;
+    /// The value on the host.
+    ///
+    /// # Errors
+    /// `Device` when it cannot be read back.
+    fn read(&mut self, value: Handle) -> Result<Tensor>;
+    /// A host value for use by a body.
+    fn host(&mut self, value: Tensor) -> Handle;
+    /// The type of a value.
+    fn type_of(&self, value: Handle) -> crate::ir::TensorType;
+    /// Stacks equal-shaped values along a new leading axis (scan outputs).
+    ///
+    /// # Errors
+    /// `InvalidNode` when their shapes differ.
+    fn stack(&mut self, values: &[Handle], axis: usize) -> Result<Handle>;
+    /// Element `index` along `axis`, that axis removed.
+    ///
+    /// # Errors
+    /// `InvalidNode` when it lies outside.
+    fn take(&mut self, value: Handle, axis: usize, index: usize) -> Result<Handle>;
+}
+
+/// `Conv`, or `com.microsoft::Gelu` outside ai.onnx.
+pub fn qualified(domain: &str, op_type: &str) -> String {
+    if domain.is_empty() || domain == "ai.onnx" { op_type.into() } else { format!("{domain}::{op_type}") }
+}
+
+/// Every row of the registry.
+pub fn all() -> impl Iterator<Item = &'static OpDef> {
+    FAMILIES.iter().flat_map(|f| f.iter())
+}
+
+/// The registry's row for an operator.
+pub fn find(domain: &str, op_type: &str) -> Option<&'static OpDef> {
+    static INDEX: OnceLock<HashMap<(&str, &str), &OpDef>> = OnceLock::new();
+    let domain = if domain == "ai.onnx" { "" } else { domain };
+    INDEX.get_or_init(|| all().map(|d| ((d.domain, d.name), d)).collect()).get(&(domain, op_type)).copied()
+}
+
+/// Resolves the version and reads the attributes.
+///
+/// # Errors
+/// `Unsupported` for an unknown operator, opset or attribute; `InvalidNode` for an attribute out of range.
+pub fn parse(domain: &str, op_type: &str, attrs: &Attrs, info: &NodeInfo) -> Result<Arc<dyn Op>> {
+    let name = qualified(domain, op_type);
+    let def = find(domain, op_type).ok_or_else(|| err!(Unsupported, "unknown operator {name}"))?;
+    let version = def.versions.iter().rev().find(|v| **v <= info.opset);
+    let version = *version.ok_or_else(|| err!(Unsupported, "{name} does not exist in opset {}", info.opset))?;
+    let reader = AttrReader::new(attrs);
+    let op = (def.parse)(&reader, &NodeInfo { version, ..info.clone() })?;
+    reader.finish()?;
+    Ok(op)
+}
+
+/// Equal-shaped tensors stacked along a new axis.
+///
+/// # Errors
+/// `InvalidNode` when shapes or element types differ, or there is none.
+pub fn stack(parts: &[Tensor], axis: usize) -> Result<Tensor> {
+    let Some(first) = parts.first() else { bail!(InvalidNode, "nothing to stack") };
+    if let Some(p) = parts.iter().find(|p| p.shape() != first.shape()) {
+        bail!(InvalidNode, "cannot stack {:?} and {:?}", first.shape(), p.shape());
+    }
+    let all = Tensor::concat(parts)?;
+    let mut shape = first.shape().to_vec();
+    crate::ensure!(axis <= shape.len(), InvalidNode, "axis {axis} of rank {}", shape.len());
+    shape.insert(axis, parts.len());
+    let inner = crate::shape::strides(first.shape());
+    let mut strides: Vec<isize> = inner.iter().map(|s| *s as isize).collect();
+    strides.insert(axis, first.len() as isize);
+    all.select(shape.clone(), &crate::shape::strided_indices(&shape, &strides, 0))
+}
+
+/// Element `index` along `axis`, that axis removed.
+///
+/// # Errors
+/// `InvalidNode` when it lies outside.
+pub fn take(t: &Tensor, axis: usize, index: usize) -> Result<Tensor> {
+    let mut shape = t.shape().to_vec();
+    let inside = shape.get(axis).is_some_and(|d| index < *d);
+    crate::ensure!(inside, InvalidNode, "element {index} along axis {axis} of {:?}", t.shape());
+    let mut strides: Vec<isize> = crate::shape::strides(&shape).iter().map(|s| *s as isize).collect();
+    let offset = index * strides.remove(axis) as usize;
+    shape.remove(axis);
+    t.select(shape.clone(), &crate::shape::strided_indices(&shape, &strides, offset))
+}

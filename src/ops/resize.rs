@@ -1,0 +1,6 @@
+//! Resize and Upsample.
+
+use super::OpDef;
+
+/// The rows of the registry.
+pub const FAMILY: &[OpDef] = &[];

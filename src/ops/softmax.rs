@@ -1,0 +1,6 @@
+//! Softmax, LogSoftmax, Hardmax.
+
+use super::OpDef;
+
+/// The rows of the registry.
+pub const FAMILY: &[OpDef] = &[];

@@ -1,0 +1,33 @@
+//! `Graph` → `Graph`, one file per pass, in an ordered, named list. Each can be switched off; debug builds verify the
+//! graph after each.
+
+mod fuse_elementwise;
+
+use crate::Result;
+use crate::ir::{Graph, verify};
+
+/// One pass.
+pub struct Pass {
+    /// The name for `--disable-pass` and logs.
+    pub name: &'static str,
+    /// Changes the graph; tells whether it did.
+    pub run: fn(&mut Graph) -> Result<bool>,
+}
+
+/// All passes that need no shapes, in order.
+pub const PASSES: &[Pass] = &[Pass { name: "fuse-elementwise", run: fuse_elementwise::run }];
+
+/// Runs every pass whose name is not in `disabled`.
+///
+/// # Errors
+/// Those of the passes; in debug builds those of the verifier.
+pub fn run(graph: &mut Graph, disabled: &[String]) -> Result<()> {
+    for pass in PASSES.iter().filter(|p| !disabled.iter().any(|d| d == p.name)) {
+        let changed = (pass.run)(graph)?;
+        log::debug!("pass {}: {}", pass.name, if changed { "changed the graph" } else { "nothing to do" });
+        if cfg!(debug_assertions) {
+            verify(graph).map_err(|e| e.in_node(format!("after pass {}", pass.name)))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! What an operator lowers with: views of its inputs, buffers for its outputs, dispatches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{BufId, BufKind, Buffer, Constant, Dispatch, Program, Span, View};
+use crate::dtype::DType;
+use crate::ir::{Graph, Node, TensorType, ValueId};
+use crate::kernels::{self, Kernel, Params, Profile};
+use crate::tensor::Tensor;
+use crate::{Result, bail, ensure, err};
+
+/// The state of lowering a segment: what is known of each value, the program so far, where each value lies.
+pub struct Lowering {
+    /// The graph whose nodes are lowered.
+    pub graph: Arc<Graph>,
+    /// What the device can do.
+    pub profile: Arc<Profile>,
+    /// Types of values, as inferred.
+    pub types: HashMap<ValueId, TensorType>,
+    /// Data of values known on the host.
+    pub known: HashMap<ValueId, Tensor>,
+    /// The program so far.
+    pub program: Program,
+    /// Where each value lies on the device.
+    pub views: HashMap<ValueId, View>,
+    constants: HashMap<(usize, usize, String, kernels::DeviceType), BufId>,
+}
+
+impl Lowering {
+    /// An empty program.
+    pub fn new(graph: Arc<Graph>, profile: Arc<Profile>) -> Lowering {
+        Lowering {
+            graph,
+            profile,
+            types: HashMap::new(),
+            known: HashMap::new(),
+            program: Program::default(),
+            views: HashMap::new(),
+            constants: HashMap::new(),
+        }
+    }
+
+    /// Adds a buffer that holds `t` densely.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device has no form for the element type, `Limit` beyond its binding size.
+    pub fn buffer(&mut self, name: &str, t: &TensorType, kind: BufKind) -> Result<View> {
+        let device = self.profile.device_type(t.dtype)?;
+        let bytes = (t.numel() as u64 * device.bytes() as u64).next_multiple_of(16).max(16);
+        let limit = self.profile.max_binding;
+        ensure!(bytes <= limit, Limit, "{name:?}: {t} takes {bytes} bytes, the device binds at most {limit}");
+        self.program.buffers.push(Buffer { bytes, kind, name: name.into() });
+        Ok(View::dense(BufId(self.program.buffers.len() as u32 - 1), t, device))
+    }
+
+    /// The device view of a value: where it lies already, or its constant data.
+    ///
+    /// # Errors
+    /// As [`Lowering::buffer`]; `Internal` when the value was never made.
+    pub fn view(&mut self, v: ValueId) -> Result<View> {
+        if let Some(view) = self.views.get(&v) {
+            return Ok(view.clone());
+        }
+        let name = self.graph.value(v).name.clone();
+        let Some(data) = self.known.get(&v).cloned() else {
+            let t = self.types.get(&v).ok_or_else(|| err!(Internal, "{name:?} has no type yet"))?.clone();
+            let view = self.buffer(&name, &t, BufKind::External(v))?;
+            self.views.insert(v, view.clone());
+            return Ok(view);
+        };
+        let t = TensorType::new(data.dtype(), data.shape());
+        let view = self.constant(&name, data, "", t, Arc::new(|t: &Tensor| Ok(t.clone())))?;
+        self.views.insert(v, view.clone());
+        Ok(view)
+    }
+
+    fn constant(
+        &mut self,
+        name: &str,
+        source: Tensor,
+        tag: &str,
+        t: TensorType,
+        make: Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>,
+    ) -> Result<View> {
+        let device = self.profile.device_type(t.dtype)?;
+        let (address, len) = source.data_key();
+        let key = (address, len, format!("{tag} {}", t.dtype), device);
+        // zero bytes have no address of their own
+        if len > 0 && let Some(buf) = self.constants.get(&key) {
+            return Ok(View::dense(*buf, &t, device));
+        }
+        let constant = Constant { source, tag: tag.into(), device, make };
+        let view = self.buffer(name, &t, BufKind::Constant(constant))?;
+        self.constants.insert(key, view.buf);
+        Ok(view)
+    }
+}
+
+/// How a dispatch uses a view.
+#[derive(Debug, Clone, Copy)]
+pub enum Bind<'a> {
+    /// `var<storage, read>`
+    Read(&'a View),
+    /// `var<storage, read_write>`
+    Write(&'a View),
+}
+
+/// One node being lowered.
+pub struct LowerCx<'a> {
+    node: &'a Node,
+    index: usize,
+    low: &'a mut Lowering,
+}
+
+impl<'a> LowerCx<'a> {
+    /// Lowers `node`, which stands at `index` of the graph's nodes.
+    pub fn new(node: &'a Node, index: usize, low: &'a mut Lowering) -> LowerCx<'a> {
+        LowerCx { node, index, low }
+    }
+
+    /// What the device can do.
+    pub fn profile(&self) -> &Profile {
+        &self.low.profile
+    }
+
+    /// The operator's name, for labels.
+    pub fn op_label(&self) -> String {
+        self.node.operator.qualified()
+    }
+
+    /// Whether a view lies in a constant.
+    pub fn is_constant(&self, view: &View) -> bool {
+        matches!(self.low.program.buffer(view.buf).kind, BufKind::Constant(_))
+    }
+
+    /// The number of inputs, left-out ones included.
+    pub fn input_count(&self) -> usize {
+        self.node.inputs.len()
+    }
+
+    /// Whether input `i` is present.
+    pub fn has_input(&self, i: usize) -> bool {
+        self.node.inputs.get(i).copied().flatten().is_some()
+    }
+
+    /// Whether output `i` is used.
+    pub fn has_output(&self, i: usize) -> bool {
+        self.node.outputs.get(i).copied().flatten().is_some()
+    }
+
+    fn input_id(&self, i: usize) -> Result<ValueId> {
+        self.node.inputs.get(i).copied().flatten().ok_or_else(|| err!(InvalidNode, "input {i} is missing"))
+    }
+
+    fn output_id(&self, i: usize) -> Result<ValueId> {
+        self.node.outputs.get(i).copied().flatten().ok_or_else(|| err!(Internal, "output {i} is not used"))
+    }
+
+    /// Where input `i` lies: any strides, any offset.
+    ///
+    /// # Errors
+    /// `InvalidNode` when it is left out, `Unsupported` when the device has no form for its type.
+    pub fn input(&mut self, i: usize) -> Result<View> {
+        let id = self.input_id(i)?;
+        self.low.view(id)
+    }
+
+    /// Input `i`, or `None` when it is left out.
+    ///
+    /// # Errors
+    /// As [`LowerCx::input`].
+    pub fn try_input(&mut self, i: usize) -> Result<Option<View>> {
+        if self.has_input(i) { self.input(i).map(Some) } else { Ok(None) }
+    }
+
+    /// Input `i` in row-major order at a bindable offset; copied when it is not so already.
+    ///
+    /// # Errors
+    /// As [`LowerCx::input`].
+    pub fn dense_input(&mut self, i: usize) -> Result<View> {
+        let v = self.input(i)?;
+        self.dense(&v)
+    }
+
+    /// The type of input `i`.
+    ///
+    /// # Errors
+    /// `InvalidNode` when it is left out.
+    pub fn input_type(&self, i: usize) -> Result<TensorType> {
+        let id = self.input_id(i)?;
+        if let Some(t) = self.low.known.get(&id) {
+            return Ok(TensorType::new(t.dtype(), t.shape()));
+        }
+        self.low.types.get(&id).cloned().ok_or_else(|| err!(Internal, "input {i} has no type yet"))
+    }
+
+    /// The data of input `i` where it is known on the host (initialisers, folded values).
+    pub fn value(&self, i: usize) -> Option<&Tensor> {
+        self.low.known.get(&self.input_id(i).ok()?)
+    }
+
+    /// The data of input `i` as `i64`s; `None` when it is left out.
+    ///
+    /// # Errors
+    /// `Unsupported` when it is present but not known on the host.
+    pub fn ints(&self, i: usize) -> Result<Option<Vec<i64>>> {
+        if !self.has_input(i) {
+            return Ok(None);
+        }
+        let t = self.value(i).ok_or_else(|| err!(Unsupported, "input {i} is not known before the run"))?;
+        t.to_i64s().map(Some)
+    }
+
+    /// The inferred type of output `i`.
+    ///
+    /// # Errors
+    /// `Internal` when the output is not used.
+    pub fn output_type(&self, i: usize) -> Result<TensorType> {
+        let id = self.output_id(i)?;
+        self.low.types.get(&id).cloned().ok_or_else(|| err!(Internal, "output {i} has no type yet"))
+    }
+
+    /// A fresh dense buffer for output `i`. Call once per used output (or [`LowerCx::alias`]).
+    ///
+    /// # Errors
+    /// `Unsupported` when the device has no form for its type, `Limit` when it is too large to bind.
+    pub fn output(&mut self, i: usize) -> Result<View> {
+        let (id, t) = (self.output_id(i)?, self.output_type(i)?);
+        let name = self.low.graph.value(id).name.clone();
+        let view = self.low.buffer(&name, &t, BufKind::Temp)?;
+        self.low.views.insert(id, view.clone());
+        Ok(view)
+    }
+
+    /// Says that output `i` is `view`: no dispatch, no copy.
+    ///
+    /// # Errors
+    /// `Internal` when the view's type is not the one inferred.
+    pub fn alias(&mut self, i: usize, view: View) -> Result<()> {
+        let (id, t) = (self.output_id(i)?, self.output_type(i)?);
+        let got = view.tensor_type();
+        ensure!(got == t, Internal, "output {i} was inferred as {t}, lowered as {got}");
+        self.low.views.insert(id, view);
+        Ok(())
+    }
+
+    /// A dense buffer for an intermediate result.
+    ///
+    /// # Errors
+    /// As [`LowerCx::output`].
+    pub fn temp(&mut self, dtype: DType, shape: &[usize]) -> Result<View> {
+        let name = format!("{} temp", self.node.name);
+        self.low.buffer(&name, &TensorType::new(dtype, shape), BufKind::Temp)
+    }
+
+    /// A constant that lowering itself makes.
+    ///
+    /// # Errors
+    /// As [`LowerCx::output`].
+    pub fn constant(&mut self, tensor: Tensor) -> Result<View> {
+        let t = TensorType::new(tensor.dtype(), tensor.shape());
+        let name = format!("{} constant", self.node.name);
+        self.low.constant(&name, tensor, "", t, Arc::new(|t: &Tensor| Ok(t.clone())))
+    }
+
+    /// The data of input `i`, known on the host, rearranged by `make` into a tensor of type `t` and uploaded once for
+    /// all programs of the model. `tag` names the rearrangement: equal tags must mean equal results.
+    ///
+    /// # Errors
+    /// `Unsupported` when the input is not known on the host; as [`LowerCx::output`].
+    pub fn prepacked(
+        &mut self,
+        i: usize,
+        tag: &str,
+        t: TensorType,
+        make: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Result<View> {
+        let id = self.input_id(i)?;
+        let Some(source) = self.low.known.get(&id).cloned() else {
+            bail!(Unsupported, "input {i} is not known before the run")
+        };
+        let name = format!("{} {tag}", self.low.graph.value(id).name);
+        self.low.constant(&name, source, tag, t, Arc::new(make))
+    }
+
+    /// `view` in row-major order at an offset that the device can bind; copied when it is not so already.
+    ///
+    /// # Errors
+    /// As [`LowerCx::output`].
+    pub fn dense(&mut self, view: &View) -> Result<View> {
+        let byte_offset = view.offset as u64 * view.device.bytes() as u64;
+        if view.is_dense() && byte_offset.is_multiple_of(self.low.profile.offset_align) {
+            return Ok(view.clone());
+        }
+        let out = self.temp(view.dtype, &view.shape)?;
+        kernels::copy::copy(self, view, &out)?;
+        Ok(out)
+    }
+
+    /// One dispatch. Params go to binding 0 as a uniform (none when empty), the views to the bindings after it, in
+    /// order. A view whose offset the device can bind is bound from there (and the shader counts from 0 when
+    /// [`LowerCx::base`] says 0); otherwise from the buffer's start. An empty grid emits nothing.
+    ///
+    /// # Errors
+    /// `Internal` when one buffer is bound both to read and to write, `Limit` when the device binds fewer buffers.
+    pub fn dispatch(&mut self, kernel: &dyn Kernel, params: Params, binds: &[Bind<'_>], grid: [u32; 3]) -> Result<()> {
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let profile = self.low.profile.clone();
+        let most = profile.max_storage_buffers as usize;
+        ensure!(binds.len() <= most, Limit, "{} binds {} buffers, the device {most}", kernel.label(), binds.len());
+        let span = |b: &Bind<'_>| {
+            let (v, write) = match b {
+                Bind::Read(v) => (v, false),
+                Bind::Write(v) => (v, true),
+            };
+            let offset = (v.offset - base(v, &profile)) as u64 * v.device.bytes() as u64;
+            let bytes = self.low.program.buffer(v.buf).bytes - offset;
+            Span { buf: v.buf, offset, bytes, write }
+        };
+        let spans: Vec<Span> = binds.iter().map(span).collect();
+        let clash = spans.iter().any(|a| a.write && spans.iter().filter(|b| b.buf == a.buf).count() > 1);
+        ensure!(!clash, Internal, "{} binds a buffer it writes a second time", kernel.label());
+        self.low.program.dispatches.push(Dispatch {
+            node: self.index,
+            label: kernel.label(),
+            spec: Arc::new(kernel.spec(&profile)),
+            params: params.finish(),
+            spans,
+            grid,
+        });
+        Ok(())
+    }
+
+    /// The element at which a shader finds coordinate zero of `view` in the range that [`LowerCx::dispatch`] binds:
+    /// 0 when the device can bind the view's offset, else the offset.
+    pub fn base(&self, view: &View) -> u32 {
+        base(view, &self.low.profile) as u32
+    }
+}
+
+fn base(view: &View, profile: &Profile) -> usize {
+    let reversed = view.strides.iter().any(|s| *s < 0);
+    let bytes = view.offset as u64 * view.device.bytes() as u64;
+    if !reversed && bytes.is_multiple_of(profile.offset_align) { 0 } else { view.offset }
+}

@@ -1,0 +1,10 @@
+//! From nodes with concrete shapes to dispatches over buffers: views and lowering, the program they make, and the
+//! assignment of buffers to slots by lifetime.
+
+mod lower;
+mod program;
+mod view;
+
+pub use lower::{Bind, LowerCx, Lowering};
+pub use program::{BufId, BufKind, Buffer, Constant, Dispatch, Program, Span};
+pub use view::View;

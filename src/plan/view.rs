@@ -1,0 +1,160 @@
+//! A strided window onto a device buffer: how Reshape, Transpose, Slice, Split and Expand cost nothing.
+
+use super::BufId;
+use crate::dtype::DType;
+use crate::ir::TensorType;
+use crate::kernels::DeviceType;
+use crate::shape;
+
+/// A value on the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The buffer.
+    pub buf: BufId,
+    /// The element type.
+    pub dtype: DType,
+    /// What stands for it in WGSL.
+    pub device: DeviceType,
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// Step in elements along each dim; 0 where repeated, negative where reversed.
+    pub strides: Vec<isize>,
+    /// The element at coordinate zero.
+    pub offset: usize,
+}
+
+impl View {
+    /// A dense view at the start of a buffer.
+    pub fn dense(buf: BufId, t: &TensorType, device: DeviceType) -> View {
+        let strides = dense_strides(&t.shape);
+        View { buf, dtype: t.dtype, device, shape: t.shape.clone(), strides, offset: 0 }
+    }
+
+    /// The number of elements.
+    pub fn numel(&self) -> usize {
+        shape::numel(&self.shape)
+    }
+
+    /// The number of dims.
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Element type and shape.
+    pub fn tensor_type(&self) -> TensorType {
+        TensorType::new(self.dtype, self.shape.clone())
+    }
+
+    /// Whether elements lie in row-major order without gaps (at any offset). Strides of extents 1 do not matter.
+    pub fn is_dense(&self) -> bool {
+        if self.numel() == 0 {
+            return true;
+        }
+        let want = dense_strides(&self.shape);
+        self.shape.iter().zip(self.strides.iter().zip(&want)).all(|(d, (s, w))| *d == 1 || s == w)
+    }
+
+    /// This view with its dims in another order.
+    pub fn permuted(&self, perm: &[usize]) -> View {
+        let shape = perm.iter().map(|p| self.shape[*p]).collect();
+        let strides = perm.iter().map(|p| self.strides[*p]).collect();
+        View { shape, strides, ..self.clone() }
+    }
+
+    /// This view with extents of 1 (and missing leading dims) repeated to `shape`, to which it must broadcast.
+    pub fn broadcast(&self, shape: &[usize]) -> View {
+        let lead = shape.len() - self.rank();
+        let stride = |i: usize| match i.checked_sub(lead) {
+            Some(j) if self.shape[j] == shape[i] => self.strides[j],
+            _ => 0,
+        };
+        View { shape: shape.to_vec(), strides: (0..shape.len()).map(stride).collect(), ..self.clone() }
+    }
+
+    /// The same elements in row-major order under another shape, when strides can say so without a copy.
+    pub fn reshaped(&self, new: &[usize]) -> Option<View> {
+        if shape::numel(new) != self.numel() {
+            return None;
+        }
+        if self.is_dense() {
+            return Some(View { shape: new.to_vec(), strides: dense_strides(new), ..self.clone() });
+        }
+        // Runs of old dims that step as one block are matched with runs of new dims of the same extent.
+        let old: Vec<(usize, isize)> =
+            self.shape.iter().copied().zip(self.strides.iter().copied()).filter(|(d, _)| *d != 1).collect();
+        let mut strides = vec![0isize; new.len()];
+        let (mut o, mut n) = (0, 0);
+        while o < old.len() {
+            let (mut o_end, mut n_end) = (o + 1, n + 1);
+            let (mut o_size, mut n_size) = (old[o].0, *new.get(n)?);
+            while o_size != n_size {
+                if o_size < n_size {
+                    o_size *= old.get(o_end)?.0;
+                    o_end += 1;
+                } else {
+                    n_size *= *new.get(n_end)?;
+                    n_end += 1;
+                }
+            }
+            if (o..o_end - 1).any(|i| old[i].1 != old[i + 1].1 * old[i + 1].0 as isize) {
+                return None;
+            }
+            let mut step = old[o_end - 1].1;
+            for i in (n..n_end).rev() {
+                strides[i] = step;
+                step *= new[i] as isize;
+            }
+            (o, n) = (o_end, n_end);
+        }
+        Some(View { shape: new.to_vec(), strides, ..self.clone() })
+    }
+
+    /// `len` elements along `axis` from `start` in steps of `step` (negative: backwards).
+    pub fn sliced(&self, axis: usize, start: usize, step: isize, len: usize) -> View {
+        let mut v = self.clone();
+        if self.numel() > 0 && len > 0 {
+            v.offset = (v.offset as isize + start as isize * v.strides[axis]) as usize;
+        }
+        v.shape[axis] = len;
+        v.strides[axis] *= step;
+        v
+    }
+}
+
+/// Row-major strides as signed numbers.
+pub(crate) fn dense_strides(s: &[usize]) -> Vec<isize> {
+    shape::strides(s).into_iter().map(|x| x as isize).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(shape: &[usize]) -> View {
+        View::dense(BufId(0), &TensorType::new(DType::F32, shape), DeviceType::F32)
+    }
+
+    fn elements(v: &View) -> Vec<usize> {
+        shape::strided_indices(&v.shape, &v.strides, v.offset)
+    }
+
+    #[test]
+    fn reshape_of_a_view_keeps_the_order() {
+        let t = view(&[2, 3, 4]).permuted(&[1, 0, 2]);
+        let r = t.reshaped(&[3, 1, 2, 2, 2]).unwrap();
+        assert_eq!(elements(&r), elements(&t));
+        assert!(t.reshaped(&[6, 4]).is_none());
+        assert_eq!(elements(&view(&[4, 1, 6]).reshaped(&[2, 12]).unwrap()), (0..24).collect::<Vec<_>>());
+        let wide = view(&[1, 3]).broadcast(&[2, 3]);
+        assert!(wide.reshaped(&[6]).is_none());
+        assert_eq!(elements(&wide.reshaped(&[2, 1, 3]).unwrap()), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn slices_go_backwards() {
+        let v = view(&[5]).sliced(0, 4, -2, 3);
+        assert_eq!(elements(&v), [4, 2, 0]);
+        assert!(!v.is_dense());
+        assert!(view(&[2, 3]).sliced(0, 1, 1, 1).is_dense());
+    }
+}
