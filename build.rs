@@ -23,18 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Adds each shader below `folder` as (name with '/' separators, path); `prefix` is the folder's own name and slash.
-fn scan(
-    folder: &Path,
-    prefix: &str,
-    found: &mut Vec<(String, PathBuf)>,
-) -> Result<(), Box<dyn Error>> {
+fn scan(folder: &Path, prefix: &str, found: &mut Vec<(String, PathBuf)>) -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={}", folder.display());
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .ok_or("a shader's name is not UTF-8")?;
+        let name = path.file_name().and_then(|n| n.to_str()).ok_or("a shader's name is not UTF-8")?;
         let name = format!("{prefix}{name}");
         if path.is_dir() {
             scan(&path, &format!("{name}/"), found)?;

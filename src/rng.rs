@@ -1,10 +1,10 @@
 //! Seeded random tensors for cases, benches and the command line: SplitMix64
 //! (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 
+use crate::Result;
 use crate::dtype::DType;
 use crate::shape;
 use crate::tensor::Tensor;
-use crate::Result;
 
 /// A seeded generator.
 #[derive(Debug, Clone)]

@@ -90,7 +90,11 @@ impl Tensor {
         let have = bytes.as_slice().len();
         ensure!(have == want, InvalidInput, "{dtype}{shape:?} takes {want} bytes, got {have}");
         if dtype == DType::Bool {
-            ensure!(bytes.as_slice().iter().all(|b| *b < 2), InvalidInput, "a bool tensor holds bytes other than 0 and 1");
+            ensure!(
+                bytes.as_slice().iter().all(|b| *b < 2),
+                InvalidInput,
+                "a bool tensor holds bytes other than 0 and 1"
+            );
         }
         Ok(Tensor { dtype, shape, data: Data::Bytes(bytes) })
     }
@@ -248,7 +252,9 @@ impl Tensor {
     /// `Unsupported` for strings and complex numbers.
     pub fn to_f64s(&self) -> Result<Vec<f64>> {
         macro_rules! all {
-            ($t:ty, $f:expr) => { self.to_slice::<$t>()?.iter().map($f).collect() };
+            ($t:ty, $f:expr) => {
+                self.to_slice::<$t>()?.iter().map($f).collect()
+            };
         }
         let d = self.dtype;
         Ok(match d {
@@ -279,7 +285,9 @@ impl Tensor {
     /// `Unsupported` for any other element type.
     pub fn to_i128s(&self) -> Result<Vec<i128>> {
         macro_rules! all {
-            ($t:ty) => { self.to_slice::<$t>()?.iter().map(|x| *x as i128).collect() };
+            ($t:ty) => {
+                self.to_slice::<$t>()?.iter().map(|x| *x as i128).collect()
+            };
         }
         Ok(match self.dtype {
             DType::I8 => all!(i8),
@@ -314,7 +322,9 @@ impl Tensor {
     pub fn from_f64s(dtype: DType, shape: impl Into<Vec<usize>>, values: Vec<f64>) -> Result<Tensor> {
         let shape = shape.into();
         macro_rules! all {
-            ($f:expr) => { Tensor::new(shape, values.into_iter().map($f).collect()) };
+            ($f:expr) => {
+                Tensor::new(shape, values.into_iter().map($f).collect())
+            };
         }
         match dtype {
             DType::F32 => all!(|x| x as f32),
@@ -349,7 +359,9 @@ impl Tensor {
     pub fn from_i128s(dtype: DType, shape: impl Into<Vec<usize>>, values: Vec<i128>) -> Result<Tensor> {
         let shape = shape.into();
         macro_rules! all {
-            ($f:expr) => { Tensor::new(shape, values.into_iter().map($f).collect()) };
+            ($f:expr) => {
+                Tensor::new(shape, values.into_iter().map($f).collect())
+            };
         }
         match dtype {
             DType::I8 => all!(|x| x as i8),

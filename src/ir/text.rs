@@ -2,6 +2,10 @@
 use super::Graph;
 use crate::Result;
 /// Prints.
-pub fn print(_g: &Graph) -> String { String::new() }
+pub fn print(_g: &Graph) -> String {
+    String::new()
+}
 /// Parses.
-pub fn parse(_text: &str) -> Result<Graph> { Ok(Graph::default()) }
+pub fn parse(_text: &str) -> Result<Graph> {
+    Ok(Graph::default())
+}

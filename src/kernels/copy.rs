@@ -64,8 +64,8 @@ pub fn collapse(shape: &[usize], strides: &[&[isize]]) -> (Vec<usize>, Vec<Vec<i
     let mut steps: Vec<Vec<isize>> = vec![vec![]; strides.len()];
     for (d, extent) in shape.iter().enumerate().filter(|(_, e)| **e != 1) {
         let step = |s: usize| strides[s][d];
-        let merges = !dims.is_empty()
-            && (0..strides.len()).all(|s| steps[s].last() == Some(&(step(s) * *extent as isize)));
+        let merges =
+            !dims.is_empty() && (0..strides.len()).all(|s| steps[s].last() == Some(&(step(s) * *extent as isize)));
         match dims.last_mut() {
             Some(last) if merges => {
                 *last *= extent;

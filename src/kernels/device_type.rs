@@ -84,8 +84,8 @@ impl StorageClass {
 impl DeviceType {
     /// Every device type.
     pub const ALL: [DeviceType; 22] = [
-        F32, F16, BF16, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1, I2, U2, I4, U4,
-        I8, U8, I16, U16, I32, U32, Bool, I64, U64,
+        F32, F16, BF16, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1, I2, U2, I4, U4, I8, U8, I16, U16,
+        I32, U32, Bool, I64, U64,
     ];
 
     /// The name of the type's module and the prefix of its functions.
@@ -152,9 +152,7 @@ impl DeviceType {
     /// How the type is stored.
     pub fn class(self) -> StorageClass {
         match self {
-            F32 | BF16 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1 => {
-                StorageClass::F32
-            }
+            F32 | BF16 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1 => StorageClass::F32,
             F16 => StorageClass::F16,
             I2 | I4 | I8 | I16 | I32 => StorageClass::I32,
             U2 | U4 | U8 | U16 | U32 | Bool => StorageClass::U32,
@@ -214,10 +212,7 @@ mod tests {
         assert_eq!(cast_expr(F16, BF16, "a"), "bf16_from_f32(f32(a))");
         assert_eq!(cast_expr(Bool, Bool, "a"), "a");
         assert_eq!(cast_expr(BF16, F32, "a"), "a");
-        assert_eq!(
-            cast_wrap_expr(I32, F8E5M2, "a"),
-            "f8e5m2_from_f32_wrap(f32_from_i32(a))"
-        );
+        assert_eq!(cast_wrap_expr(I32, F8E5M2, "a"), "f8e5m2_from_f32_wrap(f32_from_i32(a))");
         assert_eq!(cast_wrap_expr(F32, I8, "a"), "i8_from_f32(a)");
     }
 

@@ -266,8 +266,7 @@ pub fn lower(cx: &mut LowerCx<'_>, op: &dyn Elementwise) -> Result<()> {
     let profile = cx.profile().clone();
     let out_type = cx.output_type(0)?;
     let mut emit = Emit::new(&profile);
-    let args: Vec<Var> =
-        views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
+    let args: Vec<Var> = views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
     let result = op.emit(&mut emit, &args, out_type.dtype)?;
     ensure!(result.dtype == out_type.dtype, Internal, "{label} made {}, inferred {}", result.dtype, out_type.dtype);
     let out = cx.output(0)?;

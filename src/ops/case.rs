@@ -1,11 +1,11 @@
 //! One application of an operator, used for correctness and for speed alike.
 
+use crate::Result;
 use crate::dtype::DType;
 use crate::ir::{Attr, Attrs, Graph, Node, Operator};
 use crate::ops::NodeInfo;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
-use crate::Result;
 
 /// Where an input's data comes from.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ mod case;
 mod infer;
 
 mod binary;
-mod conv;
 mod control;
+mod conv;
 mod einsum;
 mod fused;
 mod gather;
@@ -28,9 +28,9 @@ mod softmax;
 mod unary;
 mod view;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::collections::HashMap;
 
 pub use case::{Case, CaseInput};
 pub use infer::{Defer, InferCx, Inferred};

@@ -12,7 +12,13 @@ use crate::{Result, bail, err};
 
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[
-    OpDef { domain: "", name: "Relu", versions: &[1, 6, 13, 14], parse: |a, n| parse(&RELU, a, n), cases: || cases(&RELU) },
+    OpDef {
+        domain: "",
+        name: "Relu",
+        versions: &[1, 6, 13, 14],
+        parse: |a, n| parse(&RELU, a, n),
+        cases: || cases(&RELU),
+    },
     OpDef { domain: "", name: "Exp", versions: &[1, 6, 13], parse: |a, n| parse(&EXP, a, n), cases: || cases(&EXP) },
 ];
 
@@ -25,12 +31,8 @@ struct Function {
     int: Option<fn(i128) -> i128>,
 }
 
-const RELU: Function = Function {
-    name: "Relu",
-    wgsl: "relu",
-    float: |x| if x < 0.0 { 0.0 } else { x },
-    int: Some(|x| x.max(0)),
-};
+const RELU: Function =
+    Function { name: "Relu", wgsl: "relu", float: |x| if x < 0.0 { 0.0 } else { x }, int: Some(|x| x.max(0)) };
 const EXP: Function = Function { name: "Exp", wgsl: "exp", float: f64::exp, int: None };
 
 #[derive(Debug)]

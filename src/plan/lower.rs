@@ -87,7 +87,9 @@ impl Lowering {
         let (address, len) = source.data_key();
         let key = (address, len, format!("{tag} {}", t.dtype), device);
         // zero bytes have no address of their own
-        if len > 0 && let Some(buf) = self.constants.get(&key) {
+        if len > 0
+            && let Some(buf) = self.constants.get(&key)
+        {
             return Ok(View::dense(*buf, &t, device));
         }
         let constant = Constant { source, tag: tag.into(), device, make };
