@@ -250,8 +250,9 @@ struct F32Reduced {
 fn f32_reduce(x: f32) -> F32Reduced {
     if abs(x) < 12800.0 {
         let n = floor(x * 0.63661977236758134 + 0.5);
-        // Pi / 2 in three parts of which n times the first and the second is exact.
-        let rest = ((x - n * 1.5703125) - n * 4.837512969970703125e-4) - n * 7.54978995489188216e-8;
+        // Pi / 2 in four parts, of which n times each of the first two (for small n, three) is exact.
+        let near = (x - n * 1.5703125) - n * 4.837512969970703125e-4;
+        let rest = (near - n * 7.549533620476723e-8) - n * 2.5633440682570896e-12;
         return F32Reduced(rest, bitcast<u32>(i32(n)) & 3u);
     }
     return f32_reduce_large(x);
@@ -284,7 +285,7 @@ fn f32_reduce_large(x: f32) -> F32Reduced {
         quadrant += 1u;
     }
     let up = u64_leading_zeros(part);
-    let leading = f32(u64_shl_by(part, up).y);
+    let leading = f32_from_u32(u64_shl_by(part, up).y);
     var rest = leading * 1.57079632679489662 * f32_two_to(-30 - i32(up));
     if past_half != f32_is_negative(x) {
         rest = -rest;
@@ -694,7 +695,15 @@ fn f32_pow(x: f32, y: f32) -> f32 {
 
 fn f32_from_f32(x: f32) -> f32 { return x; }
 fn f32_from_i32(x: i32) -> f32 { return f32(x); }
-fn f32_from_u32(x: u32) -> f32 { return f32(x); }
+
+// Some drivers round the built-in conversion wrongly from 2^31 on, so that those numbers go by their halves, whose lowest
+// bit stands for all that is cut off.
+fn f32_from_u32(x: u32) -> f32 {
+    if x < 0x80000000u {
+        return f32(i32(x));
+    }
+    return f32(i32((x >> 1u) | (x & 1u))) * 2.0;
+}
 
 // To nearest, ties to even.
 fn f32_from_u64(x: vec2<u32>) -> f32 {

@@ -76,7 +76,7 @@ fn u32_from_i32(x: i32) -> u32 { return bitcast<u32>(x); }
 fn u32_from_u32(x: u32) -> u32 { return x; }
 fn u32_from_i64(x: vec2<u32>) -> u32 { return x.x; }
 fn u32_from_u64(x: vec2<u32>) -> u32 { return x.x; }
-fn u32_to_f32(x: u32) -> f32 { return f32(x); }
+fn u32_to_f32(x: u32) -> f32 { return f32_from_u32(x); }
 fn u32_to_i32(x: u32) -> i32 { return bitcast<i32>(x); }
 fn u32_to_u32(x: u32) -> u32 { return x; }
 fn u32_to_i64(x: u32) -> vec2<u32> { return vec2<u32>(x, 0u); }

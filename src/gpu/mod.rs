@@ -1,0 +1,293 @@
+//! Devices, buffers, pipelines, recording and readback. Only here (and where a caller brings a device of their own)
+//! is wgpu named.
+
+mod convert;
+mod pipelines;
+mod weights;
+
+pub(crate) mod exec;
+
+use std::sync::{Arc, Mutex};
+
+pub(crate) use convert::{from_device, to_device};
+pub(crate) use pipelines::{Pipeline, PipelineKey, Pipelines};
+pub(crate) use weights::Weights;
+
+use crate::kernels::Profile;
+use crate::{Error, Result, bail, err};
+
+/// Which device to take and what to use of it.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, in any case, or its number in [`Gpu::adapters`]. `None`: the first, discrete ones
+    /// before integrated, software last.
+    pub adapter: Option<String>,
+    /// `vulkan`, `metal`, `dx12` or `gl`. `None`: any.
+    pub backend: Option<String>,
+    /// Use nothing beyond what every WebGPU device has: no f16, no subgroups, 8 storage buffers.
+    pub base_profile: bool,
+    /// Keep the bounds checks in shaders, which release builds leave out (kernels never read out of bounds).
+    pub checked: bool,
+    /// Where compiled pipelines are kept between processes, for drivers that can. `None`: nowhere.
+    pub pipeline_cache: Option<std::path::PathBuf>,
+}
+
+impl GpuOptions {
+    /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base` and `SHADERNET_CHECKED=1`.
+    pub fn from_env() -> GpuOptions {
+        let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        GpuOptions {
+            adapter: var("SHADERNET_ADAPTER"),
+            backend: var("SHADERNET_BACKEND"),
+            base_profile: var("SHADERNET_PROFILE").is_some_and(|p| p == "base"),
+            checked: var("SHADERNET_CHECKED").is_some(),
+            pipeline_cache: var("SHADERNET_PIPELINE_CACHE").map(Into::into),
+        }
+    }
+
+    fn backends(&self) -> Result<wgpu::Backends> {
+        Ok(match self.backend.as_deref() {
+            None => wgpu::Backends::all(),
+            Some("vulkan") => wgpu::Backends::VULKAN,
+            Some("metal") => wgpu::Backends::METAL,
+            Some("dx12") => wgpu::Backends::DX12,
+            Some("gl") => wgpu::Backends::GL,
+            Some(other) => bail!(InvalidInput, "backend {other:?}: expected vulkan, metal, dx12 or gl"),
+        })
+    }
+}
+
+/// What an adapter says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterInfo {
+    /// The device's name.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `gl` or `browser`.
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub kind: String,
+    /// The driver and its version.
+    pub driver: String,
+}
+
+impl From<&wgpu::AdapterInfo> for AdapterInfo {
+    fn from(i: &wgpu::AdapterInfo) -> AdapterInfo {
+        let kind = match i.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "cpu",
+            wgpu::DeviceType::Other => "other",
+        };
+        let driver = format!("{} {}", i.driver, i.driver_info).trim().to_string();
+        let backend = format!("{:?}", i.backend).to_lowercase();
+        AdapterInfo { name: i.name.clone(), backend, kind: kind.into(), driver }
+    }
+}
+
+impl std::fmt::Display for AdapterInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}, {}, {})", self.name, self.backend, self.kind, self.driver)
+    }
+}
+
+/// A device that sessions run on. Cloning shares it.
+#[derive(Clone)]
+pub struct Gpu(pub(crate) Arc<Device>);
+
+pub(crate) struct Device {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub info: AdapterInfo,
+    pub profile: Arc<Profile>,
+    pub pipelines: Pipelines,
+    pub timestamps: Option<f32>,
+    fault: Arc<Mutex<Option<String>>>,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.0.info)
+    }
+}
+
+fn instance(backends: wgpu::Backends) -> wgpu::Instance {
+    let mut desc = wgpu::InstanceDescriptor::new_without_display_handle();
+    desc.backends = backends;
+    if std::env::var_os("SHADERNET_VALIDATION").is_some() {
+        desc.flags = wgpu::InstanceFlags::VALIDATION | wgpu::InstanceFlags::DEBUG;
+    } else {
+        desc.flags = wgpu::InstanceFlags::empty();
+    }
+    wgpu::Instance::new(desc)
+}
+
+fn rank(info: &wgpu::AdapterInfo) -> (usize, usize) {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    (kind, (info.backend == wgpu::Backend::Gl) as usize)
+}
+
+async fn adapters(options: &GpuOptions) -> Result<Vec<wgpu::Adapter>> {
+    let backends = options.backends()?;
+    let instance = instance(backends);
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        let mut all = instance.enumerate_adapters(backends).await;
+        all.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
+        all.sort_by_key(|a| rank(&a.get_info()));
+        Ok(all)
+    }
+    #[cfg(target_arch = "wasm32")]
+    {
+        let _ = rank;
+        let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await;
+        Ok(adapter.into_iter().collect())
+    }
+}
+
+impl Gpu {
+    /// The adapters that compute shaders run on, the best first.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an unknown backend name.
+    pub async fn adapters(options: &GpuOptions) -> Result<Vec<AdapterInfo>> {
+        Ok(adapters(options).await?.iter().map(|a| (&a.get_info()).into()).collect())
+    }
+
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// `Device` when there is no adapter of that name or it refuses.
+    pub async fn new(options: GpuOptions) -> Result<Gpu> {
+        let all = adapters(&options).await?;
+        let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
+        let wanted = |i: usize, name: &str| match &options.adapter {
+            None => true,
+            Some(w) => w.parse() == Ok(i) || name.to_lowercase().contains(&w.to_lowercase()),
+        };
+        let pick = names.iter().enumerate().position(|(i, n)| wanted(i, n));
+        let Some(adapter) = pick.and_then(|i| all.into_iter().nth(i)) else {
+            match &options.adapter {
+                Some(w) if !names.is_empty() => bail!(Device, "no adapter {w:?}; there are: {}", names.join(", ")),
+                _ => bail!(Device, "no GPU adapter found (is a Vulkan, Metal or DX12 driver installed?)"),
+            }
+        };
+        let info = adapter.get_info();
+        let mut features = wgpu::Features::empty();
+        let mut want = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        if !options.base_profile {
+            want |= wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+        }
+        features |= adapter.features() & want;
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("shadernet"),
+                required_features: features,
+                required_limits: adapter.limits(),
+                memory_hints: wgpu::MemoryHints::Performance,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| err!(Device, "{}: {e}", info.name))?;
+        Gpu::assemble(&info, device, queue, &options)
+    }
+
+    /// Uses the caller's own device, which should have been asked for with the adapter's limits.
+    ///
+    /// # Errors
+    /// `Device` when the device cannot run compute shaders with storage buffers.
+    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Gpu> {
+        Gpu::assemble(&adapter.get_info(), device, queue, &GpuOptions::default())
+    }
+
+    fn assemble(
+        info: &wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: &GpuOptions,
+    ) -> Result<Gpu> {
+        let (limits, features) = (device.limits(), device.features());
+        let has = |f: wgpu::Features| features.contains(f) && !options.base_profile;
+        let cpu = info.device_type == wgpu::DeviceType::Cpu;
+        let (f16, subgroups) = (has(wgpu::Features::SHADER_F16), has(wgpu::Features::SUBGROUP));
+        let named = [(cpu, "cpu"), (f16, "f16"), (subgroups, "subgroup")];
+        let names: Vec<&str> = named.iter().filter(|(on, _)| *on).map(|(_, n)| *n).collect();
+        let base = Profile::base();
+        let profile = Profile {
+            name: if names.is_empty() { "base".into() } else { names.join("+") },
+            f16,
+            subgroups,
+            cpu,
+            max_storage_buffers: match options.base_profile {
+                true => base.max_storage_buffers,
+                false => limits.max_storage_buffers_per_shader_stage,
+            },
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+            max_workgroup_memory: limits.max_compute_workgroup_storage_size,
+            max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !15,
+            offset_align: (limits.min_storage_buffer_offset_alignment as u64).max(16),
+        };
+        if profile.max_storage_buffers < base.max_storage_buffers {
+            bail!(Device, "{}: binds only {} storage buffers", info.name, profile.max_storage_buffers);
+        }
+        let fault = Arc::new(Mutex::new(None));
+        let seen = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| note(&seen, e.to_string())));
+        let seen = fault.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed || !message.is_empty() {
+                note(&seen, format!("device lost ({reason:?}): {message}"));
+            }
+        });
+        let timestamps =
+            features.contains(wgpu::Features::TIMESTAMP_QUERY).then(|| queue.get_timestamp_period());
+        let info = AdapterInfo::from(info);
+        let pipelines = Pipelines::new(&device, &info, options);
+        let profile = Arc::new(profile);
+        Ok(Gpu(Arc::new(Device { device, queue, info, profile, pipelines, timestamps, fault })))
+    }
+
+    /// What the adapter says of itself.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.0.info
+    }
+
+    /// The limits and features that kernels are chosen by.
+    pub fn profile(&self) -> &Profile {
+        &self.0.profile
+    }
+
+    /// How many pipelines have been compiled on this device.
+    pub fn pipeline_count(&self) -> usize {
+        self.0.pipelines.count()
+    }
+}
+
+fn note(fault: &Mutex<Option<String>>, message: String) {
+    log::error!("{message}");
+    if let Ok(mut f) = fault.lock() {
+        f.get_or_insert(message);
+    }
+}
+
+impl Device {
+    /// The first fault that the device reported since it was last asked.
+    pub fn check(&self) -> Result<()> {
+        let fault = self.fault.lock().ok().and_then(|mut f| f.take());
+        match fault {
+            None => Ok(()),
+            Some(message) => Err(Error::new(crate::ErrorKind::Device, message.replace('\n', " "))),
+        }
+    }
+
+    pub fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let desc = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
+        self.device.create_buffer(&desc)
+    }
+}

@@ -1,0 +1,171 @@
+//! Pipelines by shader and binding pattern, compiled once per device, many at a time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::{AdapterInfo, GpuOptions};
+use crate::kernels::{Spec, compose};
+use crate::plan::Dispatch;
+use crate::{Result, err};
+
+/// A compiled pipeline and the layout of its bindings.
+pub(crate) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+/// What two dispatches must share to share a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PipelineKey {
+    pub spec: Arc<Spec>,
+    pub uniform: bool,
+    pub writes: Vec<bool>,
+}
+
+impl PipelineKey {
+    pub fn of(d: &Dispatch) -> PipelineKey {
+        PipelineKey {
+            spec: d.spec.clone(),
+            uniform: !d.params.is_empty(),
+            writes: d.spans.iter().map(|s| s.write).collect(),
+        }
+    }
+}
+
+pub(crate) struct Pipelines {
+    made: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+    checked: bool,
+    cache: Option<wgpu::PipelineCache>,
+    file: Option<std::path::PathBuf>,
+}
+
+impl Pipelines {
+    pub fn new(device: &wgpu::Device, info: &AdapterInfo, options: &GpuOptions) -> Pipelines {
+        let usable = device.features().contains(wgpu::Features::PIPELINE_CACHE);
+        let file = options.pipeline_cache.as_ref().filter(|_| usable).map(|folder| {
+            let plain = |s: &str| s.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>();
+            folder.join(format!("{}-{}.pipelines", plain(&info.name), plain(&info.driver)))
+        });
+        let cache = file.as_ref().map(|f| open_cache(device, f));
+        Pipelines { made: Mutex::default(), checked: options.checked || cfg!(debug_assertions), cache, file }
+    }
+
+    pub fn count(&self) -> usize {
+        self.made.lock().map_or(0, |m| m.len())
+    }
+
+    /// The pipelines for these keys, those that are missing compiled on all cores.
+    pub fn get(&self, device: &wgpu::Device, keys: &[PipelineKey]) -> Result<Vec<Arc<Pipeline>>> {
+        let poisoned = || err!(Internal, "a thread failed while it compiled pipelines");
+        let mut missing: Vec<PipelineKey> = vec![];
+        {
+            let made = self.made.lock().map_err(|_| poisoned())?;
+            let mut seen = std::collections::HashSet::new();
+            missing.extend(keys.iter().filter(|k| !made.contains_key(*k) && seen.insert(*k)).cloned());
+        }
+        let fresh = compile_all(&missing, |k| self.compile(device, k))?;
+        let mut made = self.made.lock().map_err(|_| poisoned())?;
+        for (k, p) in missing.into_iter().zip(fresh) {
+            made.entry(k).or_insert_with(|| Arc::new(p));
+        }
+        keys.iter().map(|k| made.get(k).cloned().ok_or_else(|| err!(Internal, "a pipeline is missing"))).collect()
+    }
+
+    fn compile(&self, device: &wgpu::Device, key: &PipelineKey) -> Result<Pipeline> {
+        let file = key.spec.file;
+        let source = compose(&key.spec).map_err(|e| err!(Internal, "{e}"))?;
+        let desc = wgpu::ShaderModuleDescriptor { label: Some(file), source: wgpu::ShaderSource::Wgsl(source.into()) };
+        let module = if self.checked {
+            device.create_shader_module(desc)
+        } else {
+            // SAFETY: every kernel compares its index with the counts in its params before it reads or writes, and the
+            // test suite runs the same shaders with the checks on.
+            unsafe { device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked()) }
+        };
+        let uniform = key.uniform.then_some(wgpu::BufferBindingType::Uniform);
+        let storage = key.writes.iter().map(|w| wgpu::BufferBindingType::Storage { read_only: !w });
+        let entries: Vec<wgpu::BindGroupLayoutEntry> = uniform
+            .into_iter()
+            .chain(storage)
+            .zip(0..)
+            .map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                count: None,
+            })
+            .collect();
+        let desc = wgpu::BindGroupLayoutDescriptor { label: Some(file), entries: &entries };
+        let layout = device.create_bind_group_layout(&desc);
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(file),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(file),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: self.checked,
+                ..Default::default()
+            },
+            cache: self.cache.as_ref(),
+        });
+        Ok(Pipeline { pipeline, layout })
+    }
+
+    /// Writes the driver's cache to its file, whole or not at all.
+    pub fn save(&self) {
+        let (Some(cache), Some(file)) = (&self.cache, &self.file) else { return };
+        let Some(data) = cache.get_data() else { return };
+        let part = file.with_extension("part");
+        let write = || {
+            file.parent().map(std::fs::create_dir_all).transpose()?;
+            std::fs::write(&part, &data)?;
+            std::fs::rename(&part, file)
+        };
+        if let Err(e) = write() {
+            log::warn!("the pipeline cache {} was not written: {e}", file.display());
+        }
+    }
+}
+
+fn open_cache(device: &wgpu::Device, file: &std::path::Path) -> wgpu::PipelineCache {
+    let data = std::fs::read(file).ok();
+    let desc = wgpu::PipelineCacheDescriptor { label: Some("shadernet"), data: data.as_deref(), fallback: true };
+    // SAFETY: the data is what `PipelineCache::get_data` gave for an adapter and driver of the same name; wgpu checks
+    // its header and the driver its own, and `fallback` starts empty where either does not fit.
+    unsafe { device.create_pipeline_cache(&desc) }
+}
+
+/// Calls `make` for every key, in order, on all cores.
+#[cfg(not(target_arch = "wasm32"))]
+fn compile_all<T: Send>(keys: &[PipelineKey], make: impl Fn(&PipelineKey) -> Result<T> + Sync) -> Result<Vec<T>> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let workers = std::thread::available_parallelism().map_or(1, |n| n.get()).min(keys.len());
+    if workers <= 1 {
+        return keys.iter().map(make).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let slots: Vec<Mutex<Option<Result<T>>>> = keys.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < keys.len()) {
+                    if let Ok(mut slot) = slots[i].lock() {
+                        *slot = Some(make(&keys[i]));
+                    }
+                }
+            });
+        }
+    });
+    let take = |m: Mutex<Option<Result<T>>>| m.into_inner().ok().flatten();
+    slots.into_iter().map(|m| take(m).unwrap_or_else(|| Err(err!(Internal, "a pipeline was not compiled")))).collect()
+}
+
+#[cfg(target_arch = "wasm32")]
+fn compile_all<T>(keys: &[PipelineKey], make: impl Fn(&PipelineKey) -> Result<T>) -> Result<Vec<T>> {
+    keys.iter().map(make).collect()
+}

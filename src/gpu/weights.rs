@@ -1,0 +1,63 @@
+//! Constants on the device, uploaded once and shared by all plans and sessions of a model.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::{Device, to_device};
+use crate::kernels::DeviceType;
+use crate::plan::Constant;
+use crate::tensor::Tensor;
+use crate::{Result, err};
+
+/// Bytes of one write to the queue: staging memory is held until the copy has run.
+const CHUNK: usize = 16 << 20;
+
+type Key = ((usize, usize), String, DeviceType);
+
+/// The constants of one model on one device.
+#[derive(Default)]
+pub(crate) struct Weights {
+    // the tensor is kept because its address is part of the key
+    made: Mutex<HashMap<Key, (wgpu::Buffer, Tensor)>>,
+}
+
+impl Weights {
+    /// The buffer for a constant, uploaded if it is not there yet.
+    pub fn get(&self, gpu: &Device, name: &str, bytes: u64, c: &Constant) -> Result<wgpu::Buffer> {
+        let key = (c.source.data_key(), format!("{} {bytes}", c.tag), c.device);
+        let mut made = self.made.lock().map_err(|_| err!(Internal, "a thread failed while it uploaded weights"))?;
+        if let Some((buffer, _)) = made.get(&key) {
+            return Ok(buffer.clone());
+        }
+        let tensor = (c.make)(&c.source)?;
+        let data = to_device(&tensor, c.device)?;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let buffer = gpu.buffer(name, bytes, usage);
+        upload(gpu, &buffer, &data);
+        made.insert(key, (buffer.clone(), c.source.clone()));
+        Ok(buffer)
+    }
+
+    /// Bytes of all constants on the device.
+    pub fn bytes(&self) -> u64 {
+        self.made.lock().map_or(0, |m| m.values().map(|(b, _)| b.size()).sum())
+    }
+}
+
+/// Writes `data` to the start of `buffer`.
+pub(crate) fn upload(gpu: &Device, buffer: &wgpu::Buffer, data: &[u8]) {
+    let whole = data.len() & !3;
+    for (i, part) in data[..whole].chunks(CHUNK).enumerate() {
+        gpu.queue.write_buffer(buffer, (i * CHUNK) as u64, part);
+        if data.len() > CHUNK {
+            // lets the staging memory of the parts before go
+            gpu.queue.submit([]);
+            let _ = gpu.device.poll(wgpu::PollType::Poll);
+        }
+    }
+    if whole < data.len() {
+        let mut tail = [0u8; 4];
+        tail[..data.len() - whole].copy_from_slice(&data[whole..]);
+        gpu.queue.write_buffer(buffer, whole as u64, &tail);
+    }
+}
