@@ -9,16 +9,23 @@
 pub mod cpu;
 mod dtype;
 mod error;
+mod gpu;
 pub mod ir;
 pub mod kernels;
 pub mod ops;
 pub mod passes;
 pub mod plan;
 mod rng;
+mod session;
 mod shape;
 mod tensor;
 
 pub use dtype::{DType, Element, small_float};
 pub use error::{Error, ErrorKind, Result};
+pub use gpu::exec::Timing;
+pub use gpu::runner::RunStats;
+pub use gpu::{AdapterInfo, Gpu, GpuOptions};
+pub use plan::Fallback;
 pub use rng::Rng;
+pub use session::{Session, SessionOptions};
 pub use tensor::{Bytes, Tensor};

@@ -6,6 +6,7 @@ mod pipelines;
 mod weights;
 
 pub(crate) mod exec;
+pub(crate) mod runner;
 
 use std::sync::{Arc, Mutex};
 
@@ -135,18 +136,24 @@ fn rank(info: &wgpu::AdapterInfo) -> (usize, usize) {
 
 async fn adapters(options: &GpuOptions) -> Result<Vec<wgpu::Adapter>> {
     let backends = options.backends()?;
-    let instance = instance(backends);
     #[cfg(not(target_arch = "wasm32"))]
     {
-        let mut all = instance.enumerate_adapters(backends).await;
-        all.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
+        // OpenGL is a last resort: it looks for a display, and says so on standard error
+        let (first, last) = (backends - wgpu::Backends::GL, backends & wgpu::Backends::GL);
+        let mut all = vec![];
+        for backends in [first, last].into_iter().filter(|b| !b.is_empty()) {
+            if all.is_empty() {
+                all = instance(backends).enumerate_adapters(backends).await;
+                all.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
+            }
+        }
         all.sort_by_key(|a| rank(&a.get_info()));
         Ok(all)
     }
     #[cfg(target_arch = "wasm32")]
     {
         let _ = rank;
-        let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await;
+        let adapter = instance(backends).request_adapter(&wgpu::RequestAdapterOptions::default()).await;
         Ok(adapter.into_iter().collect())
     }
 }
@@ -245,8 +252,7 @@ impl Gpu {
                 note(&seen, format!("device lost ({reason:?}): {message}"));
             }
         });
-        let timestamps =
-            features.contains(wgpu::Features::TIMESTAMP_QUERY).then(|| queue.get_timestamp_period());
+        let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY).then(|| queue.get_timestamp_period());
         let info = AdapterInfo::from(info);
         let pipelines = Pipelines::new(&device, &info, options);
         let profile = Arc::new(profile);

@@ -43,7 +43,8 @@ impl Pipelines {
     pub fn new(device: &wgpu::Device, info: &AdapterInfo, options: &GpuOptions) -> Pipelines {
         let usable = device.features().contains(wgpu::Features::PIPELINE_CACHE);
         let file = options.pipeline_cache.as_ref().filter(|_| usable).map(|folder| {
-            let plain = |s: &str| s.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>();
+            let plain =
+                |s: &str| s.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>();
             folder.join(format!("{}-{}.pipelines", plain(&info.name), plain(&info.driver)))
         });
         let cache = file.as_ref().map(|f| open_cache(device, f));

@@ -54,6 +54,14 @@ impl Lowering {
         Ok(View::dense(BufId(self.program.buffers.len() as u32 - 1), t, device))
     }
 
+    /// Drops the buffers from number `count` on, and what refers to them.
+    pub(super) fn forget_buffers_from(&mut self, count: usize) {
+        let gone = |b: BufId| b.0 as usize >= count;
+        self.program.buffers.truncate(count);
+        self.views.retain(|_, v| !gone(v.buf));
+        self.constants.retain(|_, b| !gone(*b));
+    }
+
     /// The device view of a value: where it lies already, or its constant data.
     ///
     /// # Errors

@@ -3,8 +3,12 @@
 
 mod lower;
 mod program;
+mod segment;
+pub(crate) mod slots;
 mod view;
 
 pub use lower::{Bind, LowerCx, Lowering};
 pub use program::{BufId, BufKind, Buffer, Constant, Dispatch, Program, Span};
+pub use segment::{End, Fallback, Known, Planned, Segment, kept, plan};
+pub use slots::Slots;
 pub use view::View;

@@ -1,0 +1,499 @@
+//! Runs a graph on a device: finds or makes the plan for the inputs' shapes, runs its segments one after the other,
+//! and lets the host look at data where a plan cannot go on without.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::exec::{self, Memory, Ready, Timing};
+use super::{Gpu, Weights};
+use crate::ir::{Graph, Node, TensorType, ValueId};
+use crate::kernels::DeviceType;
+use crate::ops::{ControlFlow, Handle};
+use crate::plan::{self, End, Fallback, Known, Planned, Segment, View};
+use crate::tensor::Tensor;
+use crate::{Result, bail, cpu, err};
+
+/// Plans kept per graph; the least recently used goes first.
+const PLANS: usize = 32;
+/// Sets of activation memory kept per plan for runs at the same time.
+const SPARE_MEMORY: usize = 4;
+/// Integer values on the host up to which later plans are made for their data.
+const FOLLOW: usize = 1 << 12;
+
+/// A value on its way into or out of a run.
+#[derive(Clone)]
+pub(crate) enum Val {
+    Host(Tensor),
+    Device(OnDevice),
+}
+
+/// A dense value at the start of a buffer.
+#[derive(Clone)]
+pub(crate) struct OnDevice {
+    pub buffer: wgpu::Buffer,
+    pub tensor_type: TensorType,
+    pub device: DeviceType,
+}
+
+impl Val {
+    pub fn tensor_type(&self) -> TensorType {
+        match self {
+            Val::Host(t) => TensorType::new(t.dtype(), t.shape()),
+            Val::Device(d) => d.tensor_type.clone(),
+        }
+    }
+}
+
+/// What a run did; for reports.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunStats {
+    /// Dispatches recorded.
+    pub dispatches: usize,
+    /// Submits, one for each segment that has work.
+    pub segments: usize,
+    /// Bytes of activation slots.
+    pub activation_bytes: u64,
+    /// The most bytes of activations that live at once.
+    pub activation_lower_bound: u64,
+    /// Paths of the nodes that ran on the host.
+    pub host_nodes: Vec<String>,
+    /// GPU time per dispatch, when asked for and the adapter has timestamps.
+    pub timings: Vec<Timing>,
+}
+
+type Key = Vec<(ValueId, TensorType, Option<Vec<u8>>)>;
+
+struct Stage {
+    segment: Segment,
+    ready: Ready,
+    next: Mutex<HashMap<Key, Arc<Stage>>>,
+}
+
+struct Instance {
+    memory: Memory,
+    next: HashMap<Key, Instance>,
+}
+
+struct Plan {
+    root: Arc<Stage>,
+    spare: Mutex<Vec<Instance>>,
+}
+
+pub(crate) struct Runner {
+    gpu: Gpu,
+    graph: Arc<Graph>,
+    weights: Arc<Weights>,
+    fallback: Fallback,
+    plans: Mutex<Vec<(Key, Arc<Plan>)>>,
+    demanded: Mutex<HashSet<ValueId>>,
+    bodies: Mutex<HashMap<(usize, usize), Arc<Runner>>>,
+}
+
+fn lock<T>(m: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
+    m.lock().map_err(|_| err!(Internal, "another thread failed in the middle of a run"))
+}
+
+impl Runner {
+    pub fn new(gpu: Gpu, graph: Arc<Graph>, weights: Arc<Weights>, fallback: Fallback) -> Runner {
+        let (plans, demanded, bodies) = Default::default();
+        Runner { gpu, graph, weights, fallback, plans, demanded, bodies }
+    }
+
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    fn key(&self, vals: &HashMap<ValueId, Val>, demanded: &HashSet<ValueId>) -> Key {
+        let part = |v: &ValueId| {
+            let val = vals.get(v)?;
+            let data = match val {
+                Val::Host(t) if demanded.contains(v) => Some(t.bytes().to_vec()),
+                _ => None,
+            };
+            Some((*v, val.tensor_type(), data))
+        };
+        self.graph.inputs.iter().filter_map(part).collect()
+    }
+
+    /// The plan for these inputs, made if there is none yet.
+    fn plan(&self, vals: &HashMap<ValueId, Val>) -> Result<Arc<Plan>> {
+        loop {
+            let demanded = lock(&self.demanded)?.clone();
+            let key = self.key(vals, &demanded);
+            {
+                let mut plans = lock(&self.plans)?;
+                if let Some(i) = plans.iter().position(|(k, _)| *k == key) {
+                    let hit = plans.remove(i);
+                    let plan = hit.1.clone();
+                    plans.push(hit);
+                    return Ok(plan);
+                }
+            }
+            let mut known = Known::default();
+            for (id, v) in self.graph.values() {
+                if let Some(c) = &v.constant {
+                    known.values.insert(id, c.clone());
+                    known.types.insert(id, TensorType::new(c.dtype(), c.shape()));
+                }
+            }
+            for v in &self.graph.inputs {
+                let val = vals.get(v).ok_or_else(|| err!(Internal, "an input is missing"))?;
+                known.types.insert(*v, val.tensor_type());
+                if let Val::Host(t) = val {
+                    known.host.insert(*v);
+                    if demanded.contains(v) {
+                        known.values.insert(*v, t.clone());
+                    }
+                }
+            }
+            let root = match self.stage(0, known)? {
+                Ok(stage) => stage,
+                Err(inputs) => {
+                    lock(&self.demanded)?.extend(inputs);
+                    continue;
+                }
+            };
+            let plan = Arc::new(Plan { root, spare: Mutex::default() });
+            let mut plans = lock(&self.plans)?;
+            if plans.len() >= PLANS {
+                plans.remove(0);
+            }
+            plans.push((key, plan.clone()));
+            return Ok(plan);
+        }
+    }
+
+    fn stage(&self, start: usize, known: Known) -> Result<Result<Arc<Stage>, Vec<ValueId>>> {
+        let segment = match plan::plan(&self.graph, &self.gpu.0.profile, start, known, self.fallback)? {
+            Planned::Segment(s) => *s,
+            Planned::Demand(inputs) => return Ok(Err(inputs)),
+        };
+        let kept = plan::kept(&segment);
+        let program = segment.program.clone();
+        let ready = Ready::new(&self.gpu, &self.weights, program, &kept)?;
+        Ok(Ok(Arc::new(Stage { segment, ready, next: Mutex::default() })))
+    }
+
+    /// Makes the plan for these types and compiles its pipelines, as far as it goes without data.
+    pub fn prepare(&self, inputs: &[Val]) -> Result<()> {
+        let vals = self.graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
+        self.plan(&vals).map(|_| ())
+    }
+
+    /// Runs the graph. `to_host`: outputs come back to the host, else they stay on the device.
+    pub async fn run(&self, inputs: Vec<Val>, to_host: bool, stats: &mut RunStats) -> Result<Vec<Val>> {
+        let vals: HashMap<ValueId, Val> = self.graph.inputs.iter().copied().zip(inputs).collect();
+        let plan = self.plan(&vals)?;
+        let spare = lock(&plan.spare)?.pop();
+        let mut instance = match spare {
+            Some(i) => i,
+            None => self.instance(&plan.root, &HashMap::new())?,
+        };
+        let out = self.run_stages(&plan, &mut instance, vals, to_host, stats).await;
+        if out.is_ok() {
+            let mut spare = lock(&plan.spare)?;
+            if spare.len() < SPARE_MEMORY {
+                spare.push(instance);
+            }
+        }
+        out
+    }
+
+    fn instance(&self, stage: &Stage, given: &HashMap<ValueId, wgpu::Buffer>) -> Result<Instance> {
+        Ok(Instance { memory: Memory::new(&self.gpu, &stage.ready, given)?, next: HashMap::new() })
+    }
+
+    async fn run_stages(
+        &self,
+        plan: &Plan,
+        root: &mut Instance,
+        mut vals: HashMap<ValueId, Val>,
+        to_host: bool,
+        stats: &mut RunStats,
+    ) -> Result<Vec<Val>> {
+        let mut stage = plan.root.clone();
+        let mut instance = root;
+        // buffers of earlier segments of this run, which stay where they are from run to run
+        let mut given: HashMap<ValueId, wgpu::Buffer> = HashMap::new();
+        let timed = stats.timings.capacity() > 0;
+        loop {
+            let ready = &stage.ready;
+            stats.dispatches += ready.program.dispatches.len();
+            stats.segments += !ready.program.dispatches.is_empty() as usize;
+            stats.activation_bytes += ready.slots.total();
+            stats.activation_lower_bound += ready.slots.lower_bound;
+
+            let mut copies = vec![];
+            for (v, buf) in &ready.externals {
+                if given.contains_key(v) {
+                    continue;
+                }
+                match vals.get(v) {
+                    Some(Val::Host(t)) => {
+                        let device = self.gpu.0.profile.device_type(t.dtype())?;
+                        instance.memory.write(&self.gpu, ready, *buf, device, t)?;
+                    }
+                    Some(Val::Device(d)) => copies.push((d.buffer.clone(), *buf)),
+                    None => bail!(Internal, "{:?} is not there", self.graph.value(*v).name),
+                }
+            }
+            let wanted = self.reads(&stage, &vals, to_host);
+            let views: Vec<(View, TensorType)> = wanted
+                .iter()
+                .filter_map(|v| stage.segment.live.get(v).map(|view| (view.clone(), view.tensor_type())))
+                .collect();
+            let timings = if timed { Some(&mut stats.timings) } else { None };
+            let idle = ready.program.dispatches.is_empty() && views.is_empty() && copies.is_empty();
+            let read = if idle {
+                vec![]
+            } else {
+                exec::run(&self.gpu, ready, &mut instance.memory, &copies, &views, timings).await?
+            };
+            for (v, view) in &stage.segment.live {
+                let buffer = instance.memory.buffer(ready, view.buf)?.clone();
+                given.insert(*v, buffer.clone());
+                let on = OnDevice { buffer, tensor_type: view.tensor_type(), device: view.device };
+                vals.insert(*v, Val::Device(on));
+            }
+            for (v, t) in wanted.iter().zip(read) {
+                given.remove(v);
+                vals.insert(*v, Val::Host(t));
+            }
+
+            let mut made: Vec<ValueId> = vec![];
+            let (next, data_of) = match stage.segment.end.clone() {
+                End::Done => return self.outputs(&stage, &vals, to_host),
+                End::Read(v, next) => {
+                    made.push(v);
+                    (next, Some(v))
+                }
+                End::Host(n) => {
+                    let node = &self.graph.nodes[n];
+                    let out = self.on_host(&stage, n, node, &vals, stats).await.map_err(|e| e.in_node(node.path()))?;
+                    for (v, val) in node.outputs.iter().zip(out) {
+                        if let Some(v) = v {
+                            vals.insert(*v, val);
+                            made.push(*v);
+                        }
+                    }
+                    (n + 1, None)
+                }
+            };
+            let key = follow_key(&made, &vals, data_of);
+            let known_next = lock(&stage.next)?.get(&key).cloned();
+            let following = match known_next {
+                Some(s) => s,
+                None => {
+                    let s = self.following(&stage, next, &key, &vals)?;
+                    lock(&stage.next)?.insert(key.clone(), s.clone());
+                    s
+                }
+            };
+            if !instance.next.contains_key(&key) {
+                let fresh = self.instance(&following, &given)?;
+                instance.next.insert(key.clone(), fresh);
+            }
+            instance = instance.next.get_mut(&key).ok_or_else(|| err!(Internal, "no memory"))?;
+            stage = following;
+        }
+    }
+
+    /// The values that a segment's end wants on the host.
+    fn reads(&self, stage: &Stage, vals: &HashMap<ValueId, Val>, to_host: bool) -> Vec<ValueId> {
+        let live = |v: &ValueId| stage.segment.live.contains_key(v) && !matches!(vals.get(v), Some(Val::Host(_)));
+        let mut out: Vec<ValueId> = match &stage.segment.end {
+            End::Done if to_host => self.graph.outputs.iter().copied().filter(live).collect(),
+            End::Done => vec![],
+            End::Read(v, _) => [*v].into_iter().filter(live).collect(),
+            End::Host(n) => {
+                let node = &self.graph.nodes[*n];
+                let control = !node.operator.op.bodies().is_empty();
+                if control { vec![] } else { node.used_inputs().filter(live).collect() }
+            }
+        };
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+
+    fn following(&self, stage: &Stage, next: usize, key: &Key, vals: &HashMap<ValueId, Val>) -> Result<Arc<Stage>> {
+        let mut known = stage.segment.known.clone();
+        for (v, t, data) in key {
+            known.types.insert(*v, t.clone());
+            match (vals.get(v), data) {
+                (Some(Val::Host(t)), Some(_)) => {
+                    known.values.insert(*v, t.clone());
+                }
+                (Some(Val::Host(_)), None) => {
+                    known.host.insert(*v);
+                }
+                _ => {}
+            }
+        }
+        match self.stage(next, known)? {
+            Ok(s) => Ok(s),
+            Err(_) => bail!(Internal, "a later segment demanded an input"),
+        }
+    }
+
+    fn outputs(&self, stage: &Stage, vals: &HashMap<ValueId, Val>, to_host: bool) -> Result<Vec<Val>> {
+        let mut out = vec![];
+        let mut copies = vec![];
+        for v in &self.graph.outputs {
+            let known = stage.segment.known.values.get(v).cloned().map(Val::Host);
+            let val = known.or_else(|| vals.get(v).cloned());
+            let mut val = val.ok_or_else(|| err!(Internal, "output {:?} is not there", self.graph.value(*v).name))?;
+            if let Val::Device(d) = &mut val {
+                if to_host {
+                    bail!(Internal, "output {:?} stayed on the device", self.graph.value(*v).name);
+                }
+                // the plan's own memory is written again by the next run
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+                let own = self.gpu.0.buffer("output", d.buffer.size(), usage);
+                copies.push((d.buffer.clone(), own.clone()));
+                d.buffer = own;
+            }
+            out.push(val);
+        }
+        if !copies.is_empty() {
+            let mut encoder = self.gpu.0.device.create_command_encoder(&Default::default());
+            copies.iter().for_each(|(a, b)| encoder.copy_buffer_to_buffer(a, 0, b, 0, a.size()));
+            self.gpu.0.queue.submit([encoder.finish()]);
+        }
+        Ok(out)
+    }
+
+    async fn on_host(
+        &self,
+        stage: &Stage,
+        index: usize,
+        node: &Node,
+        vals: &HashMap<ValueId, Val>,
+        stats: &mut RunStats,
+    ) -> Result<Vec<Val>> {
+        let known = &stage.segment.known.values;
+        let get = |v: ValueId| known.get(&v).cloned().map(Val::Host).or_else(|| vals.get(&v).cloned());
+        let missing = || err!(Internal, "an input is not there");
+        if node.operator.op.bodies().is_empty() {
+            let mut host = HashMap::new();
+            for v in node.used_inputs() {
+                match get(v).ok_or_else(missing)? {
+                    Val::Host(t) => host.insert(v, t),
+                    Val::Device(_) => bail!(Internal, "an input stayed on the device"),
+                };
+            }
+            stats.host_nodes.push(node.path());
+            return Ok(cpu::eval_node(node, &host)?.into_iter().map(Val::Host).collect());
+        }
+        let mut flow = Flow { runner: self, node: index, vals: vec![], stats };
+        let mut handles = vec![];
+        for v in &node.inputs {
+            handles.push(match v {
+                None => None,
+                Some(v) => Some(flow.add(get(*v).ok_or_else(missing)?)),
+            });
+        }
+        let out = node.operator.op.control(&mut flow, &handles)?;
+        out.into_iter().map(|h| flow.val(h)).collect()
+    }
+
+    fn body(&self, node: usize, body: usize) -> Result<Arc<Runner>> {
+        let mut bodies = lock(&self.bodies)?;
+        if let Some(r) = bodies.get(&(node, body)) {
+            return Ok(r.clone());
+        }
+        let op = &self.graph.nodes[node].operator.op;
+        let Some(graph) = op.bodies().get(body).map(|g| Arc::clone(g)) else { bail!(Internal, "no body {body}") };
+        let runner = Arc::new(Runner::new(self.gpu.clone(), graph, self.weights.clone(), self.fallback));
+        bodies.insert((node, body), runner.clone());
+        Ok(runner)
+    }
+}
+
+/// Types of the values made between two segments, and the data of those on which the plan depends: what was read for
+/// it, and small integers from the host.
+fn follow_key(made: &[ValueId], vals: &HashMap<ValueId, Val>, data_of: Option<ValueId>) -> Key {
+    let part = |v: &ValueId| {
+        let val = vals.get(v)?;
+        let data = match val {
+            Val::Host(t) => {
+                let shape_like = !t.dtype().is_float() && t.dtype().size() > 0 && t.len() <= FOLLOW;
+                (data_of == Some(*v) || shape_like).then(|| t.bytes().to_vec())
+            }
+            Val::Device(_) => None,
+        };
+        Some((*v, val.tensor_type(), data))
+    };
+    made.iter().filter_map(part).collect()
+}
+
+/// Bodies of control flow, run on the device.
+struct Flow<'a> {
+    runner: &'a Runner,
+    node: usize,
+    vals: Vec<Val>,
+    stats: &'a mut RunStats,
+}
+
+impl Flow<'_> {
+    fn add(&mut self, v: Val) -> Handle {
+        self.vals.push(v);
+        Handle(self.vals.len() - 1)
+    }
+
+    fn val(&self, h: Handle) -> Result<Val> {
+        self.vals.get(h.0).cloned().ok_or_else(|| err!(Internal, "unknown handle"))
+    }
+}
+
+/// Waits for a future on this thread; in the browser, where waiting is impossible, an error.
+fn wait<T>(f: Pin<Box<dyn Future<Output = Result<T>> + '_>>) -> Result<T> {
+    #[cfg(not(target_arch = "wasm32"))]
+    return pollster::block_on(f);
+    #[cfg(target_arch = "wasm32")]
+    {
+        drop(f);
+        bail!(Unsupported, "control flow that depends on data is not there in the browser yet")
+    }
+}
+
+impl ControlFlow for Flow<'_> {
+    fn run(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>> {
+        let runner = self.runner.body(self.node, body)?;
+        let inputs: Vec<Val> = inputs.iter().map(|h| self.val(*h)).collect::<Result<_>>()?;
+        let out = wait(Box::pin(runner.run(inputs, false, self.stats)))?;
+        Ok(out.into_iter().map(|v| self.add(v)).collect())
+    }
+
+    fn read(&mut self, value: Handle) -> Result<Tensor> {
+        let val = self.val(value)?;
+        let t = wait(Box::pin(exec::download(&self.runner.gpu, &val)))?;
+        self.vals[value.0] = Val::Host(t.clone());
+        Ok(t)
+    }
+
+    fn host(&mut self, value: Tensor) -> Handle {
+        self.add(Val::Host(value))
+    }
+
+    fn type_of(&self, value: Handle) -> TensorType {
+        self.vals.get(value.0).map_or_else(|| TensorType::new(crate::DType::F32, [0]), Val::tensor_type)
+    }
+
+    fn stack(&mut self, values: &[Handle], axis: usize) -> Result<Handle> {
+        let mut parts = vec![];
+        for h in values {
+            parts.push(self.read(*h)?);
+        }
+        let stacked = crate::ops::stack(&parts, axis)?;
+        Ok(self.add(Val::Host(stacked)))
+    }
+
+    fn take(&mut self, value: Handle, axis: usize, index: usize) -> Result<Handle> {
+        let whole = self.read(value)?;
+        let taken = crate::ops::take(&whole, axis, index)?;
+        Ok(self.add(Val::Host(taken)))
+    }
+}

@@ -1,0 +1,55 @@
+//! What the integration tests share: a device, and the comparison of a result with its reference.
+
+use std::sync::OnceLock;
+
+use shadernet::ops::Tolerance;
+use shadernet::{DType, Gpu, GpuOptions, Tensor};
+
+/// The device under test, opened once; `None` where no adapter is installed.
+pub fn gpu() -> Option<&'static Gpu> {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    let open = || match pollster::block_on(Gpu::new(GpuOptions::from_env())) {
+        Ok(gpu) => Some(gpu),
+        Err(e) if std::env::var_os("SHADERNET_REQUIRE_GPU").is_some() => panic!("{e}"),
+        Err(e) => {
+            eprintln!("no GPU: {e}");
+            None
+        }
+    };
+    GPU.get_or_init(open).as_ref()
+}
+
+/// The largest violation of the tolerance, in words; `None` when `got` is close enough to `want`.
+pub fn mismatch(got: &Tensor, want: &Tensor, tolerance: Tolerance) -> Option<String> {
+    if got.dtype() != want.dtype() || got.shape() != want.shape() {
+        return Some(format!("got {:?}, want {:?}", got, want));
+    }
+    if !want.dtype().is_float() {
+        return (!got.same_bits(want)).then(|| format!("got {got:?}, want {want:?}"));
+    }
+    let (g, w) = (got.to_f64s().unwrap(), want.to_f64s().unwrap());
+    let scale = w.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs()));
+    let mut worst: Option<(f64, usize)> = None;
+    for (i, (a, b)) in g.iter().zip(&w).enumerate() {
+        let allowed = tolerance.abs * scale + tolerance.rel * b.abs() + subnormal(want.dtype());
+        let same = a == b || (a.is_nan() && b.is_nan());
+        if same || (a - b).abs() <= allowed {
+            continue;
+        }
+        let excess = if a.is_finite() && b.is_finite() { (a - b).abs() / allowed.max(1e-300) } else { f64::INFINITY };
+        if worst.is_none_or(|(e, _)| excess > e) {
+            worst = Some((excess, i));
+        }
+    }
+    worst
+        .map(|(e, i)| format!("element {i}: got {}, want {}, {e:.1} x the tolerance; {got:?} for {want:?}", g[i], w[i]))
+}
+
+/// Devices may flush subnormals.
+fn subnormal(d: DType) -> f64 {
+    match d {
+        DType::F32 | DType::BF16 => f32::MIN_POSITIVE as f64,
+        DType::F16 => 2f64.powi(-14),
+        _ => 0.0,
+    }
+}
