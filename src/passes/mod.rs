@@ -1,6 +1,8 @@
 //! `Graph` → `Graph`, one file per pass, in an ordered, named list. Each can be switched off; debug builds verify the
 //! graph after each.
 
+mod dead_code;
+mod fold_constants;
 mod fuse_elementwise;
 
 use crate::Result;
@@ -15,7 +17,11 @@ pub struct Pass {
 }
 
 /// All passes that need no shapes, in order.
-pub const PASSES: &[Pass] = &[Pass { name: "fuse-elementwise", run: fuse_elementwise::run }];
+pub const PASSES: &[Pass] = &[
+    Pass { name: "fold-constants", run: fold_constants::run },
+    Pass { name: "dead-code", run: dead_code::run },
+    Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
+];
 
 /// Runs every pass whose name is not in `disabled`.
 ///

@@ -1,0 +1,33 @@
+//! Drops nodes whose outputs nobody reads, and the data of constants that no node reads any more.
+
+use std::collections::HashSet;
+
+use crate::ir::{Graph, ValueId};
+use crate::Result;
+
+/// Runs the pass.
+///
+/// # Errors
+/// None.
+pub fn run(graph: &mut Graph) -> Result<bool> {
+    let before = graph.nodes.len();
+    let mut live: HashSet<ValueId> = graph.outputs.iter().copied().collect();
+    let mut kept = vec![];
+    for mut node in std::mem::take(&mut graph.nodes).into_iter().rev() {
+        if !node.used_outputs().any(|v| live.contains(&v)) {
+            continue;
+        }
+        live.extend(node.used_inputs());
+        for out in &mut node.outputs {
+            *out = out.filter(|v| live.contains(v));
+        }
+        kept.push(node);
+    }
+    kept.reverse();
+    graph.nodes = kept;
+    let unused: Vec<ValueId> = graph.values().filter(|(id, _)| !live.contains(id)).map(|(id, _)| id).collect();
+    for v in unused {
+        graph.value_mut(v).constant = None;
+    }
+    Ok(graph.nodes.len() != before)
+}

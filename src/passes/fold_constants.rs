@@ -1,0 +1,58 @@
+//! Evaluates nodes whose inputs are all constants, once, on the host.
+
+use std::collections::HashMap;
+
+use crate::cpu;
+use crate::ir::{Graph, TensorType, ValueId};
+use crate::ops::InferCx;
+use crate::tensor::Tensor;
+use crate::Result;
+
+/// Bytes of one folded value beyond which a node is left to the device (a small model may ask for gigabytes).
+const LIMIT: usize = 1 << 30;
+
+/// Runs the pass. A node that fails to fold stays, so that the error is reported where it belongs: at the run.
+///
+/// # Errors
+/// None.
+pub fn run(graph: &mut Graph) -> Result<bool> {
+    let constants = graph.values().filter_map(|(id, v)| Some((id, v.constant.clone()?)));
+    let mut known: HashMap<ValueId, Tensor> = constants.collect();
+    let before = graph.nodes.len();
+    let nodes = std::mem::take(&mut graph.nodes);
+    for node in nodes {
+        match fold(&node, &known) {
+            None => graph.nodes.push(node),
+            Some(values) => {
+                for (v, t) in node.outputs.iter().zip(values) {
+                    if let Some(v) = v {
+                        graph.value_mut(*v).constant = Some(t.clone());
+                        known.insert(*v, t);
+                    }
+                }
+            }
+        }
+    }
+    Ok(graph.nodes.len() != before)
+}
+
+fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>) -> Option<Vec<Tensor>> {
+    let op = &node.operator.op;
+    if !op.deterministic() || !op.bodies().is_empty() || !node.used_inputs().all(|v| known.contains_key(&v)) {
+        return None;
+    }
+    let data = |v: &Option<ValueId>| v.and_then(|v| known.get(&v));
+    let types: Vec<Option<TensorType>> =
+        node.inputs.iter().map(|v| data(v).map(|t| TensorType::new(t.dtype(), t.shape()))).collect();
+    let inputs = types.iter().zip(&node.inputs).map(|(t, v)| t.as_ref().map(|t| (t, data(v)))).collect();
+    let cx = InferCx::new(inputs);
+    if let Ok(Some(values)) = op.fold(&cx) {
+        return Some(values);
+    }
+    let outputs = op.infer(&cx).ok()?;
+    let small = |t: &TensorType| t.numel().checked_mul(t.dtype.size().max(1)).is_some_and(|b| b <= LIMIT);
+    if !outputs.iter().all(small) {
+        return None;
+    }
+    cpu::eval_node(node, known).ok()
+}
