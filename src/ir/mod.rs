@@ -13,6 +13,6 @@ mod verify;
 
 pub use attrs::{Attr, AttrReader, Attrs};
 pub use graph::{Graph, Node, Operator, Value, ValueId};
-pub use text::{parse, print};
+pub use text::{parse, print, print_elided};
 pub use types::{Declared, Dim, TensorType};
 pub use verify::verify;
