@@ -47,12 +47,44 @@ impl Frame<'_> {
 struct Level<'p> {
     graph: Graph,
     frames: Vec<Frame<'p>>,
-    /// Names that a made-up name must not be: those of the message, and those made up before.
-    value_names: HashSet<String>,
-    node_names: HashSet<String>,
+    value_names: Names,
+    node_names: Names,
     /// Names of the message that a node has taken.
     named: HashSet<String>,
     captured: Vec<(ValueId, ValueId)>,
+    /// The same by outer id.
+    inner: HashMap<ValueId, ValueId>,
+}
+
+/// Names that a made-up name must not be: those of the message, and those made up before.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    /// The next number to try behind a name.
+    next: HashMap<String, usize>,
+}
+
+impl<'a> FromIterator<&'a str> for Names {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Names {
+        Names { taken: names.into_iter().map(str::to_string).collect(), next: HashMap::new() }
+    }
+}
+
+impl Names {
+    /// `wanted`, with a number behind it when it is taken.
+    fn unique(&mut self, wanted: String) -> String {
+        if self.taken.insert(wanted.clone()) {
+            return wanted;
+        }
+        let next = self.next.entry(wanted.clone()).or_insert(1);
+        loop {
+            let numbered = format!("{wanted}_{next}");
+            *next += 1;
+            if self.taken.insert(numbered.clone()) {
+                return numbered;
+            }
+        }
+    }
 }
 
 /// The state of one import.
@@ -110,10 +142,11 @@ impl<'p> Importer<'p> {
         let level = Level {
             graph: Graph::new(g.name()),
             frames: vec![frame],
-            value_names: fed.chain(made).map(str::to_string).collect(),
+            value_names: fed.chain(made).collect(),
             named: HashSet::new(),
-            node_names: g.node.iter().map(|n| n.name().to_string()).collect(),
+            node_names: g.node.iter().map(|n| n.name()).collect(),
             captured: vec![],
+            inner: HashMap::new(),
         };
         self.levels.push(level);
 
@@ -243,15 +276,16 @@ impl<'p> Importer<'p> {
         let Some(outer) = self.lookup_at(level - 1, name)? else { return Some(None) };
         let value = self.levels[level - 1].graph.value(outer).clone();
         let l = &mut self.levels[level];
-        let inner = match l.captured.iter().find(|(o, _)| *o == outer) {
-            Some((_, inner)) => *inner,
+        let inner = match l.inner.get(&outer) {
+            Some(inner) => *inner,
             None => {
-                let unique = unique(&mut l.value_names, value.name);
+                let unique = l.value_names.unique(value.name);
                 let inner = l.graph.add_value(unique, value.declared);
                 l.graph.value_mut(inner).constant = value.constant.clone();
                 if value.constant.is_none() {
                     l.captured.push((outer, inner));
                 }
+                l.inner.insert(outer, inner);
                 inner
             }
         };
@@ -296,7 +330,7 @@ impl<'p> Importer<'p> {
             Some(f) if f.aliases.contains_key(name) => f.aliases[name].clone(),
             Some(f) if !f.prefix.is_empty() => {
                 let full = format!("{}{name}", f.prefix);
-                unique(&mut level.value_names, full)
+                level.value_names.unique(full)
             }
             _ => name.into(),
         }
@@ -311,7 +345,7 @@ impl<'p> Importer<'p> {
         }
         let output = n.output.iter().find(|o| !o.is_empty()).map_or(n.op_type(), |o| o);
         let wanted = format!("{prefix}{}", if n.name().is_empty() { output } else { n.name() });
-        unique(&mut level.node_names, wanted)
+        level.node_names.unique(wanted)
     }
 
     pub(super) fn push_frame(&mut self, frame: Frame<'p>) -> Result<()> {
@@ -348,37 +382,23 @@ fn declared(v: &ValueInfoProto) -> Result<Option<Declared>> {
     v.r#type.as_ref().map_or(Ok(None), |t| types::declared(t).map_err(named))
 }
 
-/// `wanted`, with a number behind it when it is taken.
-fn unique(taken: &mut HashSet<String>, wanted: String) -> String {
-    if taken.insert(wanted.clone()) {
-        return wanted;
-    }
-    let mut numbered = (1usize..).map(|i| format!("{wanted}_{i}"));
-    let free = numbered.find(|name| !taken.contains(name)).unwrap_or(wanted);
-    taken.insert(free.clone());
-    free
-}
-
 /// All bodies of a node take the same outer values as their last inputs, whether each uses them or not, so that the
 /// node lists them once. Gives those values and the finished bodies.
 fn share_captures(bodies: Vec<(String, Body)>) -> (Vec<ValueId>, Vec<(String, Graph)>) {
-    let mut shared: Vec<ValueId> = vec![];
-    for (outer, _) in bodies.iter().flat_map(|(_, b)| &b.captured) {
-        if !shared.contains(outer) {
-            shared.push(*outer);
-        }
-    }
+    let mut seen = HashSet::new();
+    let all = bodies.iter().flat_map(|(_, b)| &b.captured).map(|(outer, _)| *outer);
+    let shared: Vec<ValueId> = all.filter(|outer| seen.insert(*outer)).collect();
     let finish = |(name, body): (String, Body)| {
         let Body { mut graph, captured } = body;
         let inside: HashMap<ValueId, ValueId> = captured.into_iter().collect();
-        let mut names: HashSet<String> = HashSet::new();
+        let mut names = Names::default();
         if inside.len() < shared.len() {
-            names = graph.values().map(|(_, v)| v.name.clone()).collect();
+            names = graph.values().map(|(_, v)| v.name.as_str()).collect();
         }
         for outer in &shared {
             let inner = match inside.get(outer) {
                 Some(inner) => *inner,
-                None => graph.add_value(unique(&mut names, format!("unused_{}", outer.index())), None),
+                None => graph.add_value(names.unique(format!("unused_{}", outer.index())), None),
             };
             graph.inputs.push(inner);
         }
