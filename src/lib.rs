@@ -30,5 +30,5 @@ pub use gpu::{AdapterInfo, Gpu, GpuOptions};
 pub use model::{Metadata, Model, Reference, ValueInfo};
 pub use plan::Fallback;
 pub use rng::Rng;
-pub use session::{Session, SessionOptions};
+pub use session::{Session, SessionBuilder, SessionOptions};
 pub use tensor::{Bytes, Tensor};

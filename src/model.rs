@@ -1,11 +1,14 @@
 //! What a model file holds.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::cpu;
+use crate::gpu::{Gpu, Weights};
 use crate::import::{self, ImportOptions, Imported};
-use crate::ir::{Declared, Dim, Graph};
+use crate::ir::{Declared, Dim, Graph, ValueId};
+use crate::session::SessionBuilder;
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err};
 
@@ -30,6 +33,8 @@ struct Inner {
     inputs: Vec<ValueInfo>,
     outputs: Vec<ValueInfo>,
     metadata: Metadata,
+    /// Constants on devices, shared by the sessions that are alive.
+    weights: Mutex<Vec<(Gpu, Weak<Weights>)>>,
 }
 
 /// An input or output of a model.
@@ -60,6 +65,17 @@ pub struct Metadata {
     pub doc: String,
     /// Further keys and values.
     pub properties: Vec<(String, String)>,
+}
+
+impl fmt::Display for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let opsets: Vec<String> = self.opsets.iter().map(|(d, v)| format!("{d} {v}")).collect();
+        write!(f, "ONNX IR {}, opsets {}", self.ir_version, opsets.join(", "))?;
+        if !self.producer_name.is_empty() {
+            write!(f, ", made by {} {}", self.producer_name, self.producer_version)?;
+        }
+        self.properties.iter().try_for_each(|(k, v)| write!(f, "\n{k}: {v}"))
+    }
 }
 
 impl Model {
@@ -116,7 +132,8 @@ impl Model {
 
     fn new(imported: Imported) -> Model {
         let Imported { graph, inputs, outputs, metadata } = imported;
-        Model(Arc::new(Inner { graph: Arc::new(graph), inputs, outputs, metadata }))
+        let weights = Mutex::default();
+        Model(Arc::new(Inner { graph: Arc::new(graph), inputs, outputs, metadata, weights }))
     }
 
     /// What a run takes, in the graph's order; initialisers are not among them.
@@ -137,6 +154,38 @@ impl Model {
     /// The graph as imported, before any pass.
     pub fn graph(&self) -> &Arc<Graph> {
         &self.0.graph
+    }
+
+    /// Makes the model ready for a device.
+    pub fn session<'a>(&'a self, gpu: &'a Gpu) -> SessionBuilder<'a> {
+        SessionBuilder::new(gpu, self)
+    }
+
+    /// Plans the model for a device with the declared input shapes (1 where an extent is open) and says what the device
+    /// cannot run.
+    ///
+    /// # Errors
+    /// `Unsupported` naming every such node; those of the operators.
+    pub fn check(&self, gpu: &Gpu) -> Result<()> {
+        fn stand_in(i: &ValueInfo) -> (&str, Tensor) {
+            let dims = i.declared.as_ref().and_then(Declared::dims).unwrap_or(&[]);
+            let extent = |d: &Dim| if let Dim::Known(n) = d { *n } else { 1 };
+            let dtype = i.declared.as_ref().and_then(Declared::dtype).unwrap_or(crate::DType::F32);
+            (i.name.as_str(), Tensor::zeros(dtype, dims.iter().map(extent).collect::<Vec<_>>()))
+        }
+        let inputs: Vec<(&str, Tensor)> = self.inputs().iter().map(stand_in).collect();
+        crate::Session::new(gpu, self, &Default::default())?.plan(&inputs).map(|_| ())
+    }
+
+    pub(crate) fn weights_on(&self, gpu: &Gpu) -> Arc<Weights> {
+        let Ok(mut all) = self.0.weights.lock() else { return Arc::default() };
+        all.retain(|(_, w)| w.strong_count() > 0);
+        let found = all.iter().find(|(g, _)| Arc::ptr_eq(&g.0, &gpu.0)).and_then(|(_, w)| w.upgrade());
+        found.unwrap_or_else(|| {
+            let fresh = Arc::<Weights>::default();
+            all.push((gpu.clone(), Arc::downgrade(&fresh)));
+            fresh
+        })
     }
 
     /// The CPU interpreter on this model.
@@ -160,6 +209,14 @@ impl Reference {
         let inputs = check_inputs(self.model.inputs(), inputs)?;
         let made = cpu::run(self.model.graph(), &inputs)?;
         Ok(self.model.outputs().iter().map(|o| o.name.clone()).zip(made).collect())
+    }
+
+    /// Runs and gives every value of [`Model::graph`] by id.
+    ///
+    /// # Errors
+    /// As [`Reference::run`].
+    pub fn run_values(&self, inputs: &[(&str, Tensor)]) -> Result<HashMap<ValueId, Tensor>> {
+        cpu::run_all(self.model.graph(), &check_inputs(self.model.inputs(), inputs)?)
     }
 
     /// Runs and gives every value that a node makes, in the order in which they are made. Bodies of control flow are
