@@ -160,6 +160,24 @@ fn initialisers_are_constants_even_when_they_are_inputs() -> Result<()> {
 }
 
 #[test]
+fn old_broadcasts_align_at_their_axis() -> Result<()> {
+    if shadernet::ops::find("", "Add").is_none() {
+        return Ok(());
+    }
+    let int = |name: &str, i: i64| AttributeProto { i: Some(i), ..attr(name, AttributeType::Int) };
+    let add = NodeProto { attribute: vec![int("broadcast", 1), int("axis", 0)], ..node("Add", &["x", "w"], &["y"]) };
+    let mut m = model(graph(&[], &["y"], vec![add]));
+    m.opset_import = vec![opset("", 6)];
+    let g = m.graph.as_mut().unwrap();
+    g.input = vec![float_value("x", &[2, 3])];
+    g.initializer = vec![tensor_to_proto("w", &Tensor::vector(&[10f32, 20.0]))];
+    let x = Tensor::new([2, 3], vec![0f32, 1.0, 2.0, 3.0, 4.0, 5.0])?;
+    let y = import(&m)?.reference().run(&[("x", x)])?;
+    assert_eq!(y[0].1.to_f64s()?, [10.0, 11.0, 12.0, 23.0, 24.0, 25.0]);
+    Ok(())
+}
+
+#[test]
 fn sparse_initialisers_are_written_out() -> Result<()> {
     let mut proto = model(graph(&[], &["y"], vec![node("Relu", &["w"], &["y"])]));
     proto.graph.as_mut().unwrap().sparse_initializer.push(SparseTensorProto {

@@ -8,9 +8,9 @@ use onnx_proto::{FunctionProto, GraphProto, NodeProto, ValueInfoProto};
 
 use super::external::External;
 use super::functions::{self, FunctionId};
-use super::opsets::{Opsets, canonical};
+use super::opsets::{OLDEST, Opsets, canonical};
 use super::order::{label, order};
-use super::{Limits, Refused, tensor, types};
+use super::{Limits, Refused, legacy, tensor, types};
 use crate::ir::{Attr, Attrs, Declared, Graph, Node, Operator, ValueId};
 use crate::ops::{NodeInfo, qualified};
 use crate::tensor::Tensor;
@@ -212,7 +212,15 @@ impl<'p> Importer<'p> {
     fn operator(&mut self, n: &'p NodeProto, name: &str) -> Result<()> {
         let mut inputs = self.inputs(n)?;
         let (mut attrs, bodies) = self.attrs(&n.attribute)?;
-        let opset = self.frame()?.opsets.of(n.domain())?;
+        let domain = canonical(n.domain());
+        let mut opset = self.frame()?.opsets.of(domain)?;
+        if domain.is_empty() {
+            let upgrade = legacy::upgrade(n.op_type(), opset, &mut attrs)?;
+            opset = upgrade.opset;
+            if let (Some(axis), [Some(a), Some(b)]) = (upgrade.align, inputs.as_mut_slice()) {
+                *b = self.aligned(*a, *b, axis, name)?;
+            }
+        }
         let present = |names: &[String]| names.iter().map(|s| !s.is_empty()).collect();
         let info = NodeInfo {
             opset,
@@ -224,7 +232,6 @@ impl<'p> Importer<'p> {
         attrs.extend(bodies.into_iter().map(|(name, body)| (name, Attr::Graph(Arc::new(body)))));
         inputs.extend(shared.into_iter().map(Some));
 
-        let domain = canonical(n.domain());
         let operator = match Operator::new(domain, n.op_type(), attrs, &info) {
             Ok(operator) => Some(operator),
             Err(e) if e.kind() == ErrorKind::Unsupported => {
@@ -246,6 +253,41 @@ impl<'p> Importer<'p> {
             self.here()?.graph.nodes.push(Node { name: name.into(), operator, inputs, outputs });
         }
         Ok(())
+    }
+
+    /// `b` with dims of extent 1 behind its own, so that its first meets dim `axis` of `a`.
+    fn aligned(&mut self, a: ValueId, b: ValueId, axis: i64, name: &str) -> Result<ValueId> {
+        let graph = &self.here()?.graph;
+        let shape = |id: ValueId| {
+            let v = graph.value(id);
+            v.constant.as_ref().map(Tensor::rank).or_else(|| v.declared.as_ref()?.dims().map(<[_]>::len))
+        };
+        let (Some(rank), Some(own)) = (shape(a), shape(b)) else {
+            return Err(err!(Unsupported, "axis {axis} of an old broadcast between inputs of unknown rank"));
+        };
+        let constant = graph.value(b).constant.clone();
+        if own == 0 || constant.as_ref().is_some_and(|c| c.len() == 1) {
+            return Ok(b);
+        }
+        let more = legacy::trailing(axis, rank, own);
+        let more = more.ok_or_else(|| err!(InvalidNode, "axis {axis} for ranks {rank} and {own}"))?;
+        if more == 0 {
+            return Ok(b);
+        }
+        let value_name = self.here()?.value_names.unique(format!("{name}/aligned"));
+        if let Some(c) = constant {
+            let shape = [c.shape(), &vec![1; more]].concat();
+            return Ok(self.here()?.graph.add_constant(value_name, c.reshaped(shape)?));
+        }
+        let axes = Attr::Ints((own..own + more).map(|i| i as i64).collect());
+        let attrs = Attrs::from([("axes".to_string(), axes)]);
+        let operator = Operator::new("", "Unsqueeze", attrs, &NodeInfo::full(OLDEST, 1, 1))?;
+        let level = self.here()?;
+        let node_name = level.node_names.unique(value_name.clone());
+        let out = level.graph.add_value(value_name, None);
+        let node = Node { name: node_name, operator, inputs: vec![Some(b)], outputs: vec![Some(out)] };
+        level.graph.nodes.push(node);
+        Ok(out)
     }
 
     /// A node's inputs as ids.
