@@ -450,3 +450,59 @@ fn share_captures(bodies: Vec<(String, Body)>) -> (Vec<ValueId>, Vec<(String, Gr
     let finished = bodies.into_iter().map(finish).collect();
     (shared, finished)
 }
+
+#[cfg(test)]
+mod tests {
+    use onnx_proto::AttributeProto;
+
+    use super::*;
+
+    fn own(names: &[&str]) -> Vec<String> {
+        names.iter().map(|n| n.to_string()).collect()
+    }
+
+    fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+        NodeProto { op_type: Some(op.into()), input: own(inputs), output: own(outputs), ..NodeProto::default() }
+    }
+
+    fn body(name: &str, nodes: Vec<NodeProto>, output: &str) -> AttributeProto {
+        let output = vec![ValueInfoProto { name: Some(output.into()), ..ValueInfoProto::default() }];
+        let g = GraphProto { node: nodes, output, ..GraphProto::default() };
+        AttributeProto { name: Some(name.into()), g: Some(g), ..AttributeProto::default() }
+    }
+
+    /// Bodies of one node share the list of what they take from outside, values of nested bodies included; constants
+    /// are copied and inner names win.
+    #[test]
+    fn bodies_share_their_captures() -> Result<()> {
+        let nested = NodeProto { attribute: vec![body("g", vec![], "b")], ..node("Nested", &[], &[]) };
+        let shadow = vec![node("Relu", &["a"], &["s"]), node("Exp", &["s"], &["c"]), nested];
+        let attrs = [body("p", vec![node("Relu", &["k"], &["t"])], "a"), body("q", shadow, "c")];
+        let opsets = Opsets::new(&[onnx_proto::OperatorSetIdProto { domain: None, version: Some(17) }])?;
+        let mut importer = Importer::new(Limits::default(), External::default(), HashMap::new());
+        importer.levels.push(Level {
+            graph: Graph::new("outer"),
+            frames: vec![Frame::new(String::new(), Rc::new(opsets), None)],
+            value_names: Names::default(),
+            node_names: Names::default(),
+            named: HashSet::new(),
+            captured: vec![],
+            inner: HashMap::new(),
+        });
+        let [_c, b, a] = ["c", "b", "a"].map(|name| importer.define(name));
+        importer.constant("k", Tensor::scalar(1f32))?;
+
+        let (_, bodies) = importer.attrs(&attrs)?;
+        let (shared, bodies) = share_captures(bodies);
+        assert_eq!(shared, [a?, b?]);
+        let names = |g: &Graph| g.inputs.iter().map(|v| g.value(*v).name.clone()).collect::<Vec<_>>();
+        let [(p, first), (q, second)] = <[_; 2]>::try_from(bodies).ok().unwrap();
+        assert_eq!((p.as_str(), names(&first), first.captures), ("p", own(&["a", "unused_1"]), 2));
+        assert_eq!((q.as_str(), names(&second), second.captures), ("q", own(&["a", "b"]), 2));
+        assert!(first.find("k").is_ok_and(|k| first.value(k).constant.is_some()));
+        crate::ir::verify(&first)?;
+        crate::ir::verify(&second)?;
+        assert_eq!(importer.refused.len(), 1, "the nested operator alone is unknown");
+        Ok(())
+    }
+}
