@@ -11,7 +11,7 @@ use super::{Gpu, Weights};
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::DeviceType;
 use crate::ops::{ControlFlow, Handle};
-use crate::plan::{self, End, Fallback, Known, Planned, Segment, View};
+use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, cpu, err};
 
@@ -180,6 +180,14 @@ impl Runner {
     pub fn prepare(&self, inputs: &[Val]) -> Result<()> {
         let vals = self.graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
         self.plan(&vals).map(|_| ())
+    }
+
+    /// The first segment of the plan for these inputs.
+    pub fn describe(&self, inputs: &[Val]) -> Result<PlanReport> {
+        let vals = self.graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
+        let stage = &self.plan(&vals)?.root;
+        let (program, slots, end) = (stage.ready.program.clone(), stage.ready.slots.clone(), stage.segment.end.clone());
+        Ok(PlanReport { program, slots, end })
     }
 
     /// Runs the graph. `to_host`: outputs come back to the host, else they stay on the device.

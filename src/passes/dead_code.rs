@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::ir::{Graph, ValueId};
 use crate::Result;
+use crate::ir::{Graph, ValueId};
 
 /// Runs the pass.
 ///

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
+use crate::Result;
 use crate::cpu;
 use crate::ir::{Graph, TensorType, ValueId};
 use crate::ops::InferCx;
 use crate::tensor::Tensor;
-use crate::Result;
 
 /// Bytes of one folded value beyond which a node is left to the device (a small model may ask for gigabytes).
 const LIMIT: usize = 1 << 30;

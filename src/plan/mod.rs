@@ -3,12 +3,14 @@
 
 mod lower;
 mod program;
+mod report;
 mod segment;
 pub(crate) mod slots;
 mod view;
 
 pub use lower::{Bind, LowerCx, Lowering};
 pub use program::{BufId, BufKind, Buffer, Constant, Dispatch, Program, Span};
+pub use report::PlanReport;
 pub use segment::{End, Fallback, Known, Planned, Segment, kept, plan};
 pub use slots::Slots;
 pub use view::View;

@@ -1,1 +1,66 @@
-fn main() {}
+//! The `shadernet` command: run, compare, test, time and inspect ONNX models.
+
+mod commands;
+mod compare;
+mod inputs;
+mod output;
+mod place;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "shadernet", version, about = "Runs ONNX models as WGSL compute shaders on any GPU")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What a model holds: inputs, outputs, operators, weights.
+    Info(commands::info::Args),
+    /// Whether a model runs on this device, and what would not.
+    Check(commands::check::Args),
+    /// Runs a model and prints or saves its outputs.
+    Run(commands::run::Args),
+    /// Runs a model node by node on the device and on the reference, and names the first node that differs.
+    Compare(commands::compare::Args),
+    /// Times a model on one or more backends.
+    Bench(commands::bench::Args),
+    /// GPU time of every dispatch.
+    Profile(commands::profile::Args),
+    /// The graph after import or passes, or the plan for given input shapes.
+    Graph(commands::graph::Args),
+    /// The shaders of a node, in WGSL, SPIR-V, MSL or HLSL.
+    Shader(commands::shader::Args),
+    /// The adapters of this machine.
+    Devices(commands::devices::Args),
+    /// Runs folders in the ONNX test format.
+    Test(commands::test::Args),
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    let done = match Cli::parse().command {
+        Command::Info(a) => commands::info::run(&a),
+        Command::Check(a) => commands::check::run(&a),
+        Command::Run(a) => commands::run::run(&a),
+        Command::Compare(a) => commands::compare::run(&a),
+        Command::Bench(a) => commands::bench::run(&a),
+        Command::Profile(a) => commands::profile::run(&a),
+        Command::Graph(a) => commands::graph::run(&a),
+        Command::Shader(a) => commands::shader::run(&a),
+        Command::Devices(a) => commands::devices::run(&a),
+        Command::Test(a) => commands::test::run(&a),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("shadernet: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

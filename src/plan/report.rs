@@ -1,0 +1,56 @@
+//! A plan for people: dispatches, buffers and slots.
+
+use std::fmt::Write;
+
+use super::{BufKind, Dispatch, End, Program, Slots};
+use crate::ir::Graph;
+
+/// The first segment of a plan: all of it, unless the graph needs the host in the middle.
+#[derive(Debug, Clone)]
+pub struct PlanReport {
+    /// The dispatches and buffers.
+    pub program: Program,
+    /// Slots of the temporaries.
+    pub slots: Slots,
+    /// Why the segment ends.
+    pub end: End,
+}
+
+impl PlanReport {
+    /// The dispatches in order.
+    pub fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
+        self.program.dispatches.iter()
+    }
+
+    /// One line a dispatch; with `buffers`, what each binds and where it lies.
+    pub fn to_text(&self, graph: &Graph, buffers: bool) -> String {
+        let mut out = String::new();
+        for (i, d) in self.program.dispatches.iter().enumerate() {
+            let node = graph.nodes.get(d.node).map_or_else(|| "?".into(), |n| n.path());
+            let _ = writeln!(out, "{i:4} {} {:?} for {node}", d.label, d.grid);
+            for s in d.spans.iter().filter(|_| buffers) {
+                let b = self.program.buffer(s.buf);
+                let place = match (&b.kind, self.slots.of.get(s.buf.0 as usize).copied().flatten()) {
+                    (BufKind::Constant(_), _) => "constant".into(),
+                    (BufKind::External(_), _) => "external".into(),
+                    (BufKind::Temp, Some(slot)) => format!("slot {slot}"),
+                    (BufKind::Temp, None) => "unused".into(),
+                };
+                let mode = if s.write { "write" } else { "read " };
+                let _ = writeln!(out, "       {mode} {:?} {} bytes at {} in {place}", b.name, b.bytes, s.offset);
+            }
+        }
+        let constants: u64 =
+            (self.program.buffers.iter()).filter(|b| matches!(b.kind, BufKind::Constant(_))).map(|b| b.bytes).sum();
+        let _ = writeln!(
+            out,
+            "{} dispatches; activations {} bytes in {} slots (lower bound {}); constants {constants} bytes; ends: {:?}",
+            self.program.dispatches.len(),
+            self.slots.total(),
+            self.slots.sizes.len(),
+            self.slots.lower_bound,
+            self.end,
+        );
+        out
+    }
+}

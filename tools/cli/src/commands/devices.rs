@@ -1,0 +1,27 @@
+use shadernet::{Gpu, GpuOptions, Result};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<bool> {
+    let all = pollster::block_on(Gpu::adapters(&GpuOptions::from_env()))?;
+    if args.json {
+        let rows: Vec<_> = all
+            .iter()
+            .map(|a| serde_json::json!({"name": a.name, "backend": a.backend, "kind": a.kind, "driver": a.driver}))
+            .collect();
+        println!("{}", serde_json::Value::from(rows));
+        return Ok(true);
+    }
+    for (i, a) in all.iter().enumerate() {
+        println!("{i}: {a}");
+    }
+    if all.is_empty() {
+        println!("no adapters: is a Vulkan, Metal or DX12 driver installed?");
+    }
+    Ok(true)
+}

@@ -1,0 +1,12 @@
+//! One file per subcommand. Each gives `Ok(true)` for exit code 0 and `Ok(false)` for a finding (exit code 1).
+
+pub mod bench;
+pub mod check;
+pub mod compare;
+pub mod devices;
+pub mod graph;
+pub mod info;
+pub mod profile;
+pub mod run;
+pub mod shader;
+pub mod test;

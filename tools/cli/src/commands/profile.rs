@@ -1,0 +1,83 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::json;
+use shadernet::{Error, ErrorKind, Model, Result, Session};
+
+use crate::inputs::InputArgs;
+use crate::place::{Place, named};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model.
+    model: PathBuf,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    inputs: InputArgs,
+    /// Lines of the table by node.
+    #[arg(long, default_value_t = 25)]
+    top: usize,
+    /// Write a trace for chrome://tracing or Perfetto.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<bool> {
+    let model = Model::load(&args.model)?;
+    let inputs = args.inputs.make(&model)?;
+    let gpu = args.place.gpu()?;
+    let session = Session::new(&gpu, &model, &args.place.session_options())?;
+    session.run(&named(&inputs))?;
+    let stats = session.profile(&named(&inputs))?;
+    if stats.timings.is_empty() {
+        let why = format!("{} has no timestamps", gpu.info().name);
+        return Err(Error::new(ErrorKind::Unsupported, why));
+    }
+    let graph = session.graph();
+    let name = |i: usize| graph.nodes.get(i).map_or_else(|| "?".into(), |n| n.path());
+    if let Some(file) = &args.trace {
+        let events: Vec<_> = stats
+            .timings
+            .iter()
+            .map(|t| {
+                json!({"name": t.kernel, "cat": name(t.node), "ph": "X", "pid": 1, "tid": 1,
+                       "ts": t.start / 1e3, "dur": t.nanos / 1e3})
+            })
+            .collect();
+        let doc = json!({"traceEvents": events}).to_string();
+        std::fs::write(file, doc).map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
+    }
+    if args.json {
+        let rows: Vec<_> = stats
+            .timings
+            .iter()
+            .map(|t| json!({"node": name(t.node), "kernel": t.kernel, "us": t.nanos / 1e3}))
+            .collect();
+        println!("{}", serde_json::Value::from(rows));
+        return Ok(true);
+    }
+    let total: f64 = stats.timings.iter().map(|t| t.nanos).sum();
+    println!("{} dispatches, {:.3} ms on {}", stats.timings.len(), total / 1e6, gpu.info().name);
+    let mut kernels: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+    for t in &stats.timings {
+        let e = kernels.entry(&t.kernel).or_default();
+        *e = (e.0 + 1, e.1 + t.nanos);
+    }
+    let mut kernels: Vec<_> = kernels.into_iter().collect();
+    kernels.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
+    println!("by kernel:");
+    for (k, (n, ns)) in kernels {
+        println!("  {:9.3} ms {:5.1}% {n:5} x {k}", ns / 1e6, ns / total * 100.0);
+    }
+    let mut rows: Vec<_> = stats.timings.iter().collect();
+    rows.sort_by(|a, b| b.nanos.total_cmp(&a.nanos));
+    println!("slowest dispatches:");
+    for t in rows.into_iter().take(args.top) {
+        println!("  {:9.3} ms {:5.1}% {}  {}", t.nanos / 1e6, t.nanos / total * 100.0, t.kernel, name(t.node));
+    }
+    Ok(true)
+}

@@ -1,0 +1,228 @@
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use shadernet::{Error, ErrorKind, Model, Result, Tensor};
+
+use crate::compare::compare;
+use crate::inputs::{data_set, read_pb};
+use crate::output;
+use crate::place::{Place, Where};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folders of cases (`<case>/model.onnx` with `test_data_set_<n>/{input,output}_<i>.pb`), searched in depth; a
+    /// `manifest.jsonl` in one gives categories and tolerances.
+    #[arg(required = true)]
+    dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    /// Only cases whose name this matches.
+    #[arg(long, value_name = "REGEX")]
+    filter: Option<String>,
+    /// Relative tolerance, over the manifest's.
+    #[arg(long)]
+    rtol: Option<f64>,
+    /// Absolute tolerance, over the manifest's.
+    #[arg(long)]
+    atol: Option<f64>,
+    /// Write the results as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Print only the summary.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What a manifest says of one case.
+#[derive(Debug, Clone, Deserialize)]
+struct Entry {
+    name: String,
+    path: String,
+    category: String,
+    rtol: f64,
+    atol: f64,
+    comparable: bool,
+}
+
+struct Case {
+    name: String,
+    category: String,
+    folder: PathBuf,
+    rtol: f64,
+    atol: f64,
+    comparable: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    category: String,
+    status: &'static str,
+    detail: String,
+    max_abs: f64,
+    max_rel: f64,
+    host_nodes: usize,
+    ms: f64,
+}
+
+/// ONNX's own defaults for backend tests.
+const RTOL: f64 = 1e-3;
+const ATOL: f64 = 1e-7;
+
+pub fn run(args: &Args) -> Result<bool> {
+    let filter = args.filter.as_deref().map(Regex::new).transpose();
+    let filter = filter.map_err(|e| Error::new(ErrorKind::InvalidInput, format!("--filter: {e}")))?;
+    let mut cases = vec![];
+    for dir in &args.dirs {
+        find_cases(dir, &manifest(dir)?, &mut cases)?;
+    }
+    cases.retain(|c| filter.as_ref().is_none_or(|f| f.is_match(&c.name)));
+    cases.sort_by(|a, b| (&a.category, &a.name).cmp(&(&b.category, &b.name)));
+    let place = args.place.open()?;
+    let bar = output::bar(cases.len() as u64, "testing");
+    let mut rows = vec![];
+    for case in &cases {
+        let row = run_case(&place, case, args);
+        bar.inc(1);
+        if !args.quiet && row.status != "pass" {
+            bar.suspend(|| println!("{:11} {} {}", row.status, row.name, row.detail));
+        }
+        rows.push(row);
+    }
+    bar.finish_and_clear();
+    summarise(&rows);
+    if let Some(file) = &args.json {
+        let (adapter, driver) = place.names();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        rows.iter().for_each(|r| *counts.entry(r.status).or_default() += 1);
+        let doc = serde_json::json!({"adapter": adapter, "driver": driver, "counts": counts, "cases": rows});
+        std::fs::write(file, doc.to_string())
+            .map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
+    }
+    Ok(!rows.is_empty() && rows.iter().all(|r| matches!(r.status, "pass" | "ran")))
+}
+
+/// Entries by canonical folder, from `manifest.jsonl` in `dir` or the folder above it.
+fn manifest(dir: &Path) -> Result<HashMap<PathBuf, Entry>> {
+    let above = dir.parent().map(Path::to_path_buf).unwrap_or_default();
+    for root in [dir, &above] {
+        let Ok(text) = std::fs::read_to_string(root.join("manifest.jsonl")) else { continue };
+        // the first line describes the suite, not a case
+        let entries = text.lines().filter_map(|l| serde_json::from_str::<Entry>(l).ok());
+        let place = |e: &Entry| root.join(&e.path).canonicalize().unwrap_or_else(|_| root.join(&e.path));
+        return Ok(entries.map(|e| (place(&e), e)).collect());
+    }
+    Ok(HashMap::new())
+}
+
+fn find_cases(dir: &Path, manifest: &HashMap<PathBuf, Entry>, out: &mut Vec<Case>) -> Result<()> {
+    if dir.join("model.onnx").is_file() {
+        let entry = dir.canonicalize().ok().and_then(|d| manifest.get(&d).cloned());
+        let own = || dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let above = || {
+            let parent = dir.parent().and_then(Path::file_name);
+            parent.map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+        };
+        out.push(match entry {
+            Some(e) => Case {
+                name: e.name,
+                category: e.category,
+                folder: dir.into(),
+                rtol: e.rtol,
+                atol: e.atol,
+                comparable: e.comparable,
+            },
+            None => {
+                Case { name: own(), category: above(), folder: dir.into(), rtol: RTOL, atol: ATOL, comparable: true }
+            }
+        });
+        return Ok(());
+    }
+    let fail = |e: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {e}", dir.display()));
+    for entry in std::fs::read_dir(dir).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        if path.is_dir() {
+            find_cases(&path, manifest, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn run_case(place: &Where, case: &Case, args: &Args) -> Row {
+    let mut row = Row {
+        name: case.name.clone(),
+        category: case.category.clone(),
+        status: "pass",
+        detail: String::new(),
+        max_abs: 0.0,
+        max_rel: 0.0,
+        host_nodes: 0,
+        ms: 0.0,
+    };
+    if let Err(e) = try_case(place, case, args, &mut row) {
+        row.status = if e.kind() == ErrorKind::Unsupported { "unsupported" } else { "error" };
+        row.detail = e.to_string();
+    }
+    row
+}
+
+fn try_case(place: &Where, case: &Case, args: &Args, row: &mut Row) -> Result<()> {
+    let model = Model::load(case.folder.join("model.onnx"))?;
+    let runner = place.load(&model)?;
+    for n in 0.. {
+        let set = case.folder.join(format!("test_data_set_{n}"));
+        if !set.is_dir() {
+            break;
+        }
+        let files = data_set(&set, "input");
+        let mut inputs: Vec<(&str, Tensor)> = vec![];
+        for (info, file) in model.inputs().iter().zip(&files) {
+            inputs.push((&info.name, read_pb(file)?));
+        }
+        let start = Instant::now();
+        let got = runner.run(&inputs)?;
+        row.ms += start.elapsed().as_secs_f64() * 1e3;
+        row.host_nodes = row.host_nodes.max(runner.stats().host_nodes.len());
+        for (i, file) in data_set(&set, "output").iter().enumerate() {
+            let want = read_pb(file)?;
+            let Some((name, got)) = got.get(i) else {
+                row.status = "wrong";
+                row.detail = format!("the model has no output {i}");
+                return Ok(());
+            };
+            if !case.comparable {
+                row.status = "ran";
+                continue;
+            }
+            let (rtol, atol) = (args.rtol.unwrap_or(case.rtol), args.atol.unwrap_or(case.atol));
+            let d = compare(got, &want, rtol, atol);
+            row.max_abs = row.max_abs.max(d.max_abs);
+            row.max_rel = row.max_rel.max(d.max_rel);
+            if let Some(why) = d.wrong {
+                row.status = "wrong";
+                row.detail = format!("output {name:?}: {why}");
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn summarise(rows: &[Row]) {
+    const STATUS: [&str; 5] = ["pass", "ran", "wrong", "unsupported", "error"];
+    let mut table: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
+    for r in rows {
+        if let Some(k) = STATUS.iter().position(|s| *s == r.status) {
+            table.entry(&r.category).or_default()[k] += 1;
+            table.entry("total").or_default()[k] += 1;
+        }
+    }
+    println!("{:24} {:>6} {:>6} {:>6} {:>11} {:>6}", "category", "pass", "ran", "wrong", "unsupported", "error");
+    let total = table.remove("total");
+    for (name, c) in table.iter().map(|(n, c)| (*n, *c)).chain(total.map(|t| ("total", t))) {
+        println!("{name:24} {:6} {:6} {:6} {:11} {:6}", c[0], c[1], c[2], c[3], c[4]);
+    }
+}

@@ -1,0 +1,129 @@
+//! Where a command runs: a device or the interpreter.
+
+use clap::{Args, ValueEnum};
+use shadernet::{Fallback, Gpu, GpuOptions, Model, Result, RunStats, Session, SessionOptions, Tensor};
+
+/// The backend of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// A device reached through wgpu.
+    Gpu,
+    /// The reference interpreter.
+    Cpu,
+}
+
+/// What happens to nodes that the device cannot run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FallbackArg {
+    /// They are an error.
+    Deny,
+    /// They run on the interpreter.
+    Allow,
+}
+
+/// Flags that all commands which run something share.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// `gpu`, or `cpu` for the reference interpreter.
+    #[arg(long, value_enum, default_value = "gpu")]
+    pub backend: Backend,
+    /// Nodes that the device cannot run: an error, or the interpreter.
+    #[arg(long, value_enum, default_value = "deny")]
+    pub fallback: FallbackArg,
+    /// Part of the adapter's name, or its number in `shadernet devices`.
+    #[arg(long)]
+    pub adapter: Option<String>,
+    /// Use only what every WebGPU device has.
+    #[arg(long)]
+    pub base_profile: bool,
+    /// Leave a pass out (repeatable).
+    #[arg(long = "disable-pass", value_name = "PASS")]
+    pub disabled_passes: Vec<String>,
+    /// Where compiled pipelines are kept between runs.
+    #[arg(long, value_name = "FOLDER")]
+    pub pipeline_cache: Option<std::path::PathBuf>,
+}
+
+impl Place {
+    /// The device that the flags and the environment ask for.
+    pub fn gpu(&self) -> Result<Gpu> {
+        let mut options = GpuOptions::from_env();
+        options.adapter = self.adapter.clone().or(options.adapter);
+        options.base_profile |= self.base_profile;
+        options.pipeline_cache = self.pipeline_cache.clone().or(options.pipeline_cache);
+        pollster::block_on(Gpu::new(options))
+    }
+
+    pub fn session_options(&self) -> SessionOptions {
+        let fallback = match self.fallback {
+            FallbackArg::Deny => Fallback::Deny,
+            FallbackArg::Allow => Fallback::Allow,
+        };
+        SessionOptions { fallback, disabled_passes: self.disabled_passes.clone() }
+    }
+
+    /// Opens the device, if the backend is one.
+    pub fn open(&self) -> Result<Where> {
+        Ok(match self.backend {
+            Backend::Cpu => Where::Cpu,
+            Backend::Gpu => Where::Gpu(self.gpu()?, self.session_options()),
+        })
+    }
+}
+
+/// An opened backend.
+pub enum Where {
+    Cpu,
+    Gpu(Gpu, SessionOptions),
+}
+
+/// A model ready to run on a backend.
+pub enum Runner {
+    Cpu(Model),
+    Gpu(Box<Session>),
+}
+
+impl Where {
+    /// The adapter's and the driver's names.
+    pub fn names(&self) -> (String, String) {
+        match self {
+            Where::Cpu => ("reference interpreter".into(), "cpu".into()),
+            Where::Gpu(gpu, _) => (gpu.info().name.clone(), gpu.info().driver.clone()),
+        }
+    }
+
+    pub fn backend(&self) -> &str {
+        match self {
+            Where::Cpu => "cpu",
+            Where::Gpu(gpu, _) => &gpu.info().backend,
+        }
+    }
+
+    pub fn load(&self, model: &Model) -> Result<Runner> {
+        Ok(match self {
+            Where::Cpu => Runner::Cpu(model.clone()),
+            Where::Gpu(gpu, options) => Runner::Gpu(Box::new(Session::new(gpu, model, options)?)),
+        })
+    }
+}
+
+impl Runner {
+    pub fn run(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        match self {
+            Runner::Cpu(model) => model.reference().run(inputs),
+            Runner::Gpu(session) => session.run(inputs),
+        }
+    }
+
+    pub fn stats(&self) -> RunStats {
+        match self {
+            Runner::Cpu(_) => RunStats::default(),
+            Runner::Gpu(session) => session.last_run(),
+        }
+    }
+}
+
+/// Borrows the names of named tensors, as `run` takes them.
+pub fn named(inputs: &[(String, Tensor)]) -> Vec<(&str, Tensor)> {
+    inputs.iter().map(|(n, t)| (n.as_str(), t.clone())).collect()
+}
