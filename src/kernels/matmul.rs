@@ -2,7 +2,9 @@
 //! (64-bit integers). What is chosen depends on element types, strides and the extents of a matrix, never on a batch.
 
 use super::copy::collapse;
-use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
+use super::{
+    DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class,
+};
 use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, View};
 use crate::tensor::Tensor;
@@ -304,10 +306,7 @@ impl Steps {
 
     /// Whether vectors of 4 along the step `unit` are whole and aligned, the other steps being `others`.
     fn vectors(&self, unit: i64, others: &[i64]) -> bool {
-        unit == 1
-            && self.base % 4 == 0
-            && others.iter().all(|s| s % 4 == 0)
-            && self.batch.iter().all(|s| s % 4 == 0)
+        unit == 1 && self.base % 4 == 0 && others.iter().all(|s| s % 4 == 0) && self.batch.iter().all(|s| s % 4 == 0)
     }
 
     fn in_vectors(mut self) -> Steps {
@@ -361,7 +360,8 @@ pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     if let (true, Right::View(b)) = (few_columns, &p.b) {
         // lanes lie along the columns: of few columns and many rows make many columns and few rows
         let bias = p.bias.as_ref().map(transposed);
-        let swapped = Product { a: transposed(b), b: Right::View(transposed(&p.a)), out: transposed(&p.out), bias, ..*p };
+        let swapped =
+            Product { a: transposed(b), b: Right::View(transposed(&p.a)), out: transposed(&p.out), bias, ..*p };
         return emit(cx, &swapped);
     }
     emit(cx, p)
