@@ -8,9 +8,9 @@ use onnx_proto::{FunctionProto, GraphProto, NodeProto, ValueInfoProto};
 
 use super::external::External;
 use super::functions::{self, FunctionId};
-use super::opsets::{Opsets, canonical};
+use super::opsets::{OLDEST, Opsets, canonical};
 use super::order::{label, order};
-use super::{Limits, Refused, tensor, types};
+use super::{Limits, Refused, legacy, tensor, types};
 use crate::ir::{Attr, Attrs, Declared, Graph, Node, Operator, ValueId};
 use crate::ops::{NodeInfo, qualified};
 use crate::tensor::Tensor;
@@ -47,12 +47,44 @@ impl Frame<'_> {
 struct Level<'p> {
     graph: Graph,
     frames: Vec<Frame<'p>>,
-    /// Names that a made-up name must not be: those of the message, and those made up before.
-    value_names: HashSet<String>,
-    node_names: HashSet<String>,
+    value_names: Names,
+    node_names: Names,
     /// Names of the message that a node has taken.
     named: HashSet<String>,
     captured: Vec<(ValueId, ValueId)>,
+    /// The same by outer id.
+    inner: HashMap<ValueId, ValueId>,
+}
+
+/// Names that a made-up name must not be: those of the message, and those made up before.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    /// The next number to try behind a name.
+    next: HashMap<String, usize>,
+}
+
+impl<'a> FromIterator<&'a str> for Names {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Names {
+        Names { taken: names.into_iter().map(str::to_string).collect(), next: HashMap::new() }
+    }
+}
+
+impl Names {
+    /// `wanted`, with a number behind it when it is taken.
+    fn unique(&mut self, wanted: String) -> String {
+        if self.taken.insert(wanted.clone()) {
+            return wanted;
+        }
+        let next = self.next.entry(wanted.clone()).or_insert(1);
+        loop {
+            let numbered = format!("{wanted}_{next}");
+            *next += 1;
+            if self.taken.insert(numbered.clone()) {
+                return numbered;
+            }
+        }
+    }
 }
 
 /// The state of one import.
@@ -110,10 +142,11 @@ impl<'p> Importer<'p> {
         let level = Level {
             graph: Graph::new(g.name()),
             frames: vec![frame],
-            value_names: fed.chain(made).map(str::to_string).collect(),
+            value_names: fed.chain(made).collect(),
             named: HashSet::new(),
-            node_names: g.node.iter().map(|n| n.name().to_string()).collect(),
+            node_names: g.node.iter().map(|n| n.name()).collect(),
             captured: vec![],
+            inner: HashMap::new(),
         };
         self.levels.push(level);
 
@@ -179,7 +212,15 @@ impl<'p> Importer<'p> {
     fn operator(&mut self, n: &'p NodeProto, name: &str) -> Result<()> {
         let mut inputs = self.inputs(n)?;
         let (mut attrs, bodies) = self.attrs(&n.attribute)?;
-        let opset = self.frame()?.opsets.of(n.domain())?;
+        let domain = canonical(n.domain());
+        let mut opset = self.frame()?.opsets.of(domain)?;
+        if domain.is_empty() {
+            let upgrade = legacy::upgrade(n.op_type(), opset, &mut attrs)?;
+            opset = upgrade.opset;
+            if let (Some(axis), [Some(a), Some(b)]) = (upgrade.align, inputs.as_mut_slice()) {
+                *b = self.aligned(*a, *b, axis, name)?;
+            }
+        }
         let present = |names: &[String]| names.iter().map(|s| !s.is_empty()).collect();
         let info = NodeInfo {
             opset,
@@ -191,7 +232,6 @@ impl<'p> Importer<'p> {
         attrs.extend(bodies.into_iter().map(|(name, body)| (name, Attr::Graph(Arc::new(body)))));
         inputs.extend(shared.into_iter().map(Some));
 
-        let domain = canonical(n.domain());
         let operator = match Operator::new(domain, n.op_type(), attrs, &info) {
             Ok(operator) => Some(operator),
             Err(e) if e.kind() == ErrorKind::Unsupported => {
@@ -213,6 +253,41 @@ impl<'p> Importer<'p> {
             self.here()?.graph.nodes.push(Node { name: name.into(), operator, inputs, outputs });
         }
         Ok(())
+    }
+
+    /// `b` with dims of extent 1 behind its own, so that its first meets dim `axis` of `a`.
+    fn aligned(&mut self, a: ValueId, b: ValueId, axis: i64, name: &str) -> Result<ValueId> {
+        let graph = &self.here()?.graph;
+        let shape = |id: ValueId| {
+            let v = graph.value(id);
+            v.constant.as_ref().map(Tensor::rank).or_else(|| v.declared.as_ref()?.dims().map(<[_]>::len))
+        };
+        let (Some(rank), Some(own)) = (shape(a), shape(b)) else {
+            return Err(err!(Unsupported, "axis {axis} of an old broadcast between inputs of unknown rank"));
+        };
+        let constant = graph.value(b).constant.clone();
+        if own == 0 || constant.as_ref().is_some_and(|c| c.len() == 1) {
+            return Ok(b);
+        }
+        let more = legacy::trailing(axis, rank, own);
+        let more = more.ok_or_else(|| err!(InvalidNode, "axis {axis} for ranks {rank} and {own}"))?;
+        if more == 0 {
+            return Ok(b);
+        }
+        let value_name = self.here()?.value_names.unique(format!("{name}/aligned"));
+        if let Some(c) = constant {
+            let shape = [c.shape(), &vec![1; more]].concat();
+            return Ok(self.here()?.graph.add_constant(value_name, c.reshaped(shape)?));
+        }
+        let axes = Attr::Ints((own..own + more).map(|i| i as i64).collect());
+        let attrs = Attrs::from([("axes".to_string(), axes)]);
+        let operator = Operator::new("", "Unsqueeze", attrs, &NodeInfo::full(OLDEST, 1, 1))?;
+        let level = self.here()?;
+        let node_name = level.node_names.unique(value_name.clone());
+        let out = level.graph.add_value(value_name, None);
+        let node = Node { name: node_name, operator, inputs: vec![Some(b)], outputs: vec![Some(out)] };
+        level.graph.nodes.push(node);
+        Ok(out)
     }
 
     /// A node's inputs as ids.
@@ -243,15 +318,16 @@ impl<'p> Importer<'p> {
         let Some(outer) = self.lookup_at(level - 1, name)? else { return Some(None) };
         let value = self.levels[level - 1].graph.value(outer).clone();
         let l = &mut self.levels[level];
-        let inner = match l.captured.iter().find(|(o, _)| *o == outer) {
-            Some((_, inner)) => *inner,
+        let inner = match l.inner.get(&outer) {
+            Some(inner) => *inner,
             None => {
-                let unique = unique(&mut l.value_names, value.name);
+                let unique = l.value_names.unique(value.name);
                 let inner = l.graph.add_value(unique, value.declared);
                 l.graph.value_mut(inner).constant = value.constant.clone();
                 if value.constant.is_none() {
                     l.captured.push((outer, inner));
                 }
+                l.inner.insert(outer, inner);
                 inner
             }
         };
@@ -296,7 +372,7 @@ impl<'p> Importer<'p> {
             Some(f) if f.aliases.contains_key(name) => f.aliases[name].clone(),
             Some(f) if !f.prefix.is_empty() => {
                 let full = format!("{}{name}", f.prefix);
-                unique(&mut level.value_names, full)
+                level.value_names.unique(full)
             }
             _ => name.into(),
         }
@@ -311,7 +387,7 @@ impl<'p> Importer<'p> {
         }
         let output = n.output.iter().find(|o| !o.is_empty()).map_or(n.op_type(), |o| o);
         let wanted = format!("{prefix}{}", if n.name().is_empty() { output } else { n.name() });
-        unique(&mut level.node_names, wanted)
+        level.node_names.unique(wanted)
     }
 
     pub(super) fn push_frame(&mut self, frame: Frame<'p>) -> Result<()> {
@@ -348,37 +424,23 @@ fn declared(v: &ValueInfoProto) -> Result<Option<Declared>> {
     v.r#type.as_ref().map_or(Ok(None), |t| types::declared(t).map_err(named))
 }
 
-/// `wanted`, with a number behind it when it is taken.
-fn unique(taken: &mut HashSet<String>, wanted: String) -> String {
-    if taken.insert(wanted.clone()) {
-        return wanted;
-    }
-    let mut numbered = (1usize..).map(|i| format!("{wanted}_{i}"));
-    let free = numbered.find(|name| !taken.contains(name)).unwrap_or(wanted);
-    taken.insert(free.clone());
-    free
-}
-
 /// All bodies of a node take the same outer values as their last inputs, whether each uses them or not, so that the
 /// node lists them once. Gives those values and the finished bodies.
 fn share_captures(bodies: Vec<(String, Body)>) -> (Vec<ValueId>, Vec<(String, Graph)>) {
-    let mut shared: Vec<ValueId> = vec![];
-    for (outer, _) in bodies.iter().flat_map(|(_, b)| &b.captured) {
-        if !shared.contains(outer) {
-            shared.push(*outer);
-        }
-    }
+    let mut seen = HashSet::new();
+    let all = bodies.iter().flat_map(|(_, b)| &b.captured).map(|(outer, _)| *outer);
+    let shared: Vec<ValueId> = all.filter(|outer| seen.insert(*outer)).collect();
     let finish = |(name, body): (String, Body)| {
         let Body { mut graph, captured } = body;
         let inside: HashMap<ValueId, ValueId> = captured.into_iter().collect();
-        let mut names: HashSet<String> = HashSet::new();
+        let mut names = Names::default();
         if inside.len() < shared.len() {
-            names = graph.values().map(|(_, v)| v.name.clone()).collect();
+            names = graph.values().map(|(_, v)| v.name.as_str()).collect();
         }
         for outer in &shared {
             let inner = match inside.get(outer) {
                 Some(inner) => *inner,
-                None => graph.add_value(unique(&mut names, format!("unused_{}", outer.index())), None),
+                None => graph.add_value(names.unique(format!("unused_{}", outer.index())), None),
             };
             graph.inputs.push(inner);
         }
@@ -387,4 +449,60 @@ fn share_captures(bodies: Vec<(String, Body)>) -> (Vec<ValueId>, Vec<(String, Gr
     };
     let finished = bodies.into_iter().map(finish).collect();
     (shared, finished)
+}
+
+#[cfg(test)]
+mod tests {
+    use onnx_proto::AttributeProto;
+
+    use super::*;
+
+    fn own(names: &[&str]) -> Vec<String> {
+        names.iter().map(|n| n.to_string()).collect()
+    }
+
+    fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+        NodeProto { op_type: Some(op.into()), input: own(inputs), output: own(outputs), ..NodeProto::default() }
+    }
+
+    fn body(name: &str, nodes: Vec<NodeProto>, output: &str) -> AttributeProto {
+        let output = vec![ValueInfoProto { name: Some(output.into()), ..ValueInfoProto::default() }];
+        let g = GraphProto { node: nodes, output, ..GraphProto::default() };
+        AttributeProto { name: Some(name.into()), g: Some(g), ..AttributeProto::default() }
+    }
+
+    /// Bodies of one node share the list of what they take from outside, values of nested bodies included; constants
+    /// are copied and inner names win.
+    #[test]
+    fn bodies_share_their_captures() -> Result<()> {
+        let nested = NodeProto { attribute: vec![body("g", vec![], "b")], ..node("Nested", &[], &[]) };
+        let shadow = vec![node("Relu", &["a"], &["s"]), node("Exp", &["s"], &["c"]), nested];
+        let attrs = [body("p", vec![node("Relu", &["k"], &["t"])], "a"), body("q", shadow, "c")];
+        let opsets = Opsets::new(&[onnx_proto::OperatorSetIdProto { domain: None, version: Some(17) }])?;
+        let mut importer = Importer::new(Limits::default(), External::default(), HashMap::new());
+        importer.levels.push(Level {
+            graph: Graph::new("outer"),
+            frames: vec![Frame::new(String::new(), Rc::new(opsets), None)],
+            value_names: Names::default(),
+            node_names: Names::default(),
+            named: HashSet::new(),
+            captured: vec![],
+            inner: HashMap::new(),
+        });
+        let [_c, b, a] = ["c", "b", "a"].map(|name| importer.define(name));
+        importer.constant("k", Tensor::scalar(1f32))?;
+
+        let (_, bodies) = importer.attrs(&attrs)?;
+        let (shared, bodies) = share_captures(bodies);
+        assert_eq!(shared, [a?, b?]);
+        let names = |g: &Graph| g.inputs.iter().map(|v| g.value(*v).name.clone()).collect::<Vec<_>>();
+        let [(p, first), (q, second)] = <[_; 2]>::try_from(bodies).ok().unwrap();
+        assert_eq!((p.as_str(), names(&first), first.captures), ("p", own(&["a", "unused_1"]), 2));
+        assert_eq!((q.as_str(), names(&second), second.captures), ("q", own(&["a", "b"]), 2));
+        assert!(first.find("k").is_ok_and(|k| first.value(k).constant.is_some()));
+        crate::ir::verify(&first)?;
+        crate::ir::verify(&second)?;
+        assert_eq!(importer.refused.len(), 1, "the nested operator alone is unknown");
+        Ok(())
+    }
 }

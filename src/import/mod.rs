@@ -10,6 +10,7 @@ mod attrs;
 mod external;
 mod functions;
 mod graph;
+mod legacy;
 mod opsets;
 mod order;
 mod tensor;

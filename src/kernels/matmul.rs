@@ -2,7 +2,9 @@
 //! (64-bit integers). What is chosen depends on element types, strides and the extents of a matrix, never on a batch.
 
 use super::copy::collapse;
-use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
+use super::{
+    DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class,
+};
 use crate::dtype::DType;
 use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, View};
@@ -324,10 +326,7 @@ impl Steps {
 
     /// Whether vectors of 4 along the step `unit` are whole and aligned, the other steps being `others`.
     fn vectors(&self, unit: i64, others: &[i64]) -> bool {
-        unit == 1
-            && self.base % 4 == 0
-            && others.iter().all(|s| s % 4 == 0)
-            && self.batch.iter().all(|s| s % 4 == 0)
+        unit == 1 && self.base % 4 == 0 && others.iter().all(|s| s % 4 == 0) && self.batch.iter().all(|s| s % 4 == 0)
     }
 
     fn in_vectors(mut self) -> Steps {
@@ -380,8 +379,9 @@ pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     let few_columns = p.b.columns() < LANES && cx.profile().cpu;
     if let (true, Right::View(b)) = (few_columns, &p.b) {
         // lanes lie along the columns: of few columns and many rows make many columns and few rows
-        let bias = p.bias.as_ref().map(matrix_transposed);
-        let swapped = Product { a: matrix_transposed(b), b: Right::View(matrix_transposed(&p.a)), out: matrix_transposed(&p.out), bias, ..*p };
+        let flip = matrix_transposed;
+        let bias = p.bias.as_ref().map(flip);
+        let swapped = Product { a: flip(b), b: Right::View(flip(&p.a)), out: flip(&p.out), bias, ..*p };
         return emit(cx, &swapped);
     }
     emit(cx, p)

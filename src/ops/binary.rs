@@ -214,8 +214,8 @@ impl Arithmetic {
             Max => Some(&|a: i128, b| a.max(b)),
             Min => Some(&|a: i128, b| a.min(b)),
             PRelu => Some(&|a, b| if a < 0 { a * b } else { a }),
-            BitShift { left: true } => Some(&|a, b| if b < bits as i128 { a << b } else { 0 }),
-            BitShift { left: false } => Some(&|a, b| if b < bits as i128 { a >> b } else { 0 }),
+            BitShift { left: true } => Some(&|a, b| if (0..bits as i128).contains(&b) { a << b } else { 0 }),
+            BitShift { left: false } => Some(&|a, b| if (0..bits as i128).contains(&b) { a >> b } else { 0 }),
             Mean | BiasGelu | FastGelu => None,
         };
         if self.0 == Pow && a.dtype().is_float() != b.dtype().is_float() {

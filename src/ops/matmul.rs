@@ -307,8 +307,13 @@ fn matmul_cases() -> Vec<Case> {
         all.extend([case(d, &[3, 5], &[5, 4]), case(d, &[2, 9, 16], &[16, 36])]);
         all.extend(constant(d, &[2, 9, 16], &[16, 33]));
     }
-    let constants: &[(&[usize], &[usize])] =
-        &[(&[3, 5], &[5, 4]), (&[1, 12], &[12, 70]), (&[2, 9, 7], &[7, 33]), (&[2, 9, 8], &[2, 8, 40]), (&[4, 0], &[0, 9])];
+    let constants: &[(&[usize], &[usize])] = &[
+        (&[3, 5], &[5, 4]),
+        (&[1, 12], &[12, 70]),
+        (&[2, 9, 7], &[7, 33]),
+        (&[2, 9, 8], &[2, 8, 40]),
+        (&[4, 0], &[0, 9]),
+    ];
     all.extend(constants.iter().filter_map(|(a, b)| constant(F32, a, b)));
     // more tiles than one dimension of a grid holds
     all.push(case(F32, &[66_000, 2, 1], &[66_000, 1, 2]));

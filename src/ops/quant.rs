@@ -149,13 +149,7 @@ fn emit_rounded(e: &mut Emit<'_>, v: &Var, to: DType) -> Result<Var> {
 }
 
 /// As [`quantized`], from an f32; floats saturate unless told not to.
-pub(super) fn emit_quantized(
-    e: &mut Emit<'_>,
-    q: &Var,
-    zero: Option<&Var>,
-    out: DType,
-    saturate: bool,
-) -> Result<Var> {
+pub(super) fn emit_quantized(e: &mut Emit<'_>, q: &Var, zero: Option<&Var>, out: DType, saturate: bool) -> Result<Var> {
     let zero = zero.map(|z| e.cast(z, F32)).transpose()?;
     let Some((low, high)) = out.int_range() else {
         let sum = match &zero {
@@ -296,8 +290,7 @@ pub(super) fn apply(
 ) -> Result<()> {
     let profile = cx.profile().clone();
     let mut emit = Emit::new(&profile);
-    let args: Vec<Var> =
-        views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
+    let args: Vec<Var> = views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
     let result = f(&mut emit, &args)?;
     let label = cx.op_label();
     map(cx, &label, emit.body(), &result, views, out)
@@ -415,8 +408,7 @@ impl Op for DynamicQuantize {
     }
 }
 
-const NARROW: [DType; 13] =
-    [I8, U8, I16, U16, I4, U4, I2, U2, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F4E2M1];
+const NARROW: [DType; 13] = [I8, U8, I16, U16, I4, U4, I2, U2, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F4E2M1];
 
 /// Zero points for tests; floats have none but 0.
 fn zeros_like(case: Case, d: DType, s: &[usize]) -> Case {

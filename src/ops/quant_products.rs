@@ -7,7 +7,7 @@ use super::infer::one;
 use super::matmul::Geometry;
 use super::quant::{apply, emit_quantized, emit_shifted, quantized};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef};
-use crate::dtype::DType::{self, F16, F32, F8E4M3FN, F8E5M2, I32, I8, U8};
+use crate::dtype::DType::{self, F8E4M3FN, F8E5M2, F16, F32, I8, I32, U8};
 use crate::ir::AttrReader;
 use crate::kernels::DeviceType;
 use crate::kernels::matmul::{Product, Right, product, right_of};
@@ -104,12 +104,7 @@ fn spread(v: &View, wide: &[usize], to: &[usize]) -> Result<View> {
 }
 
 /// Input `i` less the zero point that is input `zero`.
-fn shifted_view(
-    cx: &mut LowerCx<'_>,
-    i: usize,
-    zero: usize,
-    wide: impl Fn(&[usize]) -> Vec<usize>,
-) -> Result<View> {
+fn shifted_view(cx: &mut LowerCx<'_>, i: usize, zero: usize, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<View> {
     let x = cx.input(i)?;
     let known_zero = cx.value(zero).is_some_and(|z| z.to_f64s().is_ok_and(|z| z.iter().all(|v| *v == 0.0)));
     let Some(z) = cx.try_input(zero)?.filter(|_| !known_zero) else { return Ok(widened(&x)) };
@@ -365,7 +360,14 @@ impl Convolution {
     }
 
     /// Sums of inputs `x` and `w` less their zero points.
-    fn lower(&self, cx: &mut LowerCx<'_>, [x, w]: [usize; 2], zeros: [usize; 2], bias: usize, out: &View) -> Result<()> {
+    fn lower(
+        &self,
+        cx: &mut LowerCx<'_>,
+        [x, w]: [usize; 2],
+        zeros: [usize; 2],
+        bias: usize,
+        out: &View,
+    ) -> Result<()> {
         let (window, _) = self.window(&cx.input_type(x)?.shape, &cx.input_type(w)?.shape)?;
         let vx = shifted_view(cx, x, zeros[0], |_| vec![])?;
         let vx = cx.dense(&vx)?;
@@ -489,8 +491,19 @@ fn conv_integer_cases() -> Vec<Case> {
     let case = || Case::new("ConvInteger", 10);
     vec![
         case().rand(U8, &[1, 1, 3, 3]).rand(U8, &[1, 1, 2, 2]).rand(U8, &[]),
-        case().rand(U8, &[2, 4, 5, 6]).rand(I8, &[6, 2, 3, 3]).rand(U8, &[]).rand(I8, &[6]).int("group", 2).ints("pads", &[1, 0, 2, 1]),
-        case().rand(I8, &[1, 3, 11]).rand(I8, &[2, 3, 3]).ints("strides", &[2]).ints("dilations", &[2]).string("auto_pad", "SAME_LOWER"),
+        case()
+            .rand(U8, &[2, 4, 5, 6])
+            .rand(I8, &[6, 2, 3, 3])
+            .rand(U8, &[])
+            .rand(I8, &[6])
+            .int("group", 2)
+            .ints("pads", &[1, 0, 2, 1]),
+        case()
+            .rand(I8, &[1, 3, 11])
+            .rand(I8, &[2, 3, 3])
+            .ints("strides", &[2])
+            .ints("dilations", &[2])
+            .string("auto_pad", "SAME_LOWER"),
         case().rand(I8, &[1, 2, 4, 5, 6]).rand(U8, &[3, 2, 2, 2, 2]).string("auto_pad", "SAME_UPPER"),
         case().rand(I8, &[0, 2, 4]).rand(U8, &[3, 2, 2]),
     ]

@@ -303,7 +303,7 @@ impl<'t> Parser<'t> {
         ensure!(!self.peek("#"), InvalidModel, "the elements are left out here, so the text cannot be read back");
         if self.eat("x") {
             let digits = self.word_while(|b| b.is_ascii_hexdigit());
-            ensure!(digits.len() % 2 == 0, InvalidModel, "half a byte");
+            ensure!(digits.len().is_multiple_of(2), InvalidModel, "half a byte");
             let bytes: Result<Vec<u8>, _> =
                 (0..digits.len() / 2).map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16)).collect();
             return Tensor::from_bytes(dtype, shape, bytes.map_err(|e| err!(InvalidModel, "{e}"))?);
