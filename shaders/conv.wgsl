@@ -60,10 +60,12 @@ fn main(
     @builtin(local_invocation_id) lid: vec3<u32>,
 ) {
     let row = wid.y * WY + lid.y;
-    let first = (wid.z * groups.x + wid.x) * (COLUMNS * WX) + lid.x;
-    if row >= params.rows || first >= params.pixels {
+    let tile = (wid.z * groups.x + wid.x) * (COLUMNS * WX);
+    // No lane leaves alone: software drivers read once for all lanes only where all are surely at work.
+    if row >= params.rows || tile >= params.pixels {
         return;
     }
+    let first = tile + lid.x;
     let g = row / params.tiles;
 
     // where each pixel's window starts, and where its image and group lie
@@ -98,12 +100,14 @@ fn main(
         if d >= params.od { d -= params.od; n += 1u; }
     }
 
-    var acc: array<array<vec4<f32>, QUADS>, COLUMNS>;
     var at: array<u32, COLUMNS>;
     //#if PADDED
     var inside: array<bool, COLUMNS>;
     //#endif
+    let plane = params.plane;
+    let ic = params.ic;
     var wi = row * params.kd * params.kh * params.kw * params.ic * QUADS;
+    //#insert ACC
     for (var kd = 0u; kd < params.kd; kd++) {
         for (var kh = 0u; kh < params.kh; kh++) {
             for (var kw = 0u; kw < params.kw; kw++) {
@@ -118,37 +122,28 @@ fn main(
                     at[j] = select(0u, element, inside[j]);
                     //#endif
                 }
-                for (var k = 0u; k < params.ic; k++) {
-                    for (var j = 0u; j < COLUMNS; j++) {
-                        // outside, `at` counts through the first image, which is there to read
-                        var v = f32(x[at[j]]);
-                        at[j] += params.plane;
-                        //#if PADDED
-                        v = select(0.0, v, inside[j]);
-                        //#endif
-                        for (var q = 0u; q < QUADS; q++) {
-                            acc[j][q] += vec4<f32>(weights[wi + q]) * v;
-                        }
-                    }
+                //#insert INIT
+                for (var k = 0u; k < ic; k++) {
+                    //#insert STEP
                     wi += QUADS;
                 }
             }
         }
     }
+    //#insert STORE
+}
 
-    for (var j = 0u; j < COLUMNS; j++) {
-        let p = first + j * WX;
+fn store(p: u32, g: u32, row: u32, q: u32, sums: vec4<f32>) {
         if p < params.pixels {
             let image = p / params.out_plane;
             let pixel = p % params.out_plane;
-            for (var c = 0u; c < QUADS * 4u; c++) {
-                let o = (row % params.tiles) * (QUADS * 4u) + c;
+            for (var c = 0u; c < 4u; c++) {
+                let o = (row % params.tiles) * (QUADS * 4u) + q * 4u + c;
                 if o < params.oc {
                     let channel = g * params.oc + o;
                     let to = (image * params.group * params.oc + channel) * params.out_plane + pixel;
-                    y[to] = finish(acc[j][c / 4u][c % 4u], channel, to);
+                    y[to] = finish(sums[c], channel, to);
                 }
             }
         }
-    }
 }
