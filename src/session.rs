@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::gpu::runner::{RunStats, Runner, Val};
 use crate::gpu::{Gpu, Weights};
-use crate::ir::{Graph, TensorType};
-use crate::plan::Fallback;
+use crate::ir::{Dim, Graph, TensorType, ValueId};
+use crate::model::{Model, ValueInfo, check_inputs};
+use crate::plan::{Fallback, PlanReport};
 use crate::tensor::Tensor;
 use crate::{Result, err, passes};
 
@@ -18,35 +19,107 @@ pub struct SessionOptions {
     pub disabled_passes: Vec<String>,
 }
 
+/// Says how a session is to be built; made by [`Model::session`].
+pub struct SessionBuilder<'a> {
+    gpu: &'a Gpu,
+    model: &'a Model,
+    options: SessionOptions,
+    dims: Vec<(String, usize)>,
+}
+
+impl<'a> SessionBuilder<'a> {
+    pub(crate) fn new(gpu: &'a Gpu, model: &'a Model) -> SessionBuilder<'a> {
+        SessionBuilder { gpu, model, options: SessionOptions::default(), dims: vec![] }
+    }
+
+    /// What happens to nodes that the device cannot run.
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.options.fallback = fallback;
+        self
+    }
+
+    /// Leaves a pass out.
+    pub fn disable_pass(mut self, name: impl Into<String>) -> Self {
+        self.options.disabled_passes.push(name.into());
+        self
+    }
+
+    /// The value of a named extent, for which to plan and compile already now.
+    pub fn dim(mut self, name: impl Into<String>, extent: usize) -> Self {
+        self.dims.push((name.into(), extent));
+        self
+    }
+
+    /// Runs the passes, and plans and compiles where all extents are known.
+    ///
+    /// # Errors
+    /// Those of the passes, of the operators' shapes, and of the device.
+    pub async fn build(self) -> Result<Session> {
+        let session = Session::assemble(self.gpu, self.model.graph(), &self.options, Some(self.model))?;
+        session.prepare_declared(&self.dims)?;
+        Ok(session)
+    }
+}
+
 /// A graph on a device: passes have run, plans and pipelines are kept by the shapes of the inputs. `run` takes `&self`
 /// and may be called from several threads at once.
 pub struct Session {
     runner: Runner,
     gpu: Gpu,
     weights: Arc<Weights>,
+    inputs: Vec<ValueInfo>,
+    outputs: Vec<ValueInfo>,
     last: Mutex<RunStats>,
 }
 
 impl Session {
-    /// Builds a session from a graph. Clones of `graph`'s tensors share their data.
+    /// Builds a session; [`Model::session`] has more to say.
+    ///
+    /// # Errors
+    /// As [`SessionBuilder::build`].
+    pub fn new(gpu: &Gpu, model: &Model, options: &SessionOptions) -> Result<Session> {
+        let session = Session::assemble(gpu, model.graph(), options, Some(model))?;
+        session.prepare_declared(&[])?;
+        Ok(session)
+    }
+
+    /// Builds a session from a graph without a model file.
     ///
     /// # Errors
     /// Those of the passes.
     pub fn from_graph(gpu: &Gpu, graph: &Graph, options: &SessionOptions) -> Result<Session> {
-        let mut graph = graph.clone();
-        passes::run(&mut graph, &options.disabled_passes)?;
-        let weights = Arc::new(Weights::default());
-        let runner = Runner::new(gpu.clone(), Arc::new(graph), weights.clone(), options.fallback);
-        let session = Session { runner, gpu: gpu.clone(), weights, last: Mutex::default() };
-        session.prepare_declared()?;
+        let session = Session::assemble(gpu, graph, options, None)?;
+        session.prepare_declared(&[])?;
         Ok(session)
     }
 
+    fn assemble(gpu: &Gpu, graph: &Graph, options: &SessionOptions, model: Option<&Model>) -> Result<Session> {
+        let info = |v: &ValueId| {
+            let v = graph.value(*v);
+            ValueInfo { name: v.name.clone(), declared: v.declared.clone() }
+        };
+        let inputs = graph.inputs.iter().map(info).collect();
+        let outputs = graph.outputs.iter().map(info).collect();
+        let mut graph = graph.clone();
+        passes::run(&mut graph, &options.disabled_passes)?;
+        let weights = model.map_or_else(Arc::default, |m| m.weights_on(gpu));
+        let runner = Runner::new(gpu.clone(), Arc::new(graph), weights.clone(), options.fallback);
+        Ok(Session { runner, gpu: gpu.clone(), weights, inputs, outputs, last: Mutex::default() })
+    }
+
     /// Plans and compiles for the declared input shapes when all extents are known.
-    fn prepare_declared(&self) -> Result<()> {
-        let graph = self.runner.graph();
-        let types: Option<Vec<TensorType>> =
-            graph.inputs.iter().map(|v| graph.value(*v).declared.as_ref()?.concrete()).collect();
+    fn prepare_declared(&self, dims: &[(String, usize)]) -> Result<()> {
+        let known = |d: &Dim| match d {
+            Dim::Known(n) => Some(*n),
+            Dim::Symbol(s) => dims.iter().find(|(name, _)| name == s).map(|(_, n)| *n),
+            Dim::Unknown => None,
+        };
+        let concrete = |i: &ValueInfo| {
+            let declared = i.declared.as_ref()?;
+            let shape = declared.dims()?.iter().map(known).collect::<Option<Vec<usize>>>()?;
+            Some(TensorType::new(declared.dtype()?, shape))
+        };
+        let types: Option<Vec<TensorType>> = self.inputs.iter().map(concrete).collect();
         let Some(types) = types else { return Ok(()) };
         // data may be demanded that is not there yet; the plan is then made by the first run
         let small = |t: &TensorType| t.dtype.is_float();
@@ -75,6 +148,58 @@ impl Session {
     /// What the last finished run did.
     pub fn last_run(&self) -> RunStats {
         self.last.lock().map(|s| s.clone()).unwrap_or_default()
+    }
+
+    /// What a run takes.
+    pub fn inputs(&self) -> &[ValueInfo] {
+        &self.inputs
+    }
+
+    /// What a run gives.
+    pub fn outputs(&self) -> &[ValueInfo] {
+        &self.outputs
+    }
+
+    fn named(&self, made: Vec<Tensor>) -> Vec<(String, Tensor)> {
+        self.outputs.iter().map(|o| o.name.clone()).zip(made).collect()
+    }
+
+    /// Runs on inputs by name; gives the outputs in the model's order. Waits for the device.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the inputs do not fit the model; those of the operators and the device.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        pollster::block_on(self.run_async(inputs))
+    }
+
+    /// As [`Session::run`], without waiting.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn run_async(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let inputs = check_inputs(&self.inputs, inputs)?;
+        Ok(self.named(self.run_ordered(&inputs).await?))
+    }
+
+    /// Runs once and gives the GPU time of every dispatch (none where the adapter has no timestamps).
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn profile(&self, inputs: &[(&str, Tensor)]) -> Result<RunStats> {
+        let inputs = check_inputs(&self.inputs, inputs)?;
+        pollster::block_on(self.profile_ordered(&inputs))?;
+        Ok(self.last_run())
+    }
+
+    /// The plan for these inputs, made if there is none yet.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn plan(&self, inputs: &[(&str, Tensor)]) -> Result<PlanReport> {
+        let inputs: Vec<Val> = check_inputs(&self.inputs, inputs)?.into_iter().map(Val::Host).collect();
+        self.runner.describe(&inputs)
     }
 
     /// Runs on inputs in the graph's order, and gives the outputs in the graph's order.

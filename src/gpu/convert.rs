@@ -49,6 +49,11 @@ pub fn from_device(t: &TensorType, device: DeviceType, bytes: &[u8]) -> Result<T
         (DType::F32 | DType::I32 | DType::U32 | DType::I64 | DType::U64, _) | (DType::F16, DeviceType::F16) => {
             Tensor::from_bytes(t.dtype, t.shape.clone(), bytes.to_vec())
         }
+        (d, _) if d.is_small_float() => {
+            // the device keeps values on the type's grid, infinities included, so nothing is left to saturate
+            let codes: Vec<u8> = f32s().into_iter().map(|x| small_float::encode(d, x, false)).collect();
+            Tensor::from_bytes(d, t.shape.clone(), codes)
+        }
         (d, _) if d.is_float() => Tensor::from_f32s(d, t.shape.clone(), f32s()),
         (DType::U16 | DType::I16, _) => {
             let narrow: Vec<u8> = u32s().into_iter().flat_map(|x| (x as u16).to_le_bytes()).collect();

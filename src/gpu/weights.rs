@@ -21,6 +21,12 @@ pub(crate) struct Weights {
     made: Mutex<HashMap<Key, (wgpu::Buffer, Tensor)>>,
 }
 
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Weights({} bytes)", self.bytes())
+    }
+}
+
 impl Weights {
     /// The buffer for a constant, uploaded if it is not there yet.
     pub fn get(&self, gpu: &Device, name: &str, bytes: u64, c: &Constant) -> Result<wgpu::Buffer> {

@@ -1,1 +1,465 @@
-//! Matrix products.
+//! Matrix products: `shaders/matmul_tile.wgsl` (software adapters), `matmul_shared.wgsl` (GPUs), `matmul_single.wgsl`
+//! (64-bit integers). What is chosen depends on element types, strides and the extents of a matrix, never on a batch.
+
+use super::copy::collapse;
+use super::{
+    DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class,
+};
+use crate::ir::TensorType;
+use crate::plan::{Bind, LowerCx, View};
+use crate::tensor::Tensor;
+use crate::{Result, bail, ensure, shape};
+
+/// Invocations of a workgroup of the tile kernel, side by side along the columns.
+const LANES: usize = 8;
+/// Rows that an invocation of the tile kernel makes.
+const TILE_ROWS: usize = 8;
+/// Rows and columns of a workgroup of the shared-memory kernel.
+const SIDE: usize = 64;
+
+/// `out = alpha · a × b + beta · bias` over equal batch dims: `a` is `[.., m, k]`, `b` `[.., k, n]`, `out` and `bias`
+/// `[.., m, n]`. Any strides will do (0 where a batch or the bias repeats).
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// Left factor.
+    pub a: View,
+    /// Right factor.
+    pub b: Right,
+    /// Result; no two of its elements at one place.
+    pub out: View,
+    /// Added to the result.
+    pub bias: Option<View>,
+    /// Scales the product; must be 1 for integers.
+    pub alpha: f32,
+    /// Scales the bias; must be 1 for integers.
+    pub beta: f32,
+}
+
+impl Product {
+    /// A product and nothing else.
+    pub fn new(a: View, b: Right, out: View) -> Product {
+        Product { a, b, out, bias: None, alpha: 1.0, beta: 1.0 }
+    }
+}
+
+/// The right factor: a view as it is, or a constant in panels.
+#[derive(Debug, Clone)]
+pub enum Right {
+    /// `[.., k, n]`
+    View(View),
+    /// `[.., panels, k, width]`: columns in panels as wide as a workgroup's tile, zeros beyond `n`.
+    Panels {
+        /// The panels.
+        view: View,
+        /// The columns that there are.
+        n: usize,
+    },
+}
+
+impl Right {
+    fn columns(&self) -> usize {
+        match self {
+            Right::View(v) => v.shape.last().copied().unwrap_or(1),
+            Right::Panels { n, .. } => *n,
+        }
+    }
+
+    fn view(&self) -> &View {
+        match self {
+            Right::View(view) | Right::Panels { view, .. } => view,
+        }
+    }
+
+    /// The number of trailing dims that are not batch dims.
+    fn inner(&self) -> usize {
+        match self {
+            Right::View(_) => 2,
+            Right::Panels { .. } => 3,
+        }
+    }
+
+    /// The same with its batch dims repeated to `batch`.
+    pub fn broadcast(self, batch: &[usize]) -> Right {
+        let wide = |v: &View, inner: usize| {
+            let tail = &v.shape[v.rank() - inner..];
+            v.broadcast(&[batch, tail].concat())
+        };
+        match self {
+            Right::View(v) => Right::View(wide(&v, 2)),
+            Right::Panels { view, n } => Right::Panels { view: wide(&view, 3), n },
+        }
+    }
+}
+
+/// How many vectors of 4 columns an invocation of the tile kernel makes, for matrices of `n` columns.
+fn tile_vectors(n: usize) -> usize {
+    if n > LANES * 4 { 2 } else { 1 }
+}
+
+/// Input `i` as the right factor of a product, `[.., k, n]` or, `transposed`, `[.., n, k]`. A constant is laid out in
+/// panels once where the kernel gains from it. Rank 2 or more.
+///
+/// # Errors
+/// As [`LowerCx::prepacked`].
+pub fn right(cx: &mut LowerCx<'_>, i: usize, transposed: bool) -> Result<Right> {
+    let t = cx.input_type(i)?;
+    let rank = t.shape.len();
+    ensure!(rank >= 2, Internal, "a right factor of rank {rank}");
+    let (mut k, mut n) = (t.shape[rank - 2], t.shape[rank - 1]);
+    if transposed {
+        (k, n) = (n, k);
+    }
+    let tiled = cx.profile().cpu && tiles(cx.profile().device_type(t.dtype)?) && n >= LANES;
+    if cx.value(i).is_none() || !tiled {
+        let v = cx.input(i)?;
+        let perm: Vec<usize> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
+        return Ok(Right::View(if transposed { v.permuted(&perm) } else { v }));
+    }
+    let width = tile_vectors(n) * 4 * LANES;
+    let packed = [&t.shape[..rank - 2], &[n.div_ceil(width), k, width]].concat();
+    let tag = format!("panels of {width}{}", if transposed { ", transposed" } else { "" });
+    let to = TensorType::new(t.dtype, packed.clone());
+    let make = move |source: &Tensor| panels(source, &packed, n, transposed);
+    Ok(Right::Panels { view: cx.prepacked(i, &tag, to, make)?, n })
+}
+
+/// The matrices of `source` with their columns in panels.
+fn panels(source: &Tensor, packed: &[usize], n: usize, transposed: bool) -> Result<Tensor> {
+    let [batch @ .., count, k, width] = packed else { bail!(Internal, "panels of rank {}", packed.len()) };
+    let (count, k, width, size) = (*count, *k, *width, source.dtype().size());
+    let (step_k, step_n) = if transposed { (1, k) } else { (n, 1) };
+    let from = source.bytes();
+    let mut to = vec![0u8; shape::numel(packed) * size];
+    for b in 0..shape::numel(batch) {
+        for panel in 0..count {
+            let columns = (n - panel * width).min(width);
+            for row in 0..k {
+                let target = ((b * count + panel) * k + row) * width;
+                for c in 0..columns {
+                    let s = b * k * n + row * step_k + (panel * width + c) * step_n;
+                    let t = target + c;
+                    to[t * size..(t + 1) * size].copy_from_slice(&from[s * size..(s + 1) * size]);
+                }
+            }
+        }
+    }
+    Tensor::from_bytes(source.dtype(), packed, to)
+}
+
+/// Whether WGSL's own operators multiply the type.
+fn tiles(t: DeviceType) -> bool {
+    !matches!(t, DeviceType::I64 | DeviceType::U64)
+}
+
+/// The type that sums are kept in.
+fn accumulator(out: DeviceType) -> DeviceType {
+    use super::device_type::StorageClass;
+    match out.class() {
+        StorageClass::F32 | StorageClass::F16 => DeviceType::F32,
+        StorageClass::I32 => DeviceType::I32,
+        StorageClass::U32 => DeviceType::U32,
+        StorageClass::I64 => DeviceType::I64,
+        StorageClass::U64 => DeviceType::U64,
+    }
+}
+
+/// How the tile kernel reads its right factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Vectors of 4 columns.
+    Rows,
+    /// Vectors of 4 rows.
+    Columns,
+    /// Single elements.
+    Single,
+}
+
+/// The variant that all three kernels have in common.
+#[derive(Debug)]
+struct Common {
+    a: DeviceType,
+    b: DeviceType,
+    bias: Option<DeviceType>,
+    out: DeviceType,
+    rank: usize,
+    scales: bool,
+    scales_bias: bool,
+}
+
+impl Common {
+    fn acc(&self) -> DeviceType {
+        accumulator(self.out)
+    }
+
+    fn label(&self, variant: &str) -> String {
+        let bias = if self.bias.is_some() { "+bias" } else { "" };
+        format!("product {variant} {}x{}>{}{bias}", self.a.name(), self.b.name(), self.out.name())
+    }
+
+    fn spec(&self, file: &'static str) -> Spec {
+        let acc = self.acc();
+        let mut epilogue = String::new();
+        if self.scales {
+            epilogue += "    value = value * params.alpha;\n";
+        }
+        if let Some(c) = self.bias {
+            let c = cast_expr(c, acc, "bias[c]");
+            let c = if self.scales_bias { format!("params.beta * {c}") } else { c };
+            epilogue += &format!("    value = {}_add(value, {c});\n", acc.name());
+        }
+        let result = format!("    return {};\n", cast_expr(acc, self.out, "value"));
+        Spec::new(file)
+            .ty("Acc", acc)
+            .ty("Y", self.out)
+            .u32("RANK", self.rank as u32)
+            .flag("BIAS", self.bias.is_some())
+            .wgsl("C", self.bias.unwrap_or(DeviceType::F32).wgsl())
+            .code("EPILOGUE", epilogue)
+            .code("RESULT", result)
+    }
+
+    fn elements(&self, file: &'static str) -> Spec {
+        self.spec(file).wgsl("A", self.a.wgsl()).wgsl("B", self.b.wgsl()).wgsl("Out", self.out.wgsl())
+    }
+}
+
+#[derive(Debug)]
+struct Tile {
+    common: Common,
+    a_vec: bool,
+    b: Access,
+    y_vec: bool,
+    k_rest: bool,
+    vectors: usize,
+}
+
+fn storage(t: DeviceType, vec: bool) -> String {
+    if vec { format!("vec4<{}>", t.wgsl()) } else { t.wgsl().into() }
+}
+
+impl Kernel for Tile {
+    fn label(&self) -> String {
+        self.common.label("tile")
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let c = &self.common;
+        c.spec("matmul_tile.wgsl")
+            .wgsl("A", storage(c.a, self.a_vec))
+            .wgsl("B", storage(c.b, self.b != Access::Single))
+            .wgsl("Out", storage(c.out, self.y_vec))
+            .u32("TM", TILE_ROWS as u32)
+            .u32("TN", self.vectors as u32)
+            .u32("WG", LANES as u32)
+            .flag("A_VEC", self.a_vec)
+            .flag("B_ROWS", self.b == Access::Rows)
+            .flag("B_COLUMNS", self.b == Access::Columns)
+            .flag("Y_VEC", self.y_vec)
+            .flag("K_REST", self.k_rest)
+    }
+}
+
+#[derive(Debug)]
+struct Shared(Common);
+
+impl Kernel for Shared {
+    fn label(&self) -> String {
+        self.0.label("shared")
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        self.0.elements("matmul_shared.wgsl")
+    }
+}
+
+#[derive(Debug)]
+struct Single(Common);
+
+impl Kernel for Single {
+    fn label(&self) -> String {
+        self.0.label("single")
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        self.0.elements("matmul_single.wgsl")
+    }
+}
+
+/// One matrix (or stack of them) as the kernels address it.
+#[derive(Debug, Clone, Default)]
+struct Steps {
+    base: i64,
+    row: i64,
+    column: i64,
+    tile: i64,
+    batch: Vec<isize>,
+}
+
+impl Steps {
+    fn new(cx: &LowerCx<'_>, v: &View, inner: usize, batch: Vec<isize>) -> Steps {
+        let r = v.rank();
+        // the step along a single element says nothing, and should not rule out vectors
+        let step = |d: usize| if v.shape[d] == 1 { 0 } else { v.strides[d] as i64 };
+        let tile = if inner == 3 { step(r - 3) } else { 0 };
+        Steps { base: cx.base(v) as i64, row: step(r - 2), column: step(r - 1), tile, batch }
+    }
+
+    /// Whether vectors of 4 along the step `unit` are whole and aligned, the other steps being `others`.
+    fn vectors(&self, unit: i64, others: &[i64]) -> bool {
+        unit == 1 && self.base % 4 == 0 && others.iter().all(|s| s % 4 == 0) && self.batch.iter().all(|s| s % 4 == 0)
+    }
+
+    fn in_vectors(mut self) -> Steps {
+        [&mut self.base, &mut self.row, &mut self.column, &mut self.tile].into_iter().for_each(|s| *s /= 4);
+        self.batch.iter_mut().for_each(|s| *s /= 4);
+        self
+    }
+}
+
+fn transposed(v: &View) -> View {
+    let r = v.rank();
+    let perm: Vec<usize> = (0..r - 2).chain([r - 1, r - 2]).collect();
+    v.permuted(&perm)
+}
+
+/// With one right factor for the whole batch, the batch is only more rows, if strides can say so.
+fn batch_as_rows(p: &Product) -> Option<Product> {
+    let rank = p.out.rank();
+    if rank == 2 {
+        return None;
+    }
+    let b = p.b.view();
+    let lead = b.rank() - p.b.inner();
+    let shared = (0..lead).all(|d| b.shape[d] == 1 || b.strides[d] == 0);
+    if !shared || p.out.numel() == 0 {
+        return None;
+    }
+    let rows: usize = p.out.shape[..rank - 1].iter().product();
+    let flat = |v: &View| v.reshaped(&[rows, v.shape[rank - 1]]);
+    let view = View { shape: b.shape[lead..].to_vec(), strides: b.strides[lead..].to_vec(), ..b.clone() };
+    let b = match &p.b {
+        Right::View(_) => Right::View(view),
+        Right::Panels { n, .. } => Right::Panels { view, n: *n },
+    };
+    let bias = match &p.bias {
+        Some(v) => Some(flat(v)?),
+        None => None,
+    };
+    Some(Product { a: flat(&p.a)?, b, out: flat(&p.out)?, bias, ..*p })
+}
+
+/// Emits the product.
+///
+/// # Errors
+/// `Internal` when the shapes do not fit each other, `Unsupported` for scaled integers.
+pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
+    if let Some(flat) = batch_as_rows(p) {
+        return product(cx, &flat);
+    }
+    let few_columns = p.b.columns() < LANES && cx.profile().cpu;
+    if let (true, Right::View(b)) = (few_columns, &p.b) {
+        // lanes lie along the columns: of few columns and many rows make many columns and few rows
+        let bias = p.bias.as_ref().map(transposed);
+        let swapped =
+            Product { a: transposed(b), b: Right::View(transposed(&p.a)), out: transposed(&p.out), bias, ..*p };
+        return emit(cx, &swapped);
+    }
+    emit(cx, p)
+}
+
+fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
+    let (rank, b) = (p.out.rank(), p.b.view());
+    let (m, n) = (p.out.shape[rank - 2], p.out.shape[rank - 1]);
+    let k = p.a.shape[rank - 1];
+    let batch = &p.out.shape[..rank - 2];
+    let b_lead = b.rank() - p.b.inner();
+    let b_k = b.shape[b.rank() - if p.b.inner() == 3 { 2 } else { 2 }];
+    let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch && b_k == k;
+    ensure!(fits && p.b.columns() == n, Internal, "{:?} x {:?} does not make {:?}", p.a.shape, b.shape, p.out.shape);
+    let float = p.out.device.is_float();
+    ensure!(float || (p.alpha == 1.0 && p.beta == 1.0), Unsupported, "scaled products of integers");
+    if p.out.numel() == 0 {
+        return Ok(());
+    }
+
+    let none = vec![0; batch.len()];
+    let c_strides = p.bias.as_ref().map_or(&none[..], |c| &c.strides[..batch.len()]);
+    let lead = |v: &View| v.strides[..batch.len()].to_vec();
+    let (extents, steps) = collapse(batch, &[&lead(&p.a), &lead(b), c_strides, &lead(&p.out)]);
+    let [a_batch, b_batch, c_batch, y_batch] = steps.try_into().unwrap_or_default();
+    let mut sa = Steps::new(cx, &p.a, 2, a_batch);
+    let mut sb = Steps::new(cx, b, p.b.inner(), b_batch);
+    let sc = p.bias.as_ref().map(|c| Steps::new(cx, c, 2, c_batch)).unwrap_or_default();
+    let mut sy = Steps::new(cx, &p.out, 2, y_batch);
+
+    let common = Common {
+        a: p.a.device,
+        b: b.device,
+        bias: p.bias.as_ref().map(|c| c.device),
+        out: p.out.device,
+        rank: rank_class(extents.len()),
+        scales: p.alpha != 1.0,
+        scales_bias: p.beta != 1.0,
+    };
+    let class = common.rank;
+    let stacked = shape::numel(&extents);
+    let mut n_read = n;
+    let (kernel, tiles_m, tiles_n, grid): (Box<dyn Kernel>, usize, usize, [u32; 3]);
+    if !tiles(common.acc()) {
+        let single = [p.a.device, b.device].iter().all(|t| t.class() == common.acc().class());
+        ensure!(single, Internal, "a product of {} and {}", p.a.device.name(), b.device.name());
+        (tiles_m, tiles_n) = (m, n);
+        grid = linear_grid(m * n * stacked, LINEAR_WORKGROUP);
+        kernel = Box::new(Single(common));
+    } else if cx.profile().cpu {
+        let vectors = tile_vectors(n);
+        let width = vectors * 4 * LANES;
+        let whole = k.is_multiple_of(4);
+        let a_vec = whole && sa.vectors(sa.column, &[sa.row]);
+        let access = match p.b {
+            Right::Panels { .. } => Access::Rows,
+            _ if n.is_multiple_of(4) && sb.vectors(sb.column, &[sb.row]) => Access::Rows,
+            _ if whole && sb.vectors(sb.row, &[sb.column]) => Access::Columns,
+            _ => Access::Single,
+        };
+        let y_vec = n.is_multiple_of(4) && sy.vectors(sy.column, &[sy.row]);
+        match p.b {
+            Right::Panels { .. } => n_read = n.next_multiple_of(width),
+            _ => sb.tile = sb.column * width as i64,
+        }
+        if access != Access::Single {
+            sb = sb.in_vectors();
+        }
+        if access == Access::Rows {
+            sb.column = 1;
+        }
+        sa = if a_vec { sa.in_vectors() } else { sa };
+        sy = if y_vec { sy.in_vectors() } else { sy };
+        (tiles_m, tiles_n) = (m.div_ceil(TILE_ROWS), n.div_ceil(width));
+        grid = linear_grid(tiles_m * tiles_n * stacked * LANES, LANES as u32);
+        kernel = Box::new(Tile { common, a_vec, b: access, y_vec, k_rest: !whole, vectors });
+    } else {
+        (tiles_m, tiles_n) = (m.div_ceil(SIDE), n.div_ceil(SIDE));
+        grid = linear_grid(tiles_m * tiles_n * stacked, 1);
+        kernel = Box::new(Shared(common));
+    }
+    ensure!(grid[1] <= MAX_GROUPS, Limit, "{} tiles in one product", tiles_m * tiles_n * stacked);
+    let mut params = Params::new();
+    for extent in [m, n, k, n_read, tiles_m, tiles_n, tiles_m * tiles_n * stacked] {
+        params = params.u32(extent);
+    }
+    for step in [sa.base, sa.row, sa.column, sb.base, sb.row, sb.column, sb.tile] {
+        params = params.i32(step);
+    }
+    for step in [sc.base, sc.row, sc.column, sy.base, sy.row, sy.column] {
+        params = params.i32(step);
+    }
+    params = params.f32(p.alpha).f32(p.beta).array_u32(&extents, class, 1);
+    for steps in [sa.batch, sb.batch, sc.batch, sy.batch] {
+        params = params.array_i32(&steps, class);
+    }
+    let mut binds = vec![Bind::Read(&p.a), Bind::Read(b)];
+    binds.extend(p.bias.as_ref().map(Bind::Read));
+    binds.push(Bind::Write(&p.out));
+    cx.dispatch(kernel.as_ref(), params, &binds, grid)
+}

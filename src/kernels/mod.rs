@@ -19,7 +19,7 @@ pub mod resize;
 pub mod rnn;
 
 pub use compose::{ComposeError, Param, Spec, compose};
-pub use device_type::{DeviceType, cast_expr};
+pub use device_type::{DeviceType, cast_expr, cast_wrap_expr};
 pub use profile::Profile;
 
 /// A kernel with everything that is baked into its shader.

@@ -2,6 +2,7 @@
 //! together: `parse`, `infer`, `eval` (the reference), `lower` (to dispatches), `tolerance` and `cases`.
 
 mod case;
+mod eval;
 mod infer;
 
 mod binary;
@@ -103,6 +104,9 @@ impl NodeInfo {
     }
 }
 
+/// Reads an operator's attributes.
+pub type Parse = fn(&AttrReader<'_>, &NodeInfo) -> Result<Arc<dyn Op>>;
+
 /// One row of the registry.
 pub struct OpDef {
     /// `""` is ai.onnx.
@@ -112,7 +116,7 @@ pub struct OpDef {
     /// The opsets that changed the operator, ascending (`since_version`).
     pub versions: &'static [i64],
     /// Reads the attributes.
-    pub parse: fn(&AttrReader<'_>, &NodeInfo) -> Result<Arc<dyn Op>>,
+    pub parse: Parse,
     /// Cases for tests and benches.
     pub cases: fn() -> Vec<Case>,
 }

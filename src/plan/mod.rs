@@ -14,3 +14,4 @@ pub use report::PlanReport;
 pub use segment::{End, Fallback, Known, Planned, Segment, kept, plan};
 pub use slots::Slots;
 pub use view::View;
+pub(crate) use view::dense_strides;

@@ -118,7 +118,7 @@ fn judge(got: &[Tensor], alone: &Alone) -> (&'static str, String, f64) {
     let mut worst = 0.0f64;
     for (g, w) in got.iter().zip(&alone.want) {
         let tolerance = node.operator.op.tolerance(w.dtype(), sum);
-        let scale = w.to_f64s().map_or(0.0, |x| x.iter().filter(|v| v.is_finite()).fold(0.0, |m, v| m.max(v.abs())));
+        let scale = w.to_f64s().map_or(0.0, |x| x.iter().filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs())));
         let d = compare(g, w, tolerance.rel, tolerance.abs * scale);
         worst = worst.max(d.max_rel);
         if let Some(why) = d.wrong {

@@ -33,11 +33,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<bool> {
     let model = Model::load(&args.model)?;
     match args.stage {
-        Stage::Import => println!("{}", ir::print_short(model.graph())),
+        Stage::Import => println!("{}", ir::print_elided(model.graph())),
         Stage::Passes => {
             let mut graph = (**model.graph()).clone();
             passes::run(&mut graph, &args.place.disabled_passes)?;
-            println!("{}", ir::print_short(&graph));
+            println!("{}", ir::print_elided(&graph));
         }
         Stage::Lower | Stage::Plan => {
             let inputs = args.inputs.make(&model)?;
