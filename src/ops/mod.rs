@@ -29,6 +29,7 @@ mod shape_of;
 mod softmax;
 mod unary;
 mod view;
+mod window;
 
 use std::collections::HashMap;
 use std::fmt;
