@@ -129,7 +129,11 @@ impl Shapes {
         for (row, column) in columns.chunks(inputs.max(1)).enumerate() {
             let plane = &mut y[row / sources.len() * pixels..];
             let at = &sources[row % sources.len()];
-            column.iter().zip(at).for_each(|(c, s)| if let Some(s) = s { plane[*s] += *c });
+            column.iter().zip(at).for_each(|(c, s)| {
+                if let Some(s) = s {
+                    plane[*s] += *c
+                }
+            });
         }
     }
 
@@ -329,9 +333,8 @@ impl Op for ConvTranspose {
 
 /// One case: the shapes of x and w, a bias if `bias` is not 0 long; weights fed at run time, or constant.
 fn case(op: &'static str, dtype: DType, x: &[usize], w: &[usize], bias: usize, constant: bool) -> Case {
-    let data = |seed, s: &[usize]| {
-        Rng::new(seed).tensor(dtype, s, -1.0, 1.0).unwrap_or_else(|_| Tensor::zeros(dtype, s))
-    };
+    let data =
+        |seed, s: &[usize]| Rng::new(seed).tensor(dtype, s, -1.0, 1.0).unwrap_or_else(|_| Tensor::zeros(dtype, s));
     let opset = if dtype == BF16 { 22 } else { 11 };
     let mut case = Case::new(op, opset).rand(dtype, x).sum(shape::numel(&w[1..]));
     let mut add = |seed, s: &[usize]| {

@@ -14,13 +14,21 @@ use crate::{Result, ensure, err, shape};
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[
     OpDef { domain: "", name: "MaxPool", versions: &[1, 8, 10, 11, 12, 22], parse: max_pool, cases: max_cases },
-    OpDef { domain: "", name: "AveragePool", versions: &[1, 7, 10, 11, 19, 22], parse: average_pool, cases: mean_cases },
+    OpDef {
+        domain: "",
+        name: "AveragePool",
+        versions: &[1, 7, 10, 11, 19, 22],
+        parse: average_pool,
+        cases: mean_cases,
+    },
     OpDef { domain: "", name: "LpPool", versions: &[1, 2, 11, 18, 22], parse: lp_pool, cases: lp_cases },
     OpDef {
         domain: "",
         name: "GlobalMaxPool",
         versions: &[1, 22],
-        parse: |_, _| Ok(Arc::new(Pool { kind: Kind::Max { column_major: false }, window: None, name: "GlobalMaxPool" })),
+        parse: |_, _| {
+            Ok(Arc::new(Pool { kind: Kind::Max { column_major: false }, window: None, name: "GlobalMaxPool" }))
+        },
         cases: || global_cases("GlobalMaxPool"),
     },
     OpDef {
@@ -252,7 +260,8 @@ impl MaxUnpool {
     fn places(&self, x: &[usize]) -> Result<Vec<usize>> {
         ensure!(x.len() >= 2, InvalidNode, "expected an input of rank 2 or more, got {x:?}");
         let rank = x.len() - 2;
-        let kernel = self.window.kernel.clone().ok_or_else(|| err!(InvalidNode, "attribute kernel_shape is missing"))?;
+        let kernel =
+            self.window.kernel.clone().ok_or_else(|| err!(InvalidNode, "attribute kernel_shape is missing"))?;
         let kernel = Window::list("kernel_shape", &Some(kernel), rank, 1)?;
         let strides = Window::list("strides", &self.window.strides, rank, 1)?;
         let pads = Window::list("pads", &self.window.pads, 2 * rank, 0)?;
@@ -377,7 +386,8 @@ fn lp_cases() -> Vec<Case> {
 }
 
 fn global_cases(op: &'static str) -> Vec<Case> {
-    let shapes: [&[usize]; 6] = [&[2, 5, 7, 7], &[1, 3, 257], &[1, 2, 3, 4, 5], &[3, 4], &[0, 2, 3, 3], &[300, 250, 1, 1]];
+    let shapes: [&[usize]; 6] =
+        [&[2, 5, 7, 7], &[1, 3, 257], &[1, 2, 3, 4, 5], &[3, 4], &[0, 2, 3, 3], &[300, 250, 1, 1]];
     let mut all: Vec<Case> = shapes.map(|s| Case::new(op, 2).rand(F32, s).sum(shape::numel(&s[2..]))).into();
     all.push(Case::new(op, 2).rand(F32, &[1, 3, 200, 201]).sum(40_200));
     all.extend([F16, BF16, F64].map(|d| Case::new(op, 22).rand(d, &[1, 3, 7, 8]).sum(56)));
