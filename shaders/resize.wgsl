@@ -13,6 +13,9 @@ struct Params {
     inner: u32,
     taps: u32,
     extrapolation: f32,
+    // of an integer type
+    low: f32,
+    high: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,7 +42,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     }
     //#if ROUND
     // to the nearest 1/1024 first: rounding errors of the sum shall not decide
-    sum = round(round(sum * 1024.0) / 1024.0);
+    sum = clamp(round(round(sum * 1024.0) / 1024.0), params.low, params.high);
     //#endif
     y[i] = T_from_f32(sum);
 }

@@ -46,7 +46,8 @@ impl Kernel for Along {
 /// `Unsupported` when the device has no form for the element type, `Limit` when a result is too large to bind.
 pub fn interpolate(cx: &mut LowerCx<'_>, mut passes: Vec<Pass>, extrapolation: f32) -> Result<()> {
     let mut now = cx.dense_input(0)?;
-    let integer = now.dtype.is_int();
+    let range = now.dtype.int_range();
+    let (low, high) = range.unwrap_or_default();
     // those that shrink first, so that the others have less to do
     passes.sort_by(|a, b| (a.out * now.shape[b.axis]).cmp(&(b.out * now.shape[a.axis])));
     let last = passes.len().saturating_sub(1);
@@ -58,9 +59,9 @@ pub fn interpolate(cx: &mut LowerCx<'_>, mut passes: Vec<Pass>, extrapolation: f
         let next = if i == last { cx.output(0)? } else { cx.temp(DType::F32, &shape)? };
         let index = cx.constant(Tensor::vector(&pass.index))?;
         let weight = cx.constant(Tensor::vector(&pass.weight))?;
-        let params =
-            Params::new().u32(next.numel()).u32(len).u32(pass.out).u32(inner).u32(pass.taps).f32(extrapolation);
-        let kernel = Along { source: now.device, target: next.device, round: integer && i == last };
+        let params = Params::new().u32(next.numel()).u32(len).u32(pass.out).u32(inner).u32(pass.taps);
+        let params = params.f32(extrapolation).f32(low as f32).f32(high as f32);
+        let kernel = Along { source: now.device, target: next.device, round: range.is_some() && i == last };
         let binds = [Bind::Read(&now), Bind::Read(&index), Bind::Read(&weight), Bind::Write(&next)];
         cx.dispatch(&kernel, params, &binds, linear_grid(next.numel(), LINEAR_WORKGROUP))?;
         now = next;
