@@ -18,6 +18,7 @@ mod norm;
 mod order;
 mod pool;
 mod quant;
+mod quant_products;
 mod random;
 mod reduce;
 mod resize;
