@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::eval::{need, opt};
 use super::window::{Geometry, Has, Window};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
@@ -166,10 +167,6 @@ fn windows(g: &Geometry) -> (Vec<Vec<usize>>, Vec<usize>) {
     (inside, padded)
 }
 
-fn given<'a>(inputs: &[Option<&'a Tensor>], i: usize) -> Result<&'a Tensor> {
-    inputs.get(i).copied().flatten().ok_or_else(|| err!(InvalidNode, "input {i} is missing"))
-}
-
 impl Op for Pool {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         let x = cx.input(0)?;
@@ -179,7 +176,7 @@ impl Op for Pool {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let x = given(inputs, 0)?;
+        let x = need(inputs, 0)?;
         let g = self.geometry(x.shape(), x.dtype())?;
         let (plane, (windows, counts)) = (shape::numel(&g.input), windows(&g));
         let data = x.to_f64s()?;
@@ -289,9 +286,9 @@ impl Op for MaxUnpool {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let (x, at) = (given(inputs, 0)?, given(inputs, 1)?.to_i64s()?);
+        let (x, at) = (need(inputs, 0)?, need(inputs, 1)?.to_i64s()?);
         let places = self.places(x.shape())?;
-        let wanted = inputs.get(2).copied().flatten().map(Tensor::to_i64s).transpose()?;
+        let wanted = opt(inputs, 2).map(Tensor::to_i64s).transpose()?;
         let out = MaxUnpool::output(&places, wanted)?;
         ensure!(at.len() == x.len(), InvalidNode, "{} places for {} elements", at.len(), x.len());
         let (count, steps) = (shape::numel(&places), shape::strides(&out));
