@@ -21,7 +21,7 @@ mod quant;
 mod random;
 mod reduce;
 mod resize;
-mod rnn;
+pub(crate) mod rnn;
 mod scatter;
 mod select;
 mod shape_of;
