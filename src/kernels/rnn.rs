@@ -12,7 +12,7 @@ use crate::plan::{Bind, LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure};
 
-/// Units up to which one workgroup serves a sequence on a GPU; beyond, a step is spread over workgroups.
+/// Units up to which one workgroup serves a sequence; beyond, a step is spread over workgroups.
 const LOOP_UNITS: usize = 256;
 
 /// Which part of a step a dispatch does.
@@ -121,9 +121,16 @@ fn recurrent_weights(cx: &mut LowerCx<'_>, op: &Recurrent, e: &Extents) -> Resul
     let packed = vec![d, h, h, lanes];
     if cx.value(2).is_some() {
         let make = move |source: &Tensor| {
-            let at = |c: &[usize]| (c[3] < gates).then(|| ((c[0] * gates + c[3]) * h + c[2]) * h + c[1]);
-            let sources: Vec<Option<usize>> = crate::shape::coords(&[d, h, h, lanes]).map(|c| at(&c)).collect();
-            source.select_or([d, h, h, lanes], &sources, &Tensor::zeros(source.dtype(), [1]))
+            let (from, size) = (source.bytes(), source.dtype().size());
+            let mut to = vec![0u8; d * h * h * lanes * size];
+            for (row, weights) in from.chunks_exact(h * size).enumerate() {
+                let (direction, gate, unit) = (row / h / gates, row / h % gates, row % h);
+                for (k, element) in weights.chunks_exact(size).enumerate() {
+                    let at = (((direction * h + k) * h + unit) * lanes + gate) * size;
+                    to[at..at + size].copy_from_slice(element);
+                }
+            }
+            Tensor::from_bytes(source.dtype(), [d, h, h, lanes], to)
         };
         return cx.prepacked(2, &format!("{gates} gates of a unit together"), TensorType::new(t.dtype, packed), make);
     }
@@ -178,7 +185,8 @@ fn convert(cx: &mut LowerCx<'_>, from: &View, to: &View) -> Result<()> {
 fn project(cx: &mut LowerCx<'_>, op: &Recurrent, e: &Extents) -> Result<View> {
     let (d, rows, n) = (op.directions, e.steps * e.batch, op.cell.gates() * e.hidden);
     let x = cx.dense_input(0)?;
-    let rows_of_x = View { offset: x.offset, ..View::dense(x.buf, &TensorType::new(x.dtype, [1, rows, e.input]), x.device) };
+    let rows_of_x =
+        View { offset: x.offset, ..View::dense(x.buf, &TensorType::new(x.dtype, [1, rows, e.input]), x.device) };
     let a = rows_of_x.broadcast(&[d, rows, e.input]);
     let b = right(cx, 1, true)?;
     let out = cx.temp(DType::F32, &[d, rows, n])?;
@@ -215,10 +223,8 @@ impl Plan<'_> {
     fn slots(&self) -> Vec<Slot<'_>> {
         let wide = self.op.cell != Cell::Rnn;
         let read = |name, view| Slot { name, bind: Bind::Read(view), wide: false };
-        let mut slots = vec![
-            read("projection", &self.projection),
-            Slot { name: "weights", bind: Bind::Read(&self.weights), wide },
-        ];
+        let mut slots =
+            vec![read("projection", &self.projection), Slot { name: "weights", bind: Bind::Read(&self.weights), wide }];
         slots.extend(self.extra.as_ref().map(|v| read("extra", v)));
         slots.extend(self.lens.as_ref().map(|v| read("lens", v)));
         slots
@@ -364,5 +370,5 @@ pub fn lower(cx: &mut LowerCx<'_>, op: &Recurrent) -> Result<()> {
     let plan = Plan { op, e, projection, weights, extra, lens, y };
     let memory = held(op.cell) * e.hidden.next_multiple_of(32) * 4;
     let fits = memory <= cx.profile().max_workgroup_memory as usize;
-    if fits && (cx.profile().cpu || e.hidden <= LOOP_UNITS) { plan.looped(cx) } else { plan.stepped(cx) }
+    if fits && e.hidden <= LOOP_UNITS { plan.looped(cx) } else { plan.stepped(cx) }
 }
