@@ -1,5 +1,7 @@
 //! The reference interpreter: walks a graph in order and calls every operator's `eval`.
 
+pub(crate) mod gemm;
+
 use std::collections::HashMap;
 
 use crate::ir::{Graph, Node, TensorType, ValueId};

@@ -1,1 +1,225 @@
-//! Convolutions.
+//! Convolution: `shaders/conv.wgsl`, and for one input channel a group `shaders/conv_depthwise.wgsl`.
+
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, linear_grid};
+use crate::ir::TensorType;
+use crate::plan::{Bind, LowerCx, View};
+use crate::tensor::Tensor;
+use crate::{Result, ensure};
+
+/// A convolution over depth, height and width (missing dims are 1 long). `x` is [batch, group · ic, input…], the
+/// result [batch, group · oc, output…].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Shape {
+    pub batch: usize,
+    pub group: usize,
+    /// Input channels of one group.
+    pub ic: usize,
+    /// Output channels of one group.
+    pub oc: usize,
+    /// Whether this is ConvTranspose, with weights [group · ic, oc, kernel…] instead of [group · oc, ic, kernel…].
+    pub transposed: bool,
+    /// Whether windows reach outside the input.
+    pub padded: bool,
+    pub input: [usize; 3],
+    pub output: [usize; 3],
+    pub kernel: [usize; 3],
+    pub strides: [usize; 3],
+    pub dilations: [usize; 3],
+    pub begin: [usize; 3],
+}
+
+/// What is done to each sum before it is stored.
+#[derive(Debug, Clone, Default)]
+pub struct Epilogue {
+    /// Declarations, of the bindings of `reads` from [`Epilogue::FIRST_BINDING`] on among others.
+    pub declarations: String,
+    /// Statements that change `v`, the sum with its bias, an f32. `channel` and `at` (the element of the output) are
+    /// known.
+    pub body: String,
+    /// Further buffers to read.
+    pub reads: Vec<View>,
+}
+
+impl Epilogue {
+    /// The binding of the first of `reads`.
+    pub const FIRST_BINDING: u32 = 5;
+}
+
+/// What one thread makes, and the threads of a workgroup: along pixels, along tiles of channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tile {
+    /// Output channels, by fours.
+    quads: usize,
+    /// Output pixels.
+    columns: usize,
+    wx: usize,
+    wy: usize,
+}
+
+impl Tile {
+    /// By device and output channels of a group: on processors few of the loads that differ by lane (one a pixel)
+    /// for many that do not (weights).
+    fn choose(profile: &Profile, oc: usize) -> Tile {
+        let quads = oc.div_ceil(4);
+        if let Ok(v) = std::env::var("CONV_TILE") {
+            let v: Vec<usize> = v.split(',').map(|s| s.parse().unwrap_or(1)).collect();
+            return Tile { quads: v[0], columns: v[1], wx: v[2], wy: v[3] };
+        }
+        match (profile.cpu, quads) {
+            (true, 1) => Tile { quads: 1, columns: 8, wx: 8, wy: 1 },
+            (true, _) => Tile { quads: 2, columns: 8, wx: 8, wy: 1 },
+            (false, _) => Tile { quads: 1, columns: 4, wx: 16, wy: 4 },
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Direct<'a> {
+    device: DeviceType,
+    tile: Tile,
+    transposed: bool,
+    padded: bool,
+    epilogue: &'a Epilogue,
+}
+
+impl Kernel for Direct<'_> {
+    fn label(&self) -> String {
+        let Tile { quads, columns, .. } = self.tile;
+        let what = if self.transposed { "conv transposed" } else { "conv" };
+        format!("{what} {}x{columns}{}", 4 * quads, if self.padded { " padded" } else { "" })
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let (mut acc, mut init, mut step, mut store) = (String::new(), String::new(), String::new(), String::new());
+        let fma = std::env::var("CONV_FMA").is_ok();
+        for q in 0..self.tile.quads {
+            step += &format!("let w{q} = vec4<f32>(weights[wi + {q}u]);\n");
+        }
+        for j in 0..self.tile.columns {
+            init += &format!("var at{j} = at[{j}];\n");
+            if self.padded {
+                init += &format!("let in{j} = inside[{j}];\n");
+            }
+            step += &if self.padded {
+                format!("let v{j} = select(0.0, f32(x[at{j}]), in{j}); at{j} += plane;\n")
+            } else {
+                format!("let v{j} = f32(x[at{j}]); at{j} += plane;\n")
+            };
+            for q in 0..self.tile.quads {
+                acc += &format!("var a{j}_{q} = vec4<f32>();\n");
+                step += &if fma {
+                    format!("a{j}_{q} = fma(w{q}, vec4<f32>(v{j}), a{j}_{q});\n")
+                } else {
+                    format!("a{j}_{q} += w{q} * v{j};\n")
+                };
+                store += &format!("store(first + {j}u * WX, g, row, {q}u, a{j}_{q});\n");
+            }
+        }
+        Spec::new("conv.wgsl").code("ACC", acc).code("INIT", init).code("STEP", step).code("STORE", store)
+            .ty("T", self.device)
+            .u32("QUADS", self.tile.quads as u32)
+            .u32("COLUMNS", self.tile.columns as u32)
+            .u32("WX", self.tile.wx as u32)
+            .u32("WY", self.tile.wy as u32)
+            .flag("TRANSPOSED", self.transposed)
+            .flag("PADDED", self.padded)
+            .code("DECLARATIONS", &*self.epilogue.declarations)
+            .code("EPILOGUE", &*self.epilogue.body)
+    }
+}
+
+#[derive(Debug)]
+struct Pack {
+    device: DeviceType,
+    quads: usize,
+    transposed: bool,
+}
+
+impl Kernel for Pack {
+    fn label(&self) -> String {
+        "conv weights".into()
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let spec = Spec::new("conv_pack.wgsl").ty("T", self.device).u32("QUADS", self.quads as u32);
+        spec.flag("TRANSPOSED", self.transposed)
+    }
+}
+
+/// Convolves input 0 with weights, input 1, and a bias, input 2 if present, into output 0.
+///
+/// # Errors
+/// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
+pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, epilogue: &Epilogue) -> Result<()> {
+    let x = cx.dense_input(0)?;
+    let bias = match cx.has_input(2) {
+        true => cx.dense_input(2)?,
+        false => cx.constant(Tensor::zeros(x.dtype, [s.group * s.oc]))?,
+    };
+    let out = cx.output(0)?;
+    if out.numel() == 0 {
+        return Ok(());
+    }
+    let tile = Tile::choose(cx.profile(), s.oc);
+    let weights = packed(cx, s, tile.quads)?;
+    let pixels = s.batch * s.output.iter().product::<usize>();
+    let tiles = s.oc.div_ceil(4 * tile.quads);
+    let rows = s.group * tiles;
+    let mut step = [0; 4];
+    let mut rest = tile.wx;
+    for d in (0..3).rev() {
+        step[d + 1] = rest % s.output[d];
+        rest /= s.output[d];
+    }
+    step[0] = rest;
+    let mut params = Params::new().u32(pixels).u32(rows).u32(tiles).u32(s.group).u32(s.ic).u32(s.oc);
+    params = params.u32(s.input.iter().product::<usize>()).u32(s.output.iter().product::<usize>());
+    for list in [&s.input, &s.output, &s.kernel, &s.strides, &s.dilations, &s.begin] {
+        params = list.iter().fold(params, |p, v| p.u32(*v));
+    }
+    params = step.iter().fold(params, |p, v| p.u32(*v));
+
+    let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);
+    let gy = rows.div_ceil(tile.wy);
+    ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
+    let kernel =
+        Direct { device: x.device, tile, transposed: s.transposed, padded: s.padded, epilogue };
+    let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
+    binds.extend(epilogue.reads.iter().map(Bind::Read));
+    cx.dispatch(&kernel, params, &binds, [gx, gy as u32, gz])
+}
+
+/// The weights as [group, tile, tap, ic, 4 · quads], zeros beyond the last output channel.
+fn packed(cx: &mut LowerCx<'_>, s: &Shape, quads: usize) -> Result<View> {
+    let dtype = cx.input_type(1)?.dtype;
+    let (taps, tiles) = (s.kernel.iter().product::<usize>(), s.oc.div_ceil(4 * quads));
+    let shape = [s.group, tiles, taps, s.ic, 4 * quads];
+    if cx.value(1).is_some() {
+        let tag = format!("conv {quads} of {} groups{}", s.group, if s.transposed { " transposed" } else { "" });
+        let (s, t) = (s.clone(), TensorType::new(dtype, shape));
+        return cx.prepacked(1, &tag, t, move |w| {
+            let fill = Tensor::zeros(dtype, [1]);
+            w.select_or(shape, &pack_sources(&s, shape), &fill)
+        });
+    }
+    let w = cx.dense_input(1)?;
+    let to = cx.temp(dtype, &shape)?;
+    let params = Params::new().u32(to.numel()).u32(tiles).u32(taps).u32(s.ic).u32(s.oc);
+    let grid = linear_grid(to.numel(), LINEAR_WORKGROUP);
+    let kernel = Pack { device: w.device, quads, transposed: s.transposed };
+    cx.dispatch(&kernel, params, &[Bind::Read(&w), Bind::Write(&to)], grid)?;
+    Ok(to)
+}
+
+fn pack_sources(s: &Shape, [group, tiles, taps, ic, width]: [usize; 5]) -> Vec<Option<usize>> {
+    let mut out = Vec::with_capacity(group * tiles * taps * ic * width);
+    for (g, tile, tap) in (0..group * tiles * taps).map(|i| (i / taps / tiles, i / taps % tiles, i % taps)) {
+        for (k, lane) in (0..ic * width).map(|i| (i / width, i % width)) {
+            let o = tile * width + lane;
+            let row = if s.transposed { (g * ic + k) * s.oc + o } else { (g * s.oc + o) * ic + k };
+            out.push((o < s.oc).then_some(row * taps + tap));
+        }
+    }
+    out
+}

@@ -2,7 +2,10 @@
 //! (64-bit integers). What is chosen depends on element types, strides and the extents of a matrix, never on a batch.
 
 use super::copy::collapse;
-use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
+use super::{
+    DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class,
+};
+use crate::dtype::DType;
 use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, View};
 use crate::tensor::Tensor;
@@ -100,24 +103,43 @@ fn tile_vectors(n: usize) -> usize {
 /// # Errors
 /// As [`LowerCx::prepacked`].
 pub fn right(cx: &mut LowerCx<'_>, i: usize, transposed: bool) -> Result<Right> {
-    let t = cx.input_type(i)?;
-    let rank = t.shape.len();
+    let dtype = cx.input_type(i)?.dtype;
+    if cx.value(i).is_some() {
+        return right_of(cx, i, transposed, dtype, "", |t| Ok(t.clone()));
+    }
+    let v = cx.input(i)?;
+    Ok(Right::View(if transposed { matrix_transposed(&v) } else { v }))
+}
+
+/// As [`right`], of what `prepare` makes of constant input `i`: a tensor of the same shape and of type `dtype`. `tag`
+/// names what it does.
+///
+/// # Errors
+/// As [`LowerCx::prepacked`].
+pub fn right_of(
+    cx: &mut LowerCx<'_>,
+    i: usize,
+    transposed: bool,
+    dtype: DType,
+    tag: &str,
+    prepare: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Right> {
+    let s = cx.input_type(i)?.shape;
+    let rank = s.len();
     ensure!(rank >= 2, Internal, "a right factor of rank {rank}");
-    let (mut k, mut n) = (t.shape[rank - 2], t.shape[rank - 1]);
+    let (mut k, mut n) = (s[rank - 2], s[rank - 1]);
     if transposed {
         (k, n) = (n, k);
     }
-    let tiled = cx.profile().cpu && tiles(cx.profile().device_type(t.dtype)?) && n >= LANES;
-    if cx.value(i).is_none() || !tiled {
-        let v = cx.input(i)?;
-        let perm: Vec<usize> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
-        return Ok(Right::View(if transposed { v.permuted(&perm) } else { v }));
+    if !(cx.profile().cpu && tiles(cx.profile().device_type(dtype)?) && n >= LANES) {
+        let v = if tag.is_empty() { cx.input(i)? } else { cx.prepacked(i, tag, TensorType::new(dtype, s), prepare)? };
+        return Ok(Right::View(if transposed { matrix_transposed(&v) } else { v }));
     }
     let width = tile_vectors(n) * 4 * LANES;
-    let packed = [&t.shape[..rank - 2], &[n.div_ceil(width), k, width]].concat();
-    let tag = format!("panels of {width}{}", if transposed { ", transposed" } else { "" });
-    let to = TensorType::new(t.dtype, packed.clone());
-    let make = move |source: &Tensor| panels(source, &packed, n, transposed);
+    let packed = [&s[..rank - 2], &[n.div_ceil(width), k, width]].concat();
+    let tag = format!("{tag} panels of {width}{}", if transposed { ", transposed" } else { "" });
+    let to = TensorType::new(dtype, packed.clone());
+    let make = move |source: &Tensor| panels(&prepare(source)?, &packed, n, transposed);
     Ok(Right::Panels { view: cx.prepacked(i, &tag, to, make)?, n })
 }
 
@@ -304,10 +326,7 @@ impl Steps {
 
     /// Whether vectors of 4 along the step `unit` are whole and aligned, the other steps being `others`.
     fn vectors(&self, unit: i64, others: &[i64]) -> bool {
-        unit == 1
-            && self.base % 4 == 0
-            && others.iter().all(|s| s % 4 == 0)
-            && self.batch.iter().all(|s| s % 4 == 0)
+        unit == 1 && self.base % 4 == 0 && others.iter().all(|s| s % 4 == 0) && self.batch.iter().all(|s| s % 4 == 0)
     }
 
     fn in_vectors(mut self) -> Steps {
@@ -317,7 +336,7 @@ impl Steps {
     }
 }
 
-fn transposed(v: &View) -> View {
+fn matrix_transposed(v: &View) -> View {
     let r = v.rank();
     let perm: Vec<usize> = (0..r - 2).chain([r - 1, r - 2]).collect();
     v.permuted(&perm)
@@ -360,8 +379,9 @@ pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     let few_columns = p.b.columns() < LANES && cx.profile().cpu;
     if let (true, Right::View(b)) = (few_columns, &p.b) {
         // lanes lie along the columns: of few columns and many rows make many columns and few rows
-        let bias = p.bias.as_ref().map(transposed);
-        let swapped = Product { a: transposed(b), b: Right::View(transposed(&p.a)), out: transposed(&p.out), bias, ..*p };
+        let flip = matrix_transposed;
+        let bias = p.bias.as_ref().map(flip);
+        let swapped = Product { a: flip(b), b: Right::View(flip(&p.a)), out: flip(&p.out), bias, ..*p };
         return emit(cx, &swapped);
     }
     emit(cx, p)
@@ -373,7 +393,7 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     let k = p.a.shape[rank - 1];
     let batch = &p.out.shape[..rank - 2];
     let b_lead = b.rank() - p.b.inner();
-    let b_k = b.shape[b.rank() - if p.b.inner() == 3 { 2 } else { 2 }];
+    let b_k = b.shape[b.rank() - 2];
     let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch && b_k == k;
     ensure!(fits && p.b.columns() == n, Internal, "{:?} x {:?} does not make {:?}", p.a.shape, b.shape, p.out.shape);
     let float = p.out.device.is_float();

@@ -10,6 +10,7 @@ pub mod copy;
 pub mod elementwise;
 pub mod gather;
 pub mod matmul;
+pub mod norm;
 pub mod order;
 pub mod pad;
 pub mod pool;

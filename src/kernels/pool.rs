@@ -1,1 +1,130 @@
-//! Pooling.
+//! Pools: `shaders/pool.wgsl`, and MaxUnpool: `shaders/max_unpool.wgsl`.
+
+use super::copy::with_word;
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
+use crate::plan::{Bind, LowerCx};
+use crate::{Result, ensure};
+
+/// Windows over depth, height and width (missing dims are 1 long) of each channel of each image.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Shape {
+    pub channels: usize,
+    pub input: [usize; 3],
+    pub output: [usize; 3],
+    pub kernel: [usize; 3],
+    pub strides: [usize; 3],
+    pub dilations: [usize; 3],
+    pub begin: [usize; 3],
+    pub end: [usize; 3],
+}
+
+/// What becomes of the elements under a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The greatest, and its place if output 1 is used.
+    Max {
+        /// Whether places count along the first spatial dim first.
+        column_major: bool,
+    },
+    /// The mean.
+    Mean {
+        /// Whether padding counts.
+        count_pads: bool,
+    },
+    /// `(Σ |x|ᵖ)^(1/p)`
+    Norm {
+        /// At least 1.
+        p: u32,
+    },
+}
+
+#[derive(Debug)]
+struct Pool {
+    device: DeviceType,
+    what: What,
+    places: bool,
+}
+
+impl Kernel for Pool {
+    fn label(&self) -> String {
+        match self.what {
+            What::Max { .. } => "pool max".into(),
+            What::Mean { .. } => "pool mean".into(),
+            What::Norm { .. } => "pool norm".into(),
+        }
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let p = if let What::Norm { p } = self.what { p } else { 1 };
+        Spec::new("pool.wgsl")
+            .ty("T", self.device)
+            .u32("P", p)
+            .flag("MAX", matches!(self.what, What::Max { .. }))
+            .flag("NORM", matches!(self.what, What::Norm { .. }))
+            .flag("INDICES", self.places)
+    }
+}
+
+/// Pools input 0 into output 0, and the places of maxima into output 1.
+///
+/// # Errors
+/// `Unsupported` when the device has no form for the element type, `Limit` when an output is too large to bind.
+pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, what: What) -> Result<()> {
+    let x = cx.dense_input(0)?;
+    let out = if cx.has_output(0) {
+        cx.output(0)?
+    } else {
+        cx.temp(x.dtype, &[&[s.channels], s.output.as_slice()].concat())?
+    };
+    let places = if cx.has_output(1) { Some(cx.output(1)?) } else { None };
+    let mut params = Params::new().u32(out.numel());
+    let reach: [usize; 3] = std::array::from_fn(|d| s.begin[d] + s.input[d] + s.end[d]);
+    for list in [&s.input, &s.output, &s.kernel, &s.strides, &s.dilations, &s.begin, &reach] {
+        params = list.iter().fold(params, |p, v| p.u32(*v));
+    }
+    params = params.u32(what == What::Mean { count_pads: true }).u32(what == What::Max { column_major: true });
+    let grid = linear_grid(out.numel(), LINEAR_WORKGROUP);
+    let kernel = Pool { device: x.device, what, places: places.is_some() };
+    let mut binds = vec![Bind::Read(&x), Bind::Write(&out)];
+    binds.extend(places.as_ref().map(Bind::Write));
+    cx.dispatch(&kernel, params, &binds, grid)
+}
+
+#[derive(Debug)]
+struct Unpool {
+    device: DeviceType,
+    scatter: bool,
+}
+
+impl Kernel for Unpool {
+    fn label(&self) -> String {
+        if self.scatter { "unpool".into() } else { "unpool zeros".into() }
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        with_word(Spec::new("max_unpool.wgsl"), self.device).flag("SCATTER", self.scatter)
+    }
+}
+
+/// Puts the elements of input 0 at the places in input 1, which count in the shape `places`, into output 0, whose
+/// other elements become zero.
+///
+/// # Errors
+/// As [`lower`]; `Unsupported` beyond rank 8.
+pub fn unpool(cx: &mut LowerCx<'_>, places: &[usize]) -> Result<()> {
+    const RANK: usize = 8;
+    ensure!(places.len() <= RANK, Unsupported, "MaxUnpool of rank {}", places.len());
+    let (x, at, out) = (cx.dense_input(0)?, cx.dense_input(1)?, cx.output(0)?);
+    let count = places.iter().product::<usize>();
+    for scatter in [false, true] {
+        let threads = if scatter { x.numel() } else { out.numel() };
+        let params = Params::new().u32(threads).u32(count).u32(places.len());
+        let params = params.array_u32(places, RANK, 1).array_u32(&out.shape, RANK, 1);
+        let kernel = Unpool { device: x.device, scatter };
+        let binds = [Bind::Read(&x), Bind::Read(&at), Bind::Write(&out)];
+        let binds = if scatter { &binds[..] } else { &binds[2..] };
+        cx.dispatch(&kernel, params, binds, linear_grid(threads, LINEAR_WORKGROUP))?;
+    }
+    Ok(())
+}

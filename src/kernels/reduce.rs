@@ -1,1 +1,191 @@
-//! Row reductions, softmax and normalisations.
+//! Reductions along axes and the index of an extreme: `shaders/reduce.wgsl`, `shaders/arg.wgsl`. Software adapters give
+//! each result a thread; GPUs give it a workgroup.
+
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid, rank_class};
+use crate::Result;
+use crate::dtype::DType;
+use crate::plan::{Bind, LowerCx, View};
+
+/// What is made of the elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Fold {
+    Sum,
+    Mean,
+    Max,
+    Min,
+    Prod,
+    L1,
+    L2,
+    LogSum,
+    LogSumExp,
+    SumSquare,
+    /// The root of a sum: the second step of a long L2.
+    RootSum,
+}
+
+impl Fold {
+    /// The folds of a long row's parts, and of their results.
+    fn in_two(self) -> (Fold, Fold) {
+        match self {
+            Fold::Mean => (Fold::Sum, Fold::Mean),
+            Fold::L1 => (Fold::L1, Fold::Sum),
+            Fold::L2 => (Fold::SumSquare, Fold::RootSum),
+            Fold::SumSquare => (Fold::SumSquare, Fold::Sum),
+            Fold::LogSum => (Fold::Sum, Fold::LogSum),
+            f => (f, f),
+        }
+    }
+}
+
+/// Rows longer than this are reduced in parts. Software drivers end a thread's loops after 65,535 steps altogether
+/// (llvmpipe's LP_MAX_TGSI_LOOP_ITERATIONS), and GPUs would leave most of their cores idle.
+const LONG: usize = 4096;
+const PART: usize = 1024;
+
+#[derive(Debug)]
+struct Reduce {
+    fold: Fold,
+    device: DeviceType,
+    out: DeviceType,
+    kept: usize,
+    reduced: usize,
+}
+
+impl Kernel for Reduce {
+    fn label(&self) -> String {
+        format!("reduce {:?} {}", self.fold, self.device.name())
+    }
+
+    fn spec(&self, profile: &Profile) -> Spec {
+        let is = |list: &[Fold]| list.contains(&self.fold);
+        let float = self.device.is_float();
+        Spec::new("reduce.wgsl")
+            .ty("T", self.device)
+            .ty("R", self.out)
+            .ty("A", if float { DeviceType::F32 } else { self.device })
+            .u32("KEPT", self.kept as u32)
+            .u32("REDUCED", self.reduced as u32)
+            .flag("FLOAT", float)
+            .flag("GROUP", !profile.cpu)
+            .flag("MAX", is(&[Fold::Max]))
+            .flag("MIN", is(&[Fold::Min]))
+            .flag("PROD", is(&[Fold::Prod]))
+            .flag("ABS", is(&[Fold::L1]))
+            .flag("SQUARE", is(&[Fold::L2, Fold::SumSquare]))
+            .flag("EXP", is(&[Fold::LogSumExp]))
+            .flag("MEAN", is(&[Fold::Mean]))
+            .flag("ROOT", is(&[Fold::L2, Fold::RootSum]))
+            .flag("LOG", is(&[Fold::LogSum, Fold::LogSumExp]))
+            .flag("SUM", !is(&[Fold::Max, Fold::Min, Fold::Prod]))
+    }
+}
+
+/// Reduces `axes` of `x` into `out`, a dense view.
+///
+/// # Errors
+/// As [`LowerCx::dispatch`].
+pub fn reduce(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], out: &View) -> Result<()> {
+    let length: usize = axes.iter().map(|a| x.shape[*a]).product();
+    if length <= LONG {
+        return step(cx, fold, x, axes, length, length, out);
+    }
+    let (first, second) = fold.in_two();
+    let chunks = length.div_ceil(PART);
+    let wide = if x.device.is_float() { DType::F32 } else { x.dtype };
+    let parts = cx.temp(wide, &[out.numel(), chunks])?;
+    step(cx, first, x, axes, PART, length, &parts)?;
+    if chunks <= LONG {
+        return step(cx, second, &parts, &[1], chunks, length, out);
+    }
+    let again = cx.temp(wide, &[out.numel(), chunks.div_ceil(PART)])?;
+    let middle = if second == Fold::LogSumExp || matches!(second, Fold::Max | Fold::Min | Fold::Prod) {
+        second
+    } else {
+        Fold::Sum
+    };
+    step(cx, middle, &parts, &[1], PART, length, &again)?;
+    step(cx, second, &again, &[1], again.shape[1], length, out)
+}
+
+/// One dispatch: parts of `chunk` elements; a mean divides by `divisor`.
+fn step(
+    cx: &mut LowerCx<'_>,
+    fold: Fold,
+    x: &View,
+    axes: &[usize],
+    chunk: usize,
+    divisor: usize,
+    out: &View,
+) -> Result<()> {
+    let side = |inside: bool| {
+        let pick: Vec<usize> = (0..x.rank()).filter(|i| axes.contains(i) == inside).collect();
+        let shape: Vec<usize> = pick.iter().map(|i| x.shape[*i]).collect();
+        let strides: Vec<isize> = pick.iter().map(|i| x.strides[*i]).collect();
+        (shape, strides)
+    };
+    let ((kept, kept_strides), (reduced, reduced_strides)) = (side(false), side(true));
+    let (a, b) = (rank_class(kept.len()), rank_class(reduced.len()));
+    let length: usize = reduced.iter().product();
+    let params = Params::new()
+        .u32(out.numel())
+        .u32(length)
+        .u32(cx.base(x))
+        .u32(length.div_ceil(chunk.max(1)).max(1))
+        .u32(chunk)
+        .u32(divisor)
+        .array_u32(&kept, a, 1)
+        .array_i32(&kept_strides, a)
+        .array_u32(&reduced, b, 1)
+        .array_i32(&reduced_strides, b);
+    let grid = rows_grid(cx.profile(), out.numel());
+    let kernel = Reduce { fold, device: x.device, out: out.device, kept: a, reduced: b };
+    cx.dispatch(&kernel, params, &[Bind::Read(x), Bind::Write(out)], grid)
+}
+
+/// Workgroups for `rows` rows: a thread each on software adapters, else a workgroup each.
+pub fn rows_grid(profile: &Profile, rows: usize) -> [u32; 3] {
+    if profile.cpu { linear_grid(rows, LINEAR_WORKGROUP) } else { linear_grid(rows, 1) }
+}
+
+#[derive(Debug)]
+struct Arg {
+    max: bool,
+    last: bool,
+    device: DeviceType,
+    rank: usize,
+}
+
+impl Kernel for Arg {
+    fn label(&self) -> String {
+        format!("arg{} {}", if self.max { "max" } else { "min" }, self.device.name())
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        Spec::new("arg.wgsl")
+            .ty("T", self.device)
+            .u32("KEPT", self.rank as u32)
+            .flag("MAX", self.max)
+            .flag("LAST", self.last)
+    }
+}
+
+/// The index of the largest or smallest element along `axis`, as int64.
+///
+/// # Errors
+/// As [`LowerCx::dispatch`].
+pub fn arg(cx: &mut LowerCx<'_>, max: bool, last: bool, x: &View, axis: usize, out: &View) -> Result<()> {
+    let others: Vec<usize> = (0..x.rank()).filter(|i| *i != axis).collect();
+    let shape: Vec<usize> = others.iter().map(|i| x.shape[*i]).collect();
+    let strides: Vec<isize> = others.iter().map(|i| x.strides[*i]).collect();
+    let rank = rank_class(shape.len());
+    let params = Params::new()
+        .u32(out.numel())
+        .u32(x.shape[axis])
+        .u32(cx.base(x))
+        .i32(x.strides[axis])
+        .array_u32(&shape, rank, 1)
+        .array_i32(&strides, rank);
+    let grid = linear_grid(out.numel(), LINEAR_WORKGROUP);
+    cx.dispatch(&Arg { max, last, device: x.device, rank }, params, &[Bind::Read(x), Bind::Write(out)], grid)
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::eval::need;
 use super::infer::one;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
@@ -101,11 +102,6 @@ impl Geometry {
     }
 }
 
-/// Input `i` of a reference.
-pub(super) fn given<'a>(inputs: &[Option<&'a Tensor>], i: usize) -> Result<&'a Tensor> {
-    inputs.get(i).copied().flatten().ok_or_else(|| err!(InvalidNode, "input {i} is missing"))
-}
-
 fn same_type(a: DType, b: DType) -> Result<()> {
     ensure!(a == b, InvalidNode, "expected one element type, got {a} and {b}");
     Ok(())
@@ -134,7 +130,7 @@ impl Op for MatMul {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let (a, b) = (given(inputs, 0)?, given(inputs, 1)?);
+        let (a, b) = (need(inputs, 0)?, need(inputs, 1)?);
         let (d, g) = (a.dtype(), Geometry::new(a.shape(), b.shape())?);
         Ok(vec![if d.is_float() {
             Tensor::from_f64s(d, g.out.clone(), g.floats(&a.to_f64s()?, &b.to_f64s()?))?
@@ -226,7 +222,7 @@ impl Op for Gemm {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let (a, b, c) = (given(inputs, 0)?, given(inputs, 1)?, inputs.get(2).copied().flatten());
+        let (a, b, c) = (need(inputs, 0)?, need(inputs, 1)?, inputs.get(2).copied().flatten());
         let (d, g) = (a.dtype(), self.geometry(a.shape(), b.shape(), c.map(Tensor::shape))?);
         let (a, b) = (oriented(a, self.trans_a)?, oriented(b, self.trans_b)?);
         let c = c.filter(|_| self.beta != 0.0);
@@ -311,8 +307,13 @@ fn matmul_cases() -> Vec<Case> {
         all.extend([case(d, &[3, 5], &[5, 4]), case(d, &[2, 9, 16], &[16, 36])]);
         all.extend(constant(d, &[2, 9, 16], &[16, 33]));
     }
-    let constants: &[(&[usize], &[usize])] =
-        &[(&[3, 5], &[5, 4]), (&[1, 12], &[12, 70]), (&[2, 9, 7], &[7, 33]), (&[2, 9, 8], &[2, 8, 40]), (&[4, 0], &[0, 9])];
+    let constants: &[(&[usize], &[usize])] = &[
+        (&[3, 5], &[5, 4]),
+        (&[1, 12], &[12, 70]),
+        (&[2, 9, 7], &[7, 33]),
+        (&[2, 9, 8], &[2, 8, 40]),
+        (&[4, 0], &[0, 9]),
+    ];
     all.extend(constants.iter().filter_map(|(a, b)| constant(F32, a, b)));
     // more tiles than one dimension of a grid holds
     all.push(case(F32, &[66_000, 2, 1], &[66_000, 1, 2]));

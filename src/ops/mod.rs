@@ -18,6 +18,7 @@ mod norm;
 mod order;
 mod pool;
 mod quant;
+mod quant_products;
 mod random;
 mod reduce;
 mod resize;
@@ -28,6 +29,7 @@ mod shape_of;
 mod softmax;
 mod unary;
 mod view;
+mod window;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -7,7 +7,6 @@ use super::infer::one;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse};
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
-use crate::kernels::copy::copy;
 use crate::kernels::pad;
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;

@@ -1,6 +1,116 @@
 //! Softmax, LogSoftmax, Hardmax.
 
-use super::OpDef;
+use std::sync::Arc;
+
+use super::eval::need;
+use super::infer::one;
+use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
+use crate::dtype::DType::{self, *};
+use crate::ir::AttrReader;
+use crate::kernels::norm::{self, Soft};
+use crate::plan::LowerCx;
+use crate::tensor::Tensor;
+use crate::{Result, shape};
+
+const fn row(name: &'static str, parse: Parse, cases: fn() -> Vec<Case>) -> OpDef {
+    OpDef { domain: "", name, versions: &[1, 11, 13], parse, cases }
+}
 
 /// The rows of the registry.
-pub const FAMILY: &[OpDef] = &[];
+pub const FAMILY: &[OpDef] = &[
+    row("Softmax", |a, n| parse(Soft::Max, a, n), || cases("Softmax")),
+    row("LogSoftmax", |a, n| parse(Soft::Log, a, n), || cases("LogSoftmax")),
+    row("Hardmax", |a, n| parse(Soft::Hard, a, n), || cases("Hardmax")),
+];
+
+/// Along one axis; before opset 13 over all dims from the axis on, flattened.
+#[derive(Debug)]
+struct Softmax {
+    kind: Soft,
+    axis: i64,
+    flatten: bool,
+}
+
+fn parse(kind: Soft, a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
+    let flatten = n.version < 13;
+    Ok(Arc::new(Softmax { kind, axis: a.int_or("axis", if flatten { 1 } else { -1 })?, flatten }))
+}
+
+impl Softmax {
+    /// Rows, elements of a row, and the step between them.
+    fn rows(&self, s: &[usize]) -> Result<[usize; 3]> {
+        if s.is_empty() {
+            return Ok([1, 1, 1]);
+        }
+        if self.flatten {
+            let r = s.len() as i64;
+            let axis = if self.axis == r { s.len() } else { shape::axis(self.axis, s.len())? };
+            return Ok([shape::numel(&s[..axis]), shape::numel(&s[axis..]), 1]);
+        }
+        let axis = shape::axis(self.axis, s.len())?;
+        Ok([shape::numel(&s[..axis]), s[axis], shape::numel(&s[axis + 1..])])
+    }
+
+    fn row(&self, v: &[f64]) -> Vec<f64> {
+        let max = v.iter().copied().fold(f64::NEG_INFINITY, |a, b| if a.is_nan() || a > b { a } else { b });
+        if self.kind == Soft::Hard {
+            let first = v.iter().position(|x| *x == max || x.is_nan()).unwrap_or(0);
+            return (0..v.len()).map(|i| (i == first) as u8 as f64).collect();
+        }
+        let sum: f64 = v.iter().map(|x| (x - max).exp()).sum();
+        let one = |x: &f64| if self.kind == Soft::Log { x - max - sum.ln() } else { (x - max).exp() / sum };
+        v.iter().map(one).collect()
+    }
+}
+
+impl Op for Softmax {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        self.rows(cx.shape(0)?)?;
+        one(cx.dtype(0)?, cx.shape(0)?)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = need(inputs, 0)?;
+        let [outer, n, inner] = self.rows(x.shape())?;
+        let v = x.to_f64s()?;
+        let mut y = vec![0.0; v.len()];
+        for o in 0..outer {
+            for i in 0..inner {
+                let at = |k: usize| (o * n + k) * inner + i;
+                let row: Vec<f64> = (0..n).map(|k| v[at(k)]).collect();
+                self.row(&row).into_iter().enumerate().for_each(|(k, r)| y[at(k)] = r);
+            }
+        }
+        Ok(vec![Tensor::from_f64s(x.dtype(), x.shape(), y)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let x = cx.dense_input(0)?;
+        let rows = self.rows(&x.shape)?;
+        let out = cx.output(0)?;
+        norm::softmax(cx, self.kind, &x, rows, &out)
+    }
+
+    fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
+        Tolerance::ulps(dtype, 32.0 + (k as f64).sqrt())
+    }
+}
+
+fn cases(name: &'static str) -> Vec<Case> {
+    let mut all: Vec<Case> = [F32, F16, BF16].iter().map(|d| Case::new(name, 13).rand(*d, &[3, 37])).collect();
+    for axis in 0..3 {
+        all.push(Case::new(name, 13).rand(F32, &[3, 5, 7]).int("axis", axis));
+        all.push(Case::new(name, 11).rand(F32, &[3, 5, 7]).int("axis", axis));
+    }
+    all.push(Case::new(name, 13).rand(F32, &[2, 9001]).sum(9001));
+    all.push(Case::new(name, 13).rand(F32, &[2, 1]));
+    all.push(Case::new(name, 13).rand(F32, &[0, 4]));
+    all.push(Case::new(name, 13).rand(F32, &[]));
+    all.push(Case::new(name, 13).range(F32, &[4, 65], -2000.0, 2000.0));
+    if name != "Hardmax" {
+        all.push(Case::new(name, 13).value(Tensor::vector(&[0.5f32, f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY])));
+        all.push(Case::new(name, 13).value(Tensor::vector(&[f32::NEG_INFINITY; 4])));
+        all.push(Case::new(name, 13).value(Tensor::vector(&[0.5f32, f32::NAN, 1.0])));
+    }
+    all
+}

@@ -1,0 +1,149 @@
+// Convolution: a thread makes 4 * QUADS output channels of COLUMNS output pixels. Pixels count through the whole batch,
+// and neighbouring threads have neighbouring pixels. Weights are packed: [group, tile, tap, input channel, QUADS] of
+// four output channels each. Sums are made in f32.
+
+alias T = f32; //#type
+const QUADS: u32 = 2u; //#param
+const COLUMNS: u32 = 8u; //#param
+const WX: u32 = 8u; //#param
+const WY: u32 = 1u; //#param
+
+struct Params {
+    pixels: u32,
+    rows: u32, // tiles of output channels in all groups
+    tiles: u32, // in one group
+    group: u32,
+    ic: u32, // input channels of one group
+    oc: u32, // output channels of one group
+    plane: u32, // input pixels of one image
+    out_plane: u32,
+    // depth, height, width of each
+    id: u32, ih: u32, iw: u32,
+    od: u32, oh: u32, ow: u32,
+    kd: u32, kh: u32, kw: u32,
+    sd: u32, sh: u32, sw: u32,
+    dd: u32, dh: u32, dw: u32,
+    pd: u32, ph: u32, pw: u32,
+    // WX pixels as image, depth, height, width
+    step_n: u32, step_d: u32, step_h: u32, step_w: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<T>;
+@group(0) @binding(2) var<storage, read> weights: array<vec4<T>>;
+@group(0) @binding(3) var<storage, read> bias: array<T>;
+@group(0) @binding(4) var<storage, read_write> y: array<T>;
+
+//#insert DECLARATIONS
+
+// What is stored for a sum, of this output channel, at this element of the output.
+fn finish(sum: f32, channel: u32, at: u32) -> T {
+    var v = sum + T_to_f32(bias[channel]);
+    //#insert EPILOGUE
+    return T_from_f32(v);
+}
+
+// The input coordinate of a window's element `tap`, or one that lies outside.
+fn source(start: u32, tap: u32, stride: u32) -> u32 {
+    var at = start + tap;
+    //#if TRANSPOSED
+    at = start - tap;
+    at = select(0xffffffffu, at / stride, at % stride == 0u);
+    //#endif
+    return at;
+}
+
+@compute @workgroup_size(WX, WY, 1)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
+    let row = wid.y * WY + lid.y;
+    let tile = (wid.z * groups.x + wid.x) * (COLUMNS * WX);
+    // No lane leaves alone: software drivers read once for all lanes only where all are surely at work.
+    if row >= params.rows || tile >= params.pixels {
+        return;
+    }
+    let first = tile + lid.x;
+    let g = row / params.tiles;
+
+    // where each pixel's window starts, and where its image and group lie
+    var base: array<u32, COLUMNS>;
+    var z0: array<u32, COLUMNS>;
+    var y0: array<u32, COLUMNS>;
+    var x0: array<u32, COLUMNS>;
+    var w = first % params.ow;
+    var rest = first / params.ow;
+    var h = rest % params.oh;
+    rest /= params.oh;
+    var d = rest % params.od;
+    var n = rest / params.od;
+    for (var j = 0u; j < COLUMNS; j++) {
+        let alive = first + j * WX < params.pixels;
+        base[j] = select(0u, (n * params.group + g) * params.ic * params.plane, alive);
+        //#if TRANSPOSED
+        z0[j] = d + params.pd;
+        y0[j] = h + params.ph;
+        x0[j] = w + params.pw;
+        //#else
+        z0[j] = select(0u, d * params.sd - params.pd, alive);
+        y0[j] = select(0u, h * params.sh - params.ph, alive);
+        x0[j] = select(0u, w * params.sw - params.pw, alive);
+        //#endif
+        w += params.step_w;
+        h += params.step_h;
+        d += params.step_d;
+        n += params.step_n;
+        if w >= params.ow { w -= params.ow; h += 1u; }
+        if h >= params.oh { h -= params.oh; d += 1u; }
+        if d >= params.od { d -= params.od; n += 1u; }
+    }
+
+    var at: array<u32, COLUMNS>;
+    //#if PADDED
+    var inside: array<bool, COLUMNS>;
+    //#endif
+    let plane = params.plane;
+    let ic = params.ic;
+    var wi = row * params.kd * params.kh * params.kw * params.ic * QUADS;
+    //#insert ACC
+    for (var kd = 0u; kd < params.kd; kd++) {
+        for (var kh = 0u; kh < params.kh; kh++) {
+            for (var kw = 0u; kw < params.kw; kw++) {
+                for (var j = 0u; j < COLUMNS; j++) {
+                    let sz = source(z0[j], kd * params.dd, params.sd);
+                    let sy = source(y0[j], kh * params.dh, params.sh);
+                    let sx = source(x0[j], kw * params.dw, params.sw);
+                    let element = base[j] + (sz * params.ih + sy) * params.iw + sx;
+                    at[j] = element;
+                    //#if PADDED
+                    inside[j] = sz < params.id && sy < params.ih && sx < params.iw;
+                    at[j] = select(0u, element, inside[j]);
+                    //#endif
+                }
+                //#insert INIT
+                for (var k = 0u; k < ic; k++) {
+                    //#insert STEP
+                    wi += QUADS;
+                }
+            }
+        }
+    }
+    //#insert STORE
+}
+
+fn store(p: u32, g: u32, row: u32, q: u32, sums: vec4<f32>) {
+        if p < params.pixels {
+            let image = p / params.out_plane;
+            let pixel = p % params.out_plane;
+            for (var c = 0u; c < 4u; c++) {
+                let o = (row % params.tiles) * (QUADS * 4u) + q * 4u + c;
+                if o < params.oc {
+                    let channel = g * params.oc + o;
+                    let to = (image * params.group * params.oc + channel) * params.out_plane + pixel;
+                    y[to] = finish(sums[c], channel, to);
+                }
+            }
+        }
+}

@@ -1,0 +1,552 @@
+//! Products and convolutions of quantised tensors: MatMulInteger, QLinearMatMul, ConvInteger, QLinearConv.
+
+use std::sync::Arc;
+
+use super::eval::{need, opt};
+use super::infer::one;
+use super::matmul::Geometry;
+use super::quant::{apply, emit_quantized, emit_shifted, quantized};
+use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef};
+use crate::dtype::DType::{self, F8E4M3FN, F8E5M2, F16, F32, I8, I32, U8};
+use crate::ir::AttrReader;
+use crate::kernels::DeviceType;
+use crate::kernels::matmul::{Product, Right, product, right_of};
+use crate::kernels::quant::{Window, convolve};
+use crate::plan::{LowerCx, View};
+use crate::tensor::Tensor;
+use crate::{Result, ensure, err, shape};
+
+/// MatMulInteger's row of the registry.
+pub(super) const MATMUL_INTEGER: OpDef = OpDef {
+    domain: "",
+    name: "MatMulInteger",
+    versions: &[10],
+    parse: |_, _| Ok(Arc::new(MatMulInteger)),
+    cases: matmul_integer_cases,
+};
+/// QLinearMatMul's row of the registry.
+pub(super) const QLINEAR_MATMUL: OpDef = OpDef {
+    domain: "",
+    name: "QLinearMatMul",
+    versions: &[10, 21],
+    parse: |_, _| Ok(Arc::new(QLinearMatMul)),
+    cases: qlinear_matmul_cases,
+};
+/// ConvInteger's row of the registry.
+pub(super) const CONV_INTEGER: OpDef = OpDef {
+    domain: "",
+    name: "ConvInteger",
+    versions: &[10],
+    parse: |a, _| Ok(Arc::new(ConvInteger(Convolution::parse(a)?))),
+    cases: conv_integer_cases,
+};
+/// QLinearConv's row of the registry.
+pub(super) const QLINEAR_CONV: OpDef = OpDef {
+    domain: "",
+    name: "QLinearConv",
+    versions: &[10],
+    parse: |a, _: &NodeInfo| Ok(Arc::new(QLinearConv(Convolution::parse(a)?))),
+    cases: qlinear_conv_cases,
+};
+
+/// A parameter of rows as it broadcasts to a matrix: one for all, one a row, or stacked with the matrices.
+fn by_rows(p: &[usize]) -> Vec<usize> {
+    match p {
+        [1] => vec![],
+        [rows] => vec![*rows, 1],
+        _ => p.to_vec(),
+    }
+}
+
+/// A parameter of columns, likewise.
+fn by_columns(p: &[usize]) -> Vec<usize> {
+    if p == [1] { vec![] } else { p.to_vec() }
+}
+
+/// A parameter of the filters of a convolution, as it broadcasts to a tensor of `rank` dims in which they are dim `d`.
+fn by_filters(p: &[usize], d: usize, rank: usize) -> Vec<usize> {
+    match p {
+        [filters] if *filters != 1 => {
+            let mut s = vec![1; rank];
+            s[d] = *filters;
+            s
+        }
+        _ => vec![],
+    }
+}
+
+fn check(d: DType) -> Result<()> {
+    ensure!(matches!(d, I8 | U8) || d.is_small_float(), Unsupported, "products of quantised {d}");
+    Ok(())
+}
+
+/// Elements less their zero point, which broadcasts as `wide`.
+fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<Tensor> {
+    let to = if x.dtype().is_float() { F32 } else { I32 };
+    let Some(z) = zero else { return Tensor::from_f64s(to, x.shape(), x.to_f64s()?) };
+    let s = wide(z.shape());
+    let fits = shape::broadcast(&[&s, x.shape()]).is_ok_and(|b| b == x.shape());
+    ensure!(fits, InvalidNode, "a zero point of {:?} for {:?}", z.shape(), x.shape());
+    let (at, z) = (shape::broadcast_indices(&s, x.shape()), z.to_f64s()?);
+    let values = x.to_f64s()?.into_iter().zip(at).map(|(x, i)| x - z[i]).collect();
+    Tensor::from_f64s(to, x.shape(), values)
+}
+
+/// The bits of a narrow type seen as the type that products are made of; both are held alike on the device.
+fn widened(v: &View) -> View {
+    let (dtype, device) = if v.device.is_float() { (F32, DeviceType::F32) } else { (I32, DeviceType::I32) };
+    View { dtype, device, ..v.clone() }
+}
+
+fn spread(v: &View, wide: &[usize], to: &[usize]) -> Result<View> {
+    let v = v.reshaped(wide).ok_or_else(|| err!(Internal, "{:?} is not {wide:?}", v.shape))?;
+    Ok(v.broadcast(to))
+}
+
+/// Input `i` less the zero point that is input `zero`.
+fn shifted_view(cx: &mut LowerCx<'_>, i: usize, zero: usize, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<View> {
+    let x = cx.input(i)?;
+    let known_zero = cx.value(zero).is_some_and(|z| z.to_f64s().is_ok_and(|z| z.iter().all(|v| *v == 0.0)));
+    let Some(z) = cx.try_input(zero)?.filter(|_| !known_zero) else { return Ok(widened(&x)) };
+    let z = spread(&z, &wide(&z.shape), &x.shape)?;
+    let out = cx.temp(widened(&x).dtype, &x.shape)?;
+    apply(cx, &[x, z], &out, |e, args| emit_shifted(e, &args[0], args.get(1)))?;
+    Ok(out)
+}
+
+/// The right factor, input `i`, less its zero point; made once where both are constant.
+fn shifted_right(cx: &mut LowerCx<'_>, i: usize, zero: usize, g: &Geometry) -> Result<Right> {
+    let t = cx.input_type(i)?;
+    let constant = cx.value(i).is_some() && (cx.value(zero).is_some() || !cx.has_input(zero));
+    if constant && t.shape.len() >= 2 {
+        let z = cx.value(zero).cloned();
+        let to = if t.dtype.is_float() { F32 } else { I32 };
+        let tag = match &z {
+            Some(z) => format!("less {:?} {:?}", z.shape(), z.bytes()),
+            None => "widened".into(),
+        };
+        return right_of(cx, i, false, to, &tag, move |x| shifted(x, z.as_ref(), by_columns));
+    }
+    let v = shifted_view(cx, i, zero, by_columns)?;
+    v.reshaped(&g.b).map(Right::View).ok_or_else(|| err!(Internal, "{:?} is not {:?}", v.shape, g.b))
+}
+
+/// The product of two quantised inputs at `a` and `b`, whose zero points are inputs `zeros`, into `out`, whose shape
+/// is the geometry's with both matrix dims.
+fn integer_product(cx: &mut LowerCx<'_>, [a, b]: [usize; 2], zeros: [usize; 2], out: &View) -> Result<()> {
+    let g = Geometry::new(&cx.input_type(a)?.shape, &cx.input_type(b)?.shape)?;
+    let va = shifted_view(cx, a, zeros[0], by_rows)?;
+    let va = va.reshaped(&g.a).ok_or_else(|| err!(Internal, "{:?} is not {:?}", va.shape, g.a))?;
+    let vb = shifted_right(cx, b, zeros[1], &g)?.broadcast(&g.batch);
+    let va = va.broadcast(&[&g.batch[..], &[g.m, g.k]].concat());
+    product(cx, &Product::new(va, vb, out.clone()))
+}
+
+#[derive(Debug)]
+struct MatMulInteger;
+
+impl Op for MatMulInteger {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        check(cx.dtype(0)?)?;
+        check(cx.dtype(1)?)?;
+        one(I32, Geometry::new(cx.shape(0)?, cx.shape(1)?)?.out)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let a = shifted(need(inputs, 0)?, opt(inputs, 2), by_rows)?;
+        let b = shifted(need(inputs, 1)?, opt(inputs, 3), by_columns)?;
+        let g = Geometry::new(a.shape(), b.shape())?;
+        let y = g.ints(&a.to_i128s()?, &b.to_i128s()?);
+        Ok(vec![Tensor::from_i128s(I32, g.out, y)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let out = cx.output(0)?;
+        let g = Geometry::new(&cx.input_type(0)?.shape, &cx.input_type(1)?.shape)?;
+        let whole = [&g.batch[..], &[g.m, g.n]].concat();
+        let out = out.reshaped(&whole).ok_or_else(|| err!(Internal, "{:?} is not {whole:?}", out.shape))?;
+        integer_product(cx, [0, 1], [2, 3], &out)
+    }
+}
+
+/// Inputs of a product or convolution that scales its result: the factors are `x` and `w` with their own scales.
+const X_SCALE: usize = 1;
+const W_SCALE: usize = 4;
+const Y_SCALE: usize = 6;
+const Y_ZERO: usize = 7;
+
+/// How the scales and the zero point of a result broadcast to it.
+struct Scales {
+    x: Vec<usize>,
+    w: Vec<usize>,
+    y: Vec<usize>,
+    zero: Vec<usize>,
+}
+
+impl Scales {
+    /// Sums brought back to the quantised range. As every runtime does, in float32 arithmetic.
+    fn eval(&self, sums: &Tensor, inputs: &[Option<&Tensor>]) -> Result<Tensor> {
+        let zero = need(inputs, Y_ZERO)?;
+        let part = |t: &Tensor, wide: &[usize]| -> Result<Vec<f32>> {
+            let fits = shape::broadcast(&[wide, sums.shape()]).is_ok_and(|b| b == sums.shape());
+            ensure!(fits, InvalidNode, "a scale or zero point of {:?} for {:?}", t.shape(), sums.shape());
+            let values = t.to_f32s()?;
+            Ok(shape::broadcast_indices(wide, sums.shape()).into_iter().map(|i| values[i]).collect())
+        };
+        let x = part(need(inputs, X_SCALE)?, &self.x)?;
+        let w = part(need(inputs, W_SCALE)?, &self.w)?;
+        let y = part(need(inputs, Y_SCALE)?, &self.y)?;
+        let z = part(zero, &self.zero)?;
+        let of = |(i, sum): (usize, f32)| quantized(zero.dtype(), (sum * (x[i] * w[i] / y[i])) as f64, z[i] as f64);
+        let values = sums.to_f32s()?.into_iter().enumerate().map(of).collect();
+        Tensor::from_f64s(zero.dtype(), sums.shape(), values)
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>, sums: View, out: &View) -> Result<()> {
+        let mut views = vec![sums];
+        for (i, wide) in [(X_SCALE, &self.x), (W_SCALE, &self.w), (Y_SCALE, &self.y), (Y_ZERO, &self.zero)] {
+            let v = cx.input(i)?;
+            views.push(spread(&v, wide, &out.shape)?);
+        }
+        apply(cx, &views, out, |e, args| {
+            let [sum, x, w, y] = [&args[0], &args[1], &args[2], &args[3]].map(|a| e.cast(a, F32));
+            let (sum, x, w, y) = (sum?, x?, w?, y?);
+            let xw = e.call(F32, "mul", &[&x, &w])?;
+            let scale = e.call(F32, "div", &[&xw, &y])?;
+            let q = e.call(F32, "mul", &[&sum, &scale])?;
+            emit_quantized(e, &q, args.get(4), out.dtype, true)
+        })
+    }
+}
+
+#[derive(Debug)]
+struct QLinearMatMul;
+
+impl Op for QLinearMatMul {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        for i in [0, 3, Y_ZERO] {
+            check(cx.dtype(i)?)?;
+        }
+        one(cx.dtype(Y_ZERO)?, Geometry::new(cx.shape(0)?, cx.shape(3)?)?.out)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let a = shifted(need(inputs, 0)?, opt(inputs, 2), by_rows)?;
+        let b = shifted(need(inputs, 3)?, opt(inputs, 5), by_columns)?;
+        let g = Geometry::new(a.shape(), b.shape())?;
+        let whole = [&g.batch[..], &[g.m, g.n]].concat();
+        let sums = if a.dtype().is_float() {
+            Tensor::from_f64s(F32, whole, g.floats(&a.to_f64s()?, &b.to_f64s()?))?
+        } else {
+            Tensor::from_i128s(I32, whole, g.ints(&a.to_i128s()?, &b.to_i128s()?))?
+        };
+        let s = |i: usize| Ok(need(inputs, i)?.shape().to_vec());
+        Ok(vec![self.scales(s)?.eval(&sums, inputs)?.reshaped(g.out)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let out = cx.output(0)?;
+        let (a, b) = (cx.input_type(0)?, cx.input_type(3)?);
+        let g = Geometry::new(&a.shape, &b.shape)?;
+        let whole = [&g.batch[..], &[g.m, g.n]].concat();
+        let out = out.reshaped(&whole).ok_or_else(|| err!(Internal, "{:?} is not {whole:?}", out.shape))?;
+        let sums = cx.temp(if a.dtype.is_float() { F32 } else { I32 }, &whole)?;
+        integer_product(cx, [0, 3], [2, 5], &sums)?;
+        let scales = self.scales(|i| Ok(cx.input_type(i)?.shape))?;
+        scales.lower(cx, sums, &out)
+    }
+}
+
+impl QLinearMatMul {
+    fn scales(&self, shape_of: impl Fn(usize) -> Result<Vec<usize>>) -> Result<Scales> {
+        Ok(Scales {
+            x: by_rows(&shape_of(X_SCALE)?),
+            w: by_columns(&shape_of(W_SCALE)?),
+            y: by_rows(&shape_of(Y_SCALE)?),
+            zero: by_rows(&shape_of(Y_ZERO)?),
+        })
+    }
+}
+
+/// Attributes of a convolution.
+#[derive(Debug)]
+struct Convolution {
+    auto_pad: String,
+    dilations: Option<Vec<i64>>,
+    group: usize,
+    kernel: Option<Vec<i64>>,
+    pads: Option<Vec<i64>>,
+    strides: Option<Vec<i64>>,
+}
+
+impl Convolution {
+    fn parse(a: &AttrReader<'_>) -> Result<Convolution> {
+        let group = a.int_or("group", 1)?;
+        let auto_pad = a.string_or("auto_pad", "NOTSET".into())?;
+        let known = ["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"].contains(&auto_pad.as_str());
+        ensure!(known, InvalidNode, "attribute auto_pad: {auto_pad:?}");
+        Ok(Convolution {
+            auto_pad,
+            dilations: a.ints("dilations")?,
+            group: usize::try_from(group).ok().filter(|g| *g > 0).ok_or_else(|| err!(InvalidNode, "group {group}"))?,
+            kernel: a.ints("kernel_shape")?,
+            pads: a.ints("pads")?,
+            strides: a.ints("strides")?,
+        })
+    }
+
+    /// The window and the shape of the result.
+    fn window(&self, x: &[usize], w: &[usize]) -> Result<(Window, Vec<usize>)> {
+        ensure!(x.len() >= 3 && x.len() == w.len(), InvalidNode, "cannot convolve {x:?} with {w:?}");
+        let n = x.len() - 2;
+        let list = |name: &str, v: &Option<Vec<i64>>, len: usize, default: usize, least: i64| -> Result<Vec<usize>> {
+            let Some(v) = v else { return Ok(vec![default; len]) };
+            ensure!(v.len() == len && v.iter().all(|x| *x >= least), InvalidNode, "attribute {name}: {v:?}");
+            Ok(v.iter().map(|x| *x as usize).collect())
+        };
+        let strides = list("strides", &self.strides, n, 1, 1)?;
+        let dilations = list("dilations", &self.dilations, n, 1, 1)?;
+        let mut pads = list("pads", &self.pads, 2 * n, 0, 0)?;
+        let kernel = w[2..].to_vec();
+        if let Some(k) = &self.kernel {
+            let same = k.iter().map(|k| *k as usize).eq(kernel.iter().copied());
+            ensure!(same, InvalidNode, "kernel_shape {k:?} for weights of {w:?}");
+        }
+        let groups = self.group;
+        let fits = x[1] == w[1] * groups && w[0].is_multiple_of(groups);
+        ensure!(fits, InvalidNode, "{groups} groups of {x:?} and {w:?}");
+        let mut out = vec![x[0], w[0]];
+        for d in 0..n {
+            let reach = (kernel[d].max(1) - 1) * dilations[d] + 1;
+            if self.auto_pad.starts_with("SAME") {
+                let total = ((x[d + 2].div_ceil(strides[d]).max(1) - 1) * strides[d] + reach).saturating_sub(x[d + 2]);
+                pads[d] = if self.auto_pad == "SAME_UPPER" { total / 2 } else { total.div_ceil(2) };
+                pads[n + d] = total - pads[d];
+            } else if self.auto_pad == "VALID" {
+                (pads[d], pads[n + d]) = (0, 0);
+            }
+            let padded = x[d + 2] + pads[d] + pads[n + d];
+            ensure!(padded >= reach, InvalidNode, "a window of {reach} over {padded} elements");
+            out.push((padded - reach) / strides[d] + 1);
+        }
+        pads.truncate(n);
+        Ok((Window { kernel, strides, dilations, pads, groups }, out))
+    }
+
+    fn eval(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let (win, out) = self.window(x.shape(), w.shape())?;
+        let (xs, ws) = (x.to_i128s()?, w.to_i128s()?);
+        let bias = bias.map(Tensor::to_i128s).transpose()?;
+        let (sx, sw) = (shape::strides(x.shape()), shape::strides(w.shape()));
+        let depth = w.shape()[1];
+        let mut values = Vec::with_capacity(shape::numel(&out));
+        for at in shape::coords(&out) {
+            let first = at[1] / (out[1] / win.groups) * depth;
+            let mut sum = bias.as_ref().map_or(0, |b| b[at[1]]);
+            for k in shape::coords(&win.kernel) {
+                let place = |d: usize| (at[d + 2] * win.strides[d] + k[d] * win.dilations[d]).checked_sub(win.pads[d]);
+                let inside: Option<Vec<usize>> =
+                    (0..k.len()).map(|d| place(d).filter(|p| *p < x.shape()[d + 2])).collect();
+                let Some(p) = inside else { continue };
+                let spot: usize = p.iter().zip(&sx[2..]).map(|(p, s)| p * s).sum();
+                let tap: usize = k.iter().zip(&sw[2..]).map(|(k, s)| k * s).sum();
+                for c in 0..depth {
+                    sum += xs[at[0] * sx[0] + (first + c) * sx[1] + spot] * ws[at[1] * sw[0] + c * sw[1] + tap];
+                }
+            }
+            values.push(sum);
+        }
+        Tensor::from_i128s(I32, out, values)
+    }
+
+    /// Sums of inputs `x` and `w` less their zero points.
+    fn lower(
+        &self,
+        cx: &mut LowerCx<'_>,
+        [x, w]: [usize; 2],
+        zeros: [usize; 2],
+        bias: usize,
+        out: &View,
+    ) -> Result<()> {
+        let (window, _) = self.window(&cx.input_type(x)?.shape, &cx.input_type(w)?.shape)?;
+        let vx = shifted_view(cx, x, zeros[0], |_| vec![])?;
+        let vx = cx.dense(&vx)?;
+        let rank = vx.rank();
+        let vw = shifted_view(cx, w, zeros[1], |p| by_filters(p, 0, rank))?;
+        let vw = cx.dense(&vw)?;
+        let bias = if cx.has_input(bias) { Some(cx.dense_input(bias)?) } else { None };
+        convolve(cx, &vx, &vw, bias.as_ref(), out, &window)
+    }
+}
+
+#[derive(Debug)]
+struct ConvInteger(Convolution);
+
+fn check_conv(cx: &InferCx<'_>, x: usize, w: usize) -> Result<()> {
+    let (x, w) = (cx.dtype(x)?, cx.dtype(w)?);
+    ensure!(matches!(x, I8 | U8) && matches!(w, I8 | U8), Unsupported, "integer convolution of {x} with {w}");
+    Ok(())
+}
+
+impl Op for ConvInteger {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        check_conv(cx, 0, 1)?;
+        one(I32, self.0.window(cx.shape(0)?, cx.shape(1)?)?.1)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = shifted(need(inputs, 0)?, opt(inputs, 2), |_| vec![])?;
+        let w = shifted(need(inputs, 1)?, opt(inputs, 3), |p| by_filters(p, 0, x.rank()))?;
+        Ok(vec![self.0.eval(&x, &w, None)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let out = cx.output(0)?;
+        self.0.lower(cx, [0, 1], [2, 3], usize::MAX, &out)
+    }
+}
+
+#[derive(Debug)]
+struct QLinearConv(Convolution);
+
+const BIAS: usize = 8;
+
+impl QLinearConv {
+    fn scales(&self, w_scale: &[usize], rank: usize) -> Scales {
+        Scales { x: vec![], w: by_filters(w_scale, 1, rank), y: vec![], zero: vec![] }
+    }
+}
+
+impl Op for QLinearConv {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        check_conv(cx, 0, 3)?;
+        let y = cx.dtype(Y_ZERO)?;
+        if !matches!(y, I8 | U8) {
+            return Err(err!(Unsupported, "quantising to {y}").into());
+        }
+        one(y, self.0.window(cx.shape(0)?, cx.shape(3)?)?.1)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = shifted(need(inputs, 0)?, opt(inputs, 2), |_| vec![])?;
+        let w = shifted(need(inputs, 3)?, opt(inputs, 5), |p| by_filters(p, 0, x.rank()))?;
+        let sums = self.0.eval(&x, &w, opt(inputs, BIAS))?;
+        let scales = self.scales(need(inputs, W_SCALE)?.shape(), x.rank());
+        Ok(vec![scales.eval(&sums, inputs)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let out = cx.output(0)?;
+        let sums = cx.temp(I32, &out.shape)?;
+        self.0.lower(cx, [0, 3], [2, 5], BIAS, &sums)?;
+        let scales = self.scales(&cx.input_type(W_SCALE)?.shape, out.rank());
+        scales.lower(cx, sums, &out)
+    }
+}
+
+fn ramp(d: DType, s: &[usize]) -> Tensor {
+    let values = (0..shape::numel(s)).map(|i| (i as i128 * 37 + 11) % 100).collect();
+    Tensor::from_i128s(d, s, values).unwrap_or_else(|_| Tensor::zeros(d, s))
+}
+
+fn matmul_integer_cases() -> Vec<Case> {
+    let case = || Case::new("MatMulInteger", 10);
+    vec![
+        case().rand(U8, &[4, 3]).rand(U8, &[3, 2]),
+        case().rand(U8, &[4, 3]).rand(I8, &[3, 2]).rand(U8, &[]).rand(I8, &[]),
+        case().rand(I8, &[4, 8]).rand(I8, &[8, 40]).rand(I8, &[4]).rand(I8, &[40]),
+        case().rand(U8, &[2, 9, 16]).constant(ramp(I8, &[16, 33])).rand(U8, &[1]).constant(ramp(I8, &[33])),
+        case().rand(U8, &[2, 9, 16]).constant(ramp(U8, &[16, 33])),
+        case().rand(U8, &[2, 3, 4, 5]).rand(U8, &[3, 5, 6]).rand(U8, &[2, 3, 4, 1]).rand(U8, &[3, 1, 6]),
+        case().rand(U8, &[5]).rand(U8, &[5]).rand(U8, &[]).rand(U8, &[]),
+        case().rand(U8, &[5]).constant(ramp(U8, &[5, 9])).constant(ramp(U8, &[])),
+        case().rand(U8, &[3, 0]).rand(U8, &[0, 2]),
+    ]
+}
+
+fn qlinear_matmul_cases() -> Vec<Case> {
+    let case = |a: DType, b: DType, y: DType, sa: &[usize], sb: &[usize]| {
+        let of = |c: Case, d: DType, s: &[usize]| match d.is_float() {
+            true => c.constant(Tensor::zeros(d, s)),
+            false => c.range(d, s, 0.0, 20.0),
+        };
+        let c = Case::new("QLinearMatMul", 21).rand(a, &[2, 5, 9]).range(F32, sa, 0.01, 0.02);
+        let c = of(c, a, sa).rand(b, &[2, 9, 7]).range(F32, sb, 0.01, 0.02);
+        of(of(c, b, sb).range(F32, &[], 0.03, 0.06), y, &[])
+    };
+    let mut all = vec![
+        case(U8, U8, U8, &[], &[]),
+        case(I8, U8, I8, &[1], &[1]),
+        case(U8, I8, U8, &[5], &[7]),
+        case(I8, I8, I8, &[2, 5, 1], &[2, 1, 7]),
+        case(F8E4M3FN, F8E5M2, F8E4M3FN, &[], &[]).sum(9),
+    ];
+    let half = Case::new("QLinearMatMul", 21).rand(U8, &[4, 6]).range(F16, &[], 0.01, 0.02).rand(U8, &[]);
+    let half = half.constant(ramp(U8, &[6, 40])).range(F16, &[], 0.01, 0.02).constant(ramp(U8, &[]));
+    all.push(half.range(F16, &[], 0.03, 0.06).rand(U8, &[]));
+    all
+}
+
+fn conv_integer_cases() -> Vec<Case> {
+    let case = || Case::new("ConvInteger", 10);
+    vec![
+        case().rand(U8, &[1, 1, 3, 3]).rand(U8, &[1, 1, 2, 2]).rand(U8, &[]),
+        case()
+            .rand(U8, &[2, 4, 5, 6])
+            .rand(I8, &[6, 2, 3, 3])
+            .rand(U8, &[])
+            .rand(I8, &[6])
+            .int("group", 2)
+            .ints("pads", &[1, 0, 2, 1]),
+        case()
+            .rand(I8, &[1, 3, 11])
+            .rand(I8, &[2, 3, 3])
+            .ints("strides", &[2])
+            .ints("dilations", &[2])
+            .string("auto_pad", "SAME_LOWER"),
+        case().rand(I8, &[1, 2, 4, 5, 6]).rand(U8, &[3, 2, 2, 2, 2]).string("auto_pad", "SAME_UPPER"),
+        case().rand(I8, &[0, 2, 4]).rand(U8, &[3, 2, 2]),
+    ]
+}
+
+fn qlinear_conv_cases() -> Vec<Case> {
+    let case = |x: DType, w: DType, per: &[usize]| {
+        let c = Case::new("QLinearConv", 10).rand(x, &[2, 4, 7, 6]).range(F32, &[], 0.01, 0.02).rand(x, &[]);
+        let c = c.rand(w, &[6, 4, 3, 3]).range(F32, per, 0.01, 0.02).range(w, per, 0.0, 9.0);
+        c.range(F32, &[], 0.03, 0.06).rand(x, &[]).ints("pads", &[1, 1, 1, 1])
+    };
+    vec![
+        case(U8, U8, &[]),
+        case(U8, I8, &[6]).rand(I32, &[6]),
+        case(I8, I8, &[1]).rand(I32, &[6]).ints("strides", &[2, 1]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_points_are_subtracted() {
+        let a = Tensor::new([4, 3], vec![11u8, 7, 3, 10, 6, 2, 9, 5, 1, 8, 4, 0]).unwrap();
+        let b = Tensor::new([3, 2], vec![1u8, 4, 2, 5, 3, 6]).unwrap();
+        let (za, zb) = (Tensor::vector(&[12u8]), Tensor::vector(&[0u8]));
+        let y = MatMulInteger.eval(&[Some(&a), Some(&b), Some(&za), Some(&zb)]).unwrap();
+        assert_eq!(y[0].to_vec::<i32>().unwrap(), [-38, -83, -44, -98, -50, -113, -56, -128]);
+    }
+
+    #[test]
+    fn windows_are_placed_by_pads() {
+        let none = Convolution {
+            auto_pad: "SAME_UPPER".into(),
+            dilations: None,
+            group: 1,
+            kernel: None,
+            pads: None,
+            strides: Some(vec![2]),
+        };
+        let (w, out) = none.window(&[1, 1, 4], &[1, 1, 3]).unwrap();
+        assert_eq!((w.pads, out), (vec![0], vec![1, 1, 2]));
+        assert!(none.window(&[1, 2, 4], &[1, 1, 3]).is_err());
+    }
+}
