@@ -210,6 +210,8 @@ fn on_host(low: &mut Lowering, node: &Node, index: usize, fallback: Fallback, wh
     let text = |v: ValueId| low.types.get(&v).is_some_and(|t| t.dtype == DType::String);
     let by_nature = node.used_inputs().chain(node.used_outputs()).any(text);
     if fallback == Fallback::Allow || by_nature {
+        // what the host is yet to make is not on the device
+        node.used_outputs().for_each(|v| drop(low.types.remove(&v)));
         return Ok(Step::End(End::Host(index)));
     }
     let typed = node.used_outputs().all(|v| low.types.contains_key(&v));
