@@ -5,7 +5,11 @@ export NODEVICE_SELECT=1
 
 have_vulkan_driver() {
     [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && return 0
-    ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json /usr/local/share/vulkan/icd.d/*.json >/dev/null 2>&1
+    local manifest
+    for manifest in {/usr/share,/etc,/usr/local/share}/vulkan/icd.d/*.json; do
+        [ -f "$manifest" ] && return 0
+    done
+    return 1
 }
 
 apt_install() {
@@ -15,8 +19,13 @@ apt_install() {
         command -v sudo >/dev/null 2>&1 || return 1
         sudo=sudo
     fi
-    $sudo apt-get update -q >/dev/null 2>&1
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" >/dev/null 2>&1
+    local log status=0
+    log=$(mktemp)
+    $sudo apt-get update -q >"$log" 2>&1 || true
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" >>"$log" 2>&1 || status=$?
+    [ "$status" = 0 ] || tail -n 20 "$log"
+    rm -f "$log"
+    return "$status"
 }
 
 ensure_vulkan_driver() {

@@ -23,7 +23,7 @@ pub struct SequenceProto {
 }
 /// Parts of [`SequenceProto`].
 pub mod sequence_proto {
-    /// Element types of tensors.
+    /// What the elements are.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
     #[repr(i32)]
     #[allow(missing_docs)]
@@ -72,7 +72,7 @@ pub struct OptionalProto {
 }
 /// Parts of [`OptionalProto`].
 pub mod optional_proto {
-    /// Element types of tensors.
+    /// What the value is when it is there.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
     #[repr(i32)]
     #[allow(missing_docs)]
