@@ -151,7 +151,7 @@ fn add1(sum: Strip, row: i32, k: u32, by: Strip) -> Strip {
 //#endif
 
 fn store_vector(at: Origin, m: u32, n: u32, sums: vec4<Acc>) {
-    if n >= params.n {
+    if m >= params.m || n >= params.n {
         return;
     }
     let c = at.c + i32(m) * params.c_m + i32(n) * params.c_n;
@@ -229,10 +229,14 @@ fn many_rows(at: Origin, m: u32, n: u32) {
         s7 = add1(s7, r7, k, by);
     }
 //#endif
-    var sums = array<Strip, 8>(s0, s1, s2, s3, s4, s5, s6, s7);
-    for (var i = 0u; i < min(ROWS, params.m - m); i++) {
-        store(at, m + i, n, sums[i]);
-    }
+    store(at, m, n, s0);
+    store(at, m + 1u, n, s1);
+    store(at, m + 2u, n, s2);
+    store(at, m + 3u, n, s3);
+    store(at, m + 4u, n, s4);
+    store(at, m + 5u, n, s5);
+    store(at, m + 6u, n, s6);
+    store(at, m + 7u, n, s7);
 }
 
 fn one_row(at: Origin, m: u32, n: u32) {
