@@ -1,5 +1,8 @@
 # Sourced by the scripts beside it: makes sure that there is a Vulkan driver to run on, a software one if need be.
 
+# Mesa's device-select layer looks for a display and says so on standard error.
+export NODEVICE_SELECT=1
+
 have_vulkan_driver() {
     [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && return 0
     ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json /usr/local/share/vulkan/icd.d/*.json >/dev/null 2>&1

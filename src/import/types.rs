@@ -41,11 +41,11 @@ pub(super) fn declared(t: &TypeProto) -> Result<Option<Declared>> {
     }))
 }
 
-/// Some exporters write -1 or an empty name for an extent of which they know nothing.
+/// Some exporters write -1, an empty name or "?" for an extent of which they know nothing.
 fn dim(d: &Dimension) -> Dim {
     match &d.value {
         Some(dimension::Value::DimValue(n)) => usize::try_from(*n).map_or(Dim::Unknown, Dim::Known),
-        Some(dimension::Value::DimParam(s)) if !s.is_empty() => Dim::Symbol(s.clone()),
+        Some(dimension::Value::DimParam(s)) if !s.is_empty() && s != "?" => Dim::Symbol(s.clone()),
         _ => Dim::Unknown,
     }
 }

@@ -116,7 +116,11 @@ impl Kernel for Direct<'_> {
                 store += &format!("store(first + {j}u * WX, g, row, {q}u, a{j}_{q});\n");
             }
         }
-        Spec::new("conv.wgsl").code("ACC", acc).code("INIT", init).code("STEP", step).code("STORE", store)
+        Spec::new("conv.wgsl")
+            .code("ACC", acc)
+            .code("INIT", init)
+            .code("STEP", step)
+            .code("STORE", store)
             .ty("T", self.device)
             .u32("QUADS", self.tile.quads as u32)
             .u32("COLUMNS", self.tile.columns as u32)
@@ -183,8 +187,7 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, epilogue: &Epilogue) -> Result<()>
     let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);
     let gy = rows.div_ceil(tile.wy);
     ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
-    let kernel =
-        Direct { device: x.device, tile, transposed: s.transposed, padded: s.padded, epilogue };
+    let kernel = Direct { device: x.device, tile, transposed: s.transposed, padded: s.padded, epilogue };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
     binds.extend(epilogue.reads.iter().map(Bind::Read));
     cx.dispatch(&kernel, params, &binds, [gx, gy as u32, gz])

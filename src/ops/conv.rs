@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::eval::{need, opt};
 use super::infer::one;
 use super::window::{AutoPad, Geometry, Has, Window, sizes};
 use super::{Case, InferCx, Inferred, Op, OpDef, Tolerance};
@@ -59,8 +60,8 @@ impl Shapes {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let (x, w) = (given(inputs, 0)?, given(inputs, 1)?);
-        let b = inputs.get(2).copied().flatten();
+        let (x, w) = (need(inputs, 0)?, need(inputs, 1)?);
+        let b = opt(inputs, 2);
         let dtype = x.dtype();
         let same = w.dtype() == dtype && b.is_none_or(|b| b.dtype() == dtype);
         ensure!(same, InvalidNode, "expected weights and bias of {dtype}, got {}", w.dtype());
@@ -129,7 +130,11 @@ impl Shapes {
         for (row, column) in columns.chunks(inputs.max(1)).enumerate() {
             let plane = &mut y[row / sources.len() * pixels..];
             let at = &sources[row % sources.len()];
-            column.iter().zip(at).for_each(|(c, s)| if let Some(s) = s { plane[*s] += *c });
+            column.iter().zip(at).for_each(|(c, s)| {
+                if let Some(s) = s {
+                    plane[*s] += *c
+                }
+            });
         }
     }
 
@@ -162,10 +167,6 @@ impl Shapes {
     }
 }
 
-fn given<'a>(inputs: &[Option<&'a Tensor>], i: usize) -> Result<&'a Tensor> {
-    inputs.get(i).copied().flatten().ok_or_else(|| err!(InvalidNode, "input {i} is missing"))
-}
-
 /// Shapes of the inputs: x, w and, if present, the bias.
 type Inputs<'a> = (&'a [usize], &'a [usize], Option<&'a [usize]>);
 
@@ -174,8 +175,8 @@ fn inferred<'a>(cx: &InferCx<'a>) -> Result<Inputs<'a>> {
 }
 
 fn evaluated<'a>(inputs: &[Option<&'a Tensor>]) -> Result<Inputs<'a>> {
-    let bias = inputs.get(2).copied().flatten();
-    Ok((given(inputs, 0)?.shape(), given(inputs, 1)?.shape(), bias.map(Tensor::shape)))
+    let bias = opt(inputs, 2);
+    Ok((need(inputs, 0)?.shape(), need(inputs, 1)?.shape(), bias.map(Tensor::shape)))
 }
 
 /// Ranks, `kernel_shape` and bias agree.
@@ -329,9 +330,8 @@ impl Op for ConvTranspose {
 
 /// One case: the shapes of x and w, a bias if `bias` is not 0 long; weights fed at run time, or constant.
 fn case(op: &'static str, dtype: DType, x: &[usize], w: &[usize], bias: usize, constant: bool) -> Case {
-    let data = |seed, s: &[usize]| {
-        Rng::new(seed).tensor(dtype, s, -1.0, 1.0).unwrap_or_else(|_| Tensor::zeros(dtype, s))
-    };
+    let data =
+        |seed, s: &[usize]| Rng::new(seed).tensor(dtype, s, -1.0, 1.0).unwrap_or_else(|_| Tensor::zeros(dtype, s));
     let opset = if dtype == BF16 { 22 } else { 11 };
     let mut case = Case::new(op, opset).rand(dtype, x).sum(shape::numel(&w[1..]));
     let mut add = |seed, s: &[usize]| {

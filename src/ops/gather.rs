@@ -1,6 +1,350 @@
-//! Reading by index: Gather, GatherElements, GatherND, OneHot, ….
+//! Reading by index: Gather, GatherElements, GatherND, OneHot, Compress, NonZero.
 
-use super::OpDef;
+use std::sync::Arc;
+
+use super::eval::{need, opt};
+use super::infer::one;
+use super::{Case, Defer, InferCx, Inferred, Op, OpDef, Parse};
+use crate::dtype::DType::{self, *};
+use crate::kernels::gather;
+use crate::plan::LowerCx;
+use crate::tensor::Tensor;
+use crate::{Result, bail, ensure, err, shape};
+
+const fn row(name: &'static str, versions: &'static [i64], parse: Parse, cases: fn() -> Vec<Case>) -> OpDef {
+    OpDef { domain: "", name, versions, parse, cases }
+}
 
 /// The rows of the registry.
-pub const FAMILY: &[OpDef] = &[];
+pub const FAMILY: &[OpDef] = &[
+    row("Gather", &[1, 11, 13], |a, _| Ok(Arc::new(Gather { axis: a.int_or("axis", 0)? })), gather_cases),
+    row("GatherElements", &[11, 13], |a, _| Ok(Arc::new(GatherElements { axis: a.int_or("axis", 0)? })), element_cases),
+    row(
+        "GatherND",
+        &[11, 12, 13],
+        |a, n| {
+            let batch = if n.version >= 12 { a.int_or("batch_dims", 0)? } else { 0 };
+            let batch = usize::try_from(batch).map_err(|_| err!(InvalidNode, "attribute batch_dims is negative"))?;
+            Ok(Arc::new(GatherNd { batch }))
+        },
+        nd_cases,
+    ),
+    row("OneHot", &[9, 11], |a, _| Ok(Arc::new(OneHot { axis: a.int_or("axis", -1)? })), one_hot_cases),
+    row("NonZero", &[9, 13], |_, _| Ok(Arc::new(NonZero)), || vec![]),
+    row("Compress", &[9, 11], |a, _| Ok(Arc::new(Compress { axis: a.int("axis")? })), || vec![]),
+];
+
+const MOVED: &[DType] = &[F32, F16, BF16, I8, U8, I16, I32, I64, U64, Bool];
+
+/// An index in `-n..n` as a position.
+///
+/// # Errors
+/// `InvalidNode` when it lies outside.
+pub(super) fn position(i: i64, n: usize) -> Result<usize> {
+    let p = if i < 0 { i + n as i64 } else { i };
+    ensure!((0..n as i64).contains(&p), InvalidNode, "index {i} is outside -{n}..{n}");
+    Ok(p as usize)
+}
+
+#[derive(Debug)]
+struct Gather {
+    axis: i64,
+}
+
+impl Gather {
+    fn target(&self, data: &[usize], indices: &[usize]) -> Result<(usize, Vec<usize>)> {
+        let axis = shape::axis(self.axis, data.len())?;
+        Ok((axis, [&data[..axis], indices, &data[axis + 1..]].concat()))
+    }
+}
+
+impl Op for Gather {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        one(cx.dtype(0)?, self.target(cx.shape(0)?, cx.shape(1)?)?.1)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let (x, indices) = (need(inputs, 0)?, need(inputs, 1)?);
+        let (axis, to) = self.target(x.shape(), indices.shape())?;
+        let (n, inner) = (x.shape()[axis], shape::numel(&x.shape()[axis + 1..]));
+        let at: Vec<usize> = indices.to_i64s()?.into_iter().map(|i| position(i, n)).collect::<Result<_>>()?;
+        let mut sources = Vec::with_capacity(shape::numel(&to));
+        for o in 0..shape::numel(&x.shape()[..axis]) {
+            for p in &at {
+                let start = (o * n + p) * inner;
+                sources.extend(start..start + inner);
+            }
+        }
+        Ok(vec![x.select(to, &sources)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let (x, indices) = (cx.input(0)?, cx.dense_input(1)?);
+        let axis = shape::axis(self.axis, x.rank())?;
+        // one index known before the run is a view
+        if let Some(&[i]) = cx.ints(1).ok().flatten().as_deref() {
+            let picked = x.sliced(axis, position(i, x.shape[axis])?, 1, 1);
+            let t = cx.output_type(0)?;
+            if let Some(v) = picked.reshaped(&t.shape) {
+                return cx.alias(0, v);
+            }
+        }
+        let x = cx.dense(&x)?;
+        let out = cx.output(0)?;
+        gather::gather(cx, &x, axis, &indices, &out)
+    }
+}
+
+fn gather_cases() -> Vec<Case> {
+    let mut all: Vec<Case> =
+        MOVED.iter().map(|d| Case::new("Gather", 13).rand(*d, &[5, 4, 3]).range(I64, &[2, 3], -5.0, 5.0)).collect();
+    for axis in [-1, 0, 1, 2] {
+        all.push(Case::new("Gather", 13).rand(F32, &[5, 4, 3]).range(I32, &[7], -3.0, 3.0).int("axis", axis));
+    }
+    all.push(Case::new("Gather", 13).rand(F32, &[5, 4]).range(I64, &[], 0.0, 5.0));
+    all.push(Case::new("Gather", 13).rand(F32, &[5, 4]).constant(Tensor::scalar(-2i64)).int("axis", 1));
+    all.push(Case::new("Gather", 13).rand(F32, &[5, 4]).range(I64, &[0], 0.0, 5.0));
+    all.push(Case::new("Gather", 13).rand(F32, &[300, 64]).range(I64, &[3, 50], 0.0, 300.0));
+    all
+}
+
+#[derive(Debug)]
+struct GatherElements {
+    axis: i64,
+}
+
+impl Op for GatherElements {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        let (x, i) = (cx.shape(0)?, cx.shape(1)?);
+        if x.len() != i.len() {
+            return Err(err!(InvalidNode, "indices {i:?} do not fit {x:?}").into());
+        }
+        shape::axis(self.axis, x.len())?;
+        one(cx.dtype(0)?, i)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let (x, indices) = (need(inputs, 0)?, need(inputs, 1)?);
+        let axis = shape::axis(self.axis, x.rank())?;
+        let strides = shape::strides(x.shape());
+        let mut sources = vec![];
+        for (mut c, i) in shape::coords(indices.shape()).zip(indices.to_i64s()?) {
+            c[axis] = position(i, x.shape()[axis])?;
+            sources.push(c.iter().zip(&strides).map(|(c, s)| c * s).sum());
+        }
+        Ok(vec![x.select(indices.shape(), &sources)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let (x, indices) = (cx.dense_input(0)?, cx.dense_input(1)?);
+        let axis = shape::axis(self.axis, x.rank())?;
+        let out = cx.output(0)?;
+        gather::elements(cx, &x, axis, &indices, &out)
+    }
+}
+
+fn element_cases() -> Vec<Case> {
+    let mut all: Vec<Case> = MOVED
+        .iter()
+        .map(|d| Case::new("GatherElements", 13).rand(*d, &[5, 4, 3]).range(I64, &[3, 4, 2], -5.0, 5.0))
+        .collect();
+    for axis in [-1, 1, 2] {
+        all.push(
+            Case::new("GatherElements", 13).rand(F32, &[5, 4, 3]).range(I32, &[5, 2, 3], -3.0, 3.0).int("axis", axis),
+        );
+    }
+    all.push(
+        Case::new("GatherElements", 13)
+            .rand(F32, &[2, 3, 2, 3, 2])
+            .range(I64, &[2, 3, 2, 1, 2], 0.0, 2.0)
+            .int("axis", 2),
+    );
+    all.push(Case::new("GatherElements", 13).rand(F32, &[70]).range(I64, &[700], -70.0, 70.0));
+    all
+}
+
+#[derive(Debug)]
+struct GatherNd {
+    batch: usize,
+}
+
+impl GatherNd {
+    /// Batch count, index tuples per batch, length of a tuple, and the result's shape.
+    fn plan(&self, x: &[usize], i: &[usize]) -> Result<(usize, usize, usize, Vec<usize>)> {
+        let b = self.batch;
+        ensure!(!i.is_empty() && b < i.len() && b <= x.len(), InvalidNode, "indices {i:?} do not fit {x:?}");
+        let k = i[i.len() - 1];
+        ensure!(b + k <= x.len(), InvalidNode, "tuples of {k} do not fit {x:?}");
+        ensure!(x[..b] == i[..b], InvalidNode, "batch dims of {x:?} and {i:?} differ");
+        let to = [&i[..i.len() - 1], &x[b + k..]].concat();
+        Ok((shape::numel(&x[..b]), shape::numel(&i[b..i.len() - 1]), k, to))
+    }
+}
+
+impl Op for GatherNd {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        one(cx.dtype(0)?, self.plan(cx.shape(0)?, cx.shape(1)?)?.3)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let (x, indices) = (need(inputs, 0)?, need(inputs, 1)?);
+        let (batches, tuples, k, to) = self.plan(x.shape(), indices.shape())?;
+        let strides = shape::strides(x.shape());
+        let b = self.batch;
+        let (inner, per_batch) = (shape::numel(&x.shape()[b + k..]), shape::numel(&x.shape()[b..]));
+        let flat = indices.to_i64s()?;
+        let mut sources = vec![];
+        for t in 0..batches * tuples {
+            let mut start = t / tuples.max(1) * per_batch;
+            for j in 0..k {
+                start += position(flat[t * k + j], x.shape()[b + j])? * strides[b + j];
+            }
+            sources.extend(start..start + inner);
+        }
+        Ok(vec![x.select(to, &sources)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let (x, indices) = (cx.dense_input(0)?, cx.dense_input(1)?);
+        let (_, tuples, k, _) = self.plan(&x.shape, &indices.shape)?;
+        let out = cx.output(0)?;
+        gather::nd(cx, &x, self.batch, tuples, k, &indices, &out)
+    }
+}
+
+fn nd_cases() -> Vec<Case> {
+    let mut all: Vec<Case> =
+        MOVED.iter().map(|d| Case::new("GatherND", 13).rand(*d, &[5, 4, 3]).range(I64, &[6, 2], -4.0, 4.0)).collect();
+    all.push(Case::new("GatherND", 13).rand(F32, &[4, 4, 3]).range(I64, &[2, 5, 3], 0.0, 3.0));
+    all.push(Case::new("GatherND", 13).rand(F32, &[2, 4, 3]).range(I64, &[2, 5, 1], 0.0, 3.0).int("batch_dims", 1));
+    all.push(Case::new("GatherND", 13).rand(F32, &[5, 4]).range(I64, &[0, 1], 0.0, 3.0));
+    all
+}
+
+#[derive(Debug)]
+struct OneHot {
+    axis: i64,
+}
+
+impl OneHot {
+    fn target(&self, indices: &[usize], depth: &Tensor) -> Result<(usize, Vec<usize>)> {
+        let axis = shape::axis(self.axis, indices.len() + 1)?;
+        let depth = depth.to_f64s()?.first().copied().unwrap_or(0.0);
+        ensure!(depth >= 1.0 && depth < 1e9, InvalidNode, "depth is {depth}");
+        let mut to = indices.to_vec();
+        to.insert(axis, depth as usize);
+        Ok((axis, to))
+    }
+}
+
+impl Op for OneHot {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        one(cx.dtype(2)?, self.target(cx.shape(0)?, cx.value(1)?)?.1)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let (indices, values) = (need(inputs, 0)?, need(inputs, 2)?);
+        let (axis, to) = self.target(indices.shape(), need(inputs, 1)?)?;
+        let depth = to[axis] as f64;
+        let at: Vec<f64> = indices.to_f64s()?.into_iter().map(|i| if i < 0.0 { i + depth } else { i }).collect();
+        let inner = shape::numel(&to[axis + 1..]);
+        let one = |i: usize| {
+            let (o, d, k) = (i / inner / to[axis], i / inner % to[axis], i % inner);
+            (at[o * inner + k] == d as f64) as usize
+        };
+        let sources: Vec<usize> = (0..shape::numel(&to)).map(one).collect();
+        Ok(vec![values.select(to, &sources)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let (indices, values) = (cx.dense_input(0)?, cx.dense_input(2)?);
+        let out = cx.output(0)?;
+        let axis = shape::axis(self.axis, out.rank())?;
+        gather::one_hot(cx, &indices, &values, axis, &out)
+    }
+}
+
+fn one_hot_cases() -> Vec<Case> {
+    let mut all = vec![];
+    for (i, v) in [(I64, F32), (I32, I64), (F32, F32), (U8, Bool), (I64, F16)] {
+        let values = Tensor::from_i128s(v, [2], vec![0, 1]).unwrap_or_else(|_| Tensor::zeros(v, [2]));
+        let low = if i == U8 { 0.0 } else { -4.0 };
+        let c = Case::new("OneHot", 11).range(i, &[2, 3], low, 9.0);
+        let c = if i == F32 { Case::new("OneHot", 11).value(Tensor::vector(&[1.0f32, -2.0, 3.0, 100.0])) } else { c };
+        all.push(c.constant(Tensor::scalar(5i64)).value(values));
+    }
+    for axis in [0, 1, -2] {
+        let values = Tensor::vector(&[2.0f32, 5.0]);
+        let c = Case::new("OneHot", 11).range(I64, &[2, 3], 0.0, 5.0).constant(Tensor::scalar(5i64));
+        all.push(c.value(values).int("axis", axis));
+    }
+    all
+}
+
+/// Coordinates of the elements that are not zero, one row a dim.
+#[derive(Debug)]
+struct NonZero;
+
+impl Op for NonZero {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        cx.input(0)?;
+        Err(Defer::DataDependent)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = need(inputs, 0)?;
+        let v = x.to_f64s()?;
+        let found: Vec<Vec<usize>> =
+            shape::coords(x.shape()).zip(v).filter(|(_, v)| *v != 0.0).map(|(c, _)| c).collect();
+        let rows = (0..x.rank()).flat_map(|d| found.iter().map(move |c| c[d] as i64)).collect();
+        Ok(vec![Tensor::new([x.rank(), found.len()], rows)?])
+    }
+}
+
+/// The slices along an axis (or the elements of the flattened input) whose condition holds.
+#[derive(Debug)]
+struct Compress {
+    axis: Option<i64>,
+}
+
+impl Op for Compress {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        let condition = cx.value(1)?;
+        let x = cx.input(0)?;
+        let kept = condition.to_slice::<bool>()?.iter().filter(|c| **c).count();
+        match self.axis {
+            None => one(x.dtype, [kept]),
+            Some(a) => {
+                let mut s = x.shape.clone();
+                let axis = shape::axis(a, s.len())?;
+                s[axis] = kept;
+                one(x.dtype, s)
+            }
+        }
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = need(inputs, 0)?;
+        let Some(condition) = opt(inputs, 1) else { bail!(InvalidNode, "input 1 is missing") };
+        let x = if self.axis.is_none() { x.reshaped([x.len()])? } else { x.clone() };
+        let axis = shape::axis(self.axis.unwrap_or(0), x.rank())?;
+        let test = condition.to_slice::<bool>()?;
+        ensure!(test.len() <= x.shape()[axis], InvalidNode, "{} conditions for {:?}", test.len(), x.shape());
+        let kept: Vec<i64> = (0..test.len()).filter(|i| test[*i]).map(|i| i as i64).collect();
+        Gather { axis: axis as i64 }.eval(&[Some(&x), Some(&Tensor::vector(&kept))])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let Some(condition) = cx.value(1).cloned() else { bail!(Unsupported, "a condition that is not known") };
+        let test = condition.to_slice::<bool>()?;
+        let kept: Vec<i64> = (0..test.len()).filter(|i| test[*i]).map(|i| i as i64).collect();
+        let mut x = cx.dense_input(0)?;
+        if self.axis.is_none() {
+            x = x.reshaped(&[x.numel()]).ok_or_else(|| err!(Internal, "a dense view did not reshape"))?;
+        }
+        let axis = shape::axis(self.axis.unwrap_or(0), x.rank())?;
+        let indices = cx.constant(Tensor::vector(&kept))?;
+        let out = cx.output(0)?;
+        gather::gather(cx, &x, axis, &indices, &out)
+    }
+}

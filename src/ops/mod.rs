@@ -22,7 +22,7 @@ mod quant_products;
 mod random;
 mod reduce;
 mod resize;
-mod rnn;
+pub(crate) mod rnn;
 mod scatter;
 mod select;
 mod shape_of;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::eval::{need, opt};
 use super::window::{Geometry, Has, Window};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
@@ -14,13 +15,21 @@ use crate::{Result, ensure, err, shape};
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[
     OpDef { domain: "", name: "MaxPool", versions: &[1, 8, 10, 11, 12, 22], parse: max_pool, cases: max_cases },
-    OpDef { domain: "", name: "AveragePool", versions: &[1, 7, 10, 11, 19, 22], parse: average_pool, cases: mean_cases },
+    OpDef {
+        domain: "",
+        name: "AveragePool",
+        versions: &[1, 7, 10, 11, 19, 22],
+        parse: average_pool,
+        cases: mean_cases,
+    },
     OpDef { domain: "", name: "LpPool", versions: &[1, 2, 11, 18, 22], parse: lp_pool, cases: lp_cases },
     OpDef {
         domain: "",
         name: "GlobalMaxPool",
         versions: &[1, 22],
-        parse: |_, _| Ok(Arc::new(Pool { kind: Kind::Max { column_major: false }, window: None, name: "GlobalMaxPool" })),
+        parse: |_, _| {
+            Ok(Arc::new(Pool { kind: Kind::Max { column_major: false }, window: None, name: "GlobalMaxPool" }))
+        },
         cases: || global_cases("GlobalMaxPool"),
     },
     OpDef {
@@ -158,10 +167,6 @@ fn windows(g: &Geometry) -> (Vec<Vec<usize>>, Vec<usize>) {
     (inside, padded)
 }
 
-fn given<'a>(inputs: &[Option<&'a Tensor>], i: usize) -> Result<&'a Tensor> {
-    inputs.get(i).copied().flatten().ok_or_else(|| err!(InvalidNode, "input {i} is missing"))
-}
-
 impl Op for Pool {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         let x = cx.input(0)?;
@@ -171,7 +176,7 @@ impl Op for Pool {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let x = given(inputs, 0)?;
+        let x = need(inputs, 0)?;
         let g = self.geometry(x.shape(), x.dtype())?;
         let (plane, (windows, counts)) = (shape::numel(&g.input), windows(&g));
         let data = x.to_f64s()?;
@@ -252,7 +257,8 @@ impl MaxUnpool {
     fn places(&self, x: &[usize]) -> Result<Vec<usize>> {
         ensure!(x.len() >= 2, InvalidNode, "expected an input of rank 2 or more, got {x:?}");
         let rank = x.len() - 2;
-        let kernel = self.window.kernel.clone().ok_or_else(|| err!(InvalidNode, "attribute kernel_shape is missing"))?;
+        let kernel =
+            self.window.kernel.clone().ok_or_else(|| err!(InvalidNode, "attribute kernel_shape is missing"))?;
         let kernel = Window::list("kernel_shape", &Some(kernel), rank, 1)?;
         let strides = Window::list("strides", &self.window.strides, rank, 1)?;
         let pads = Window::list("pads", &self.window.pads, 2 * rank, 0)?;
@@ -280,9 +286,9 @@ impl Op for MaxUnpool {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let (x, at) = (given(inputs, 0)?, given(inputs, 1)?.to_i64s()?);
+        let (x, at) = (need(inputs, 0)?, need(inputs, 1)?.to_i64s()?);
         let places = self.places(x.shape())?;
-        let wanted = inputs.get(2).copied().flatten().map(Tensor::to_i64s).transpose()?;
+        let wanted = opt(inputs, 2).map(Tensor::to_i64s).transpose()?;
         let out = MaxUnpool::output(&places, wanted)?;
         ensure!(at.len() == x.len(), InvalidNode, "{} places for {} elements", at.len(), x.len());
         let (count, steps) = (shape::numel(&places), shape::strides(&out));
@@ -377,7 +383,8 @@ fn lp_cases() -> Vec<Case> {
 }
 
 fn global_cases(op: &'static str) -> Vec<Case> {
-    let shapes: [&[usize]; 6] = [&[2, 5, 7, 7], &[1, 3, 257], &[1, 2, 3, 4, 5], &[3, 4], &[0, 2, 3, 3], &[300, 250, 1, 1]];
+    let shapes: [&[usize]; 6] =
+        [&[2, 5, 7, 7], &[1, 3, 257], &[1, 2, 3, 4, 5], &[3, 4], &[0, 2, 3, 3], &[300, 250, 1, 1]];
     let mut all: Vec<Case> = shapes.map(|s| Case::new(op, 2).rand(F32, s).sum(shape::numel(&s[2..]))).into();
     all.push(Case::new(op, 2).rand(F32, &[1, 3, 200, 201]).sum(40_200));
     all.extend([F16, BF16, F64].map(|d| Case::new(op, 22).rand(d, &[1, 3, 7, 8]).sum(56)));

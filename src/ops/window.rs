@@ -140,8 +140,7 @@ impl Geometry {
         let mut all = vec![Some(0)];
         for d in 0..self.input.len() {
             let at = |o: usize| (o * self.strides[d] + tap[d] * self.dilations[d]).checked_sub(self.begin[d]);
-            let axis: Vec<Option<usize>> =
-                (0..self.output[d]).map(|o| at(o).filter(|i| *i < self.input[d])).collect();
+            let axis: Vec<Option<usize>> = (0..self.output[d]).map(|o| at(o).filter(|i| *i < self.input[d])).collect();
             let step = |base: Option<usize>, i: Option<usize>| Some(base? * self.input[d] + i?);
             all = all.iter().flat_map(|base| axis.iter().map(move |i| step(*base, *i))).collect();
         }
@@ -167,7 +166,14 @@ mod tests {
     use super::*;
 
     fn window(auto_pad: AutoPad, strides: usize, pads: &[usize], ceil: bool) -> Window {
-        Window { kernel: None, strides: Some(vec![strides]), dilations: None, pads: Some(pads.to_vec()), auto_pad, ceil }
+        Window {
+            kernel: None,
+            strides: Some(vec![strides]),
+            dilations: None,
+            pads: Some(pads.to_vec()),
+            auto_pad,
+            ceil,
+        }
     }
 
     fn padded(w: &Window, input: usize, kernel: usize) -> (usize, usize, usize) {

@@ -1,0 +1,48 @@
+// Resamples along one axis: each output coordinate is a weighted sum of `taps` input coordinates. One thread an element
+// of the output, [outer, out, inner] from [outer, len, inner].
+
+//#include common/linear_id.wgsl
+
+alias S = f32; //#type
+alias T = f32; //#type
+
+struct Params {
+    count: u32,
+    len: u32,
+    out: u32,
+    inner: u32,
+    taps: u32,
+    extrapolation: f32,
+    // of an integer type
+    low: f32,
+    high: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<S>;
+@group(0) @binding(2) var<storage, read> index: array<u32>;
+@group(0) @binding(3) var<storage, read> weight: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<T>;
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_id(gid, groups, 64u);
+    if i >= params.count {
+        return;
+    }
+    let row = i / params.inner;
+    let start = row / params.out * params.len * params.inner + i % params.inner;
+    let table = row % params.out * params.taps;
+    var sum = params.extrapolation;
+    if index[table] != 0xffffffffu {
+        sum = 0.0;
+        for (var k = table; k < table + params.taps; k++) {
+            sum += S_to_f32(x[start + index[k] * params.inner]) * weight[k];
+        }
+    }
+    //#if ROUND
+    // to the nearest 1/1024 first: rounding errors of the sum shall not decide
+    sum = clamp(round(round(sum * 1024.0) / 1024.0), params.low, params.high);
+    //#endif
+    y[i] = T_from_f32(sum);
+}
