@@ -1,11 +1,16 @@
-// Matrix products by register tiles. An invocation makes TM rows by TN vectors of 4 columns; the WG invocations of a
-// workgroup lie side by side along the columns and read the same rows of A, which is then a uniform read.
+// Matrix products by register tiles. An invocation makes 8 rows by 1 or 2 vectors of 4 columns; the LANES invocations of
+// a workgroup lie side by side along the columns and read the same rows of A, which is then a uniform read. Loops over a
+// tile are written out, as not every driver would keep their arrays in registers.
 
 //#include common/product.wgsl
 
-const TM: u32 = 8u; //#param
-const TN: u32 = 2u; //#param
-const WG: u32 = 8u; //#param
+const LANES: u32 = 8u; //#param
+const ROWS: u32 = 8u;
+//#if WIDE
+const COLUMNS: u32 = LANES * 8u;
+//#else
+const COLUMNS: u32 = LANES * 4u;
+//#endif
 
 //#if A_VEC
 alias A = vec4<f32>; //#param
@@ -23,33 +28,38 @@ alias Out = vec4<f32>; //#param
 @group(0) @binding(3) var<storage, read_write> y: array<Out>;
 //#endif
 
-// Where the columns of this invocation begin in B: one entry a vector where vectors run along n, else one a column.
-//#if B_ROWS
-var<private> columns: array<i32, TN>;
-//#else
-var<private> columns: array<i32, TN * 4u>;
+// The columns of one invocation in one row: `second` is a tile's half further on.
+struct Strip {
+    first: vec4<Acc>,
+//#if WIDE
+    second: vec4<Acc>,
 //#endif
-
-fn column_of(lane: u32, j: u32) -> u32 {
-    return (j * WG + lane) * 4u;
 }
 
-// Columns beyond the last one are read as the last one, and never written.
-fn find_columns(lane: u32, tile: u32, base: i32) {
-    let first = tile * WG * TN * 4u;
-    let last = params.n_read - first - 1u;
-    let start = base + i32(tile) * params.b_tile;
-    for (var j = 0u; j < TN; j++) {
-        let c = column_of(lane, j);
-//#if B_ROWS
-        columns[j] = start + i32(min(c, last) / 4u) * params.b_n;
-//#else
-        columns[j * 4u] = start + i32(min(c, last)) * params.b_n;
-        columns[j * 4u + 1u] = start + i32(min(c + 1u, last)) * params.b_n;
-        columns[j * 4u + 2u] = start + i32(min(c + 2u, last)) * params.b_n;
-        columns[j * 4u + 3u] = start + i32(min(c + 3u, last)) * params.b_n;
+// Four rows of B.
+struct Block {
+    x: Strip,
+    y: Strip,
+    z: Strip,
+    w: Strip,
+}
+
+// Where the columns lie in B: in x alone where vectors of B run along n, else in one entry a column.
+var<private> first: vec4<i32>;
+//#if WIDE
+var<private> second: vec4<i32>;
 //#endif
-    }
+
+// Columns beyond the last one are read as the last one, and never written.
+fn find(column: u32, tile: u32, base: i32) -> vec4<i32> {
+    let last = params.n_read - tile * COLUMNS - 1u;
+    let start = base + i32(tile) * params.b_tile;
+//#if B_ROWS
+    return vec4<i32>(start + i32(min(column, last) / 4u) * params.b_n);
+//#else
+    let c = min(vec4<u32>(column, column + 1u, column + 2u, column + 3u), vec4<u32>(last));
+    return vec4<i32>(start) + vec4<i32>(c) * params.b_n;
+//#endif
 }
 
 // Four elements of a row of A from k on.
@@ -64,44 +74,84 @@ fn load_a(row: i32, k: u32) -> vec4<Acc> {
 }
 
 //#if !B_COLUMNS
-// Vector j of row k of B.
-fn load_b(j: u32, k: u32) -> vec4<Acc> {
-    let at = i32(k) * params.b_k;
+fn load_vector(columns: vec4<i32>, at: i32) -> vec4<Acc> {
 //#if B_ROWS
-    return vec4<Acc>(b[columns[j] + at]);
+    return vec4<Acc>(b[columns.x + at]);
 //#else
-    let c = j * 4u;
-    return vec4<Acc>(Acc(b[columns[c] + at]), Acc(b[columns[c + 1u] + at]), Acc(b[columns[c + 2u] + at]),
-        Acc(b[columns[c + 3u] + at]));
+    return vec4<Acc>(Acc(b[columns.x + at]), Acc(b[columns.y + at]), Acc(b[columns.z + at]), Acc(b[columns.w + at]));
+//#endif
+}
+
+// The strip of row k of B.
+fn load_strip(k: u32) -> Strip {
+    let at = i32(k) * params.b_k;
+//#if WIDE
+    return Strip(load_vector(first, at), load_vector(second, at));
+//#else
+    return Strip(load_vector(first, at));
 //#endif
 }
 //#endif
 
-struct Rows4 {
+//#if B_COLUMNS
+struct Square {
     x: vec4<Acc>,
     y: vec4<Acc>,
     z: vec4<Acc>,
     w: vec4<Acc>,
 }
 
-// Vectors j of rows k to k + 3 of B.
-fn load_b4(j: u32, k: u32) -> Rows4 {
-//#if B_COLUMNS
-    let c = j * 4u;
-    let at = i32(k / 4u);
-    let p = vec4<Acc>(b[columns[c] + at]);
-    let q = vec4<Acc>(b[columns[c + 1u] + at]);
-    let r = vec4<Acc>(b[columns[c + 2u] + at]);
-    let s = vec4<Acc>(b[columns[c + 3u] + at]);
-    return Rows4(vec4<Acc>(p.x, q.x, r.x, s.x), vec4<Acc>(p.y, q.y, r.y, s.y), vec4<Acc>(p.z, q.z, r.z, s.z),
+// Four rows of four columns, of which each is a vector.
+fn load_square(columns: vec4<i32>, at: i32) -> Square {
+    let p = vec4<Acc>(b[columns.x + at]);
+    let q = vec4<Acc>(b[columns.y + at]);
+    let r = vec4<Acc>(b[columns.z + at]);
+    let s = vec4<Acc>(b[columns.w + at]);
+    return Square(vec4<Acc>(p.x, q.x, r.x, s.x), vec4<Acc>(p.y, q.y, r.y, s.y), vec4<Acc>(p.z, q.z, r.z, s.z),
         vec4<Acc>(p.w, q.w, r.w, s.w));
+}
+//#endif
+
+// Rows k to k + 3 of B.
+fn load_block(k: u32) -> Block {
+//#if B_COLUMNS
+    let f = load_square(first, i32(k / 4u));
+//#if WIDE
+    let s = load_square(second, i32(k / 4u));
+    return Block(Strip(f.x, s.x), Strip(f.y, s.y), Strip(f.z, s.z), Strip(f.w, s.w));
 //#else
-    return Rows4(load_b(j, k), load_b(j, k + 1u), load_b(j, k + 2u), load_b(j, k + 3u));
+    return Block(Strip(f.x), Strip(f.y), Strip(f.z), Strip(f.w));
+//#endif
+//#else
+    return Block(load_strip(k), load_strip(k + 1u), load_strip(k + 2u), load_strip(k + 3u));
 //#endif
 }
 
-fn store(at: Origin, m: u32, n: u32, sums: vec4<Acc>) {
-    if n >= params.n {
+// A row's sums and the products of four elements of A with four rows of B.
+fn add4(sum: Strip, x: vec4<Acc>, by: Block) -> Strip {
+    let f = sum.first + x.x * by.x.first + x.y * by.y.first + x.z * by.z.first + x.w * by.w.first;
+//#if WIDE
+    let s = sum.second + x.x * by.x.second + x.y * by.y.second + x.z * by.z.second + x.w * by.w.second;
+    return Strip(f, s);
+//#else
+    return Strip(f);
+//#endif
+}
+
+//#if K_REST
+// As add4, with one element of A and one row of B.
+fn add1(sum: Strip, row: i32, k: u32, by: Strip) -> Strip {
+    let x = Acc(a[row + i32(k) * params.a_k]);
+//#if WIDE
+    return Strip(sum.first + x * by.first, sum.second + x * by.second);
+//#else
+    return Strip(sum.first + x * by.first);
+//#endif
+}
+//#endif
+
+fn store_vector(at: Origin, m: u32, n: u32, sums: vec4<Acc>) {
+    if m >= params.m || n >= params.n {
         return;
     }
     let c = at.c + i32(m) * params.c_m + i32(n) * params.c_n;
@@ -110,81 +160,101 @@ fn store(at: Origin, m: u32, n: u32, sums: vec4<Acc>) {
     y[row + i32(n / 4u)] = Out(finish(sums.x, c), finish(sums.y, c + params.c_n), finish(sums.z, c + 2 * params.c_n),
         finish(sums.w, c + 3 * params.c_n));
 //#else
-    for (var i = 0u; i < min(params.n - n, 4u); i++) {
-        y[row + i32(n + i) * params.y_n] = finish(sums[i], c + i32(i) * params.c_n);
+    let left = params.n - n;
+    let to = row + i32(n) * params.y_n;
+    y[to] = finish(sums.x, c);
+    if left > 1u {
+        y[to + params.y_n] = finish(sums.y, c + params.c_n);
+    }
+    if left > 2u {
+        y[to + 2 * params.y_n] = finish(sums.z, c + 2 * params.c_n);
+    }
+    if left > 3u {
+        y[to + 3 * params.y_n] = finish(sums.w, c + 3 * params.c_n);
     }
 //#endif
 }
 
-// TM rows from m on; rows beyond the last one are read as the last one.
-fn many_rows(at: Origin, lane: u32, first_n: u32, m: u32) {
-    var acc: array<vec4<Acc>, TM * TN>;
-    var rows: array<i32, TM>;
-    for (var i = 0u; i < TM; i++) {
-        rows[i] = at.a + i32(min(m + i, params.m - 1u)) * params.a_m;
-    }
+fn store(at: Origin, m: u32, n: u32, sums: Strip) {
+    store_vector(at, m, n, sums.first);
+//#if WIDE
+    store_vector(at, m, n + LANES * 4u, sums.second);
+//#endif
+}
+
+fn row_at(at: Origin, m: u32) -> i32 {
+    return at.a + i32(min(m, params.m - 1u)) * params.a_m;
+}
+
+// Eight rows from m on; rows beyond the last one are read as the last one.
+fn many_rows(at: Origin, m: u32, n: u32) {
+    let r0 = row_at(at, m);
+    let r1 = row_at(at, m + 1u);
+    let r2 = row_at(at, m + 2u);
+    let r3 = row_at(at, m + 3u);
+    let r4 = row_at(at, m + 4u);
+    let r5 = row_at(at, m + 5u);
+    let r6 = row_at(at, m + 6u);
+    let r7 = row_at(at, m + 7u);
+    var s0 = Strip();
+    var s1 = Strip();
+    var s2 = Strip();
+    var s3 = Strip();
+    var s4 = Strip();
+    var s5 = Strip();
+    var s6 = Strip();
+    var s7 = Strip();
     let whole = params.k & ~3u;
     for (var k = 0u; k < whole; k += 4u) {
-        var bs: array<Rows4, TN>;
-        for (var j = 0u; j < TN; j++) {
-            bs[j] = load_b4(j, k);
-        }
-        for (var i = 0u; i < TM; i++) {
-            let x = load_a(rows[i], k);
-            for (var j = 0u; j < TN; j++) {
-                acc[i * TN + j] += x.x * bs[j].x;
-                acc[i * TN + j] += x.y * bs[j].y;
-                acc[i * TN + j] += x.z * bs[j].z;
-                acc[i * TN + j] += x.w * bs[j].w;
-            }
-        }
+        let by = load_block(k);
+        s0 = add4(s0, load_a(r0, k), by);
+        s1 = add4(s1, load_a(r1, k), by);
+        s2 = add4(s2, load_a(r2, k), by);
+        s3 = add4(s3, load_a(r3, k), by);
+        s4 = add4(s4, load_a(r4, k), by);
+        s5 = add4(s5, load_a(r5, k), by);
+        s6 = add4(s6, load_a(r6, k), by);
+        s7 = add4(s7, load_a(r7, k), by);
     }
 //#if K_REST
     for (var k = whole; k < params.k; k++) {
-        for (var j = 0u; j < TN; j++) {
-            let bs = load_b(j, k);
-            for (var i = 0u; i < TM; i++) {
-                acc[i * TN + j] += Acc(a[rows[i] + i32(k) * params.a_k]) * bs;
-            }
-        }
+        let by = load_strip(k);
+        s0 = add1(s0, r0, k, by);
+        s1 = add1(s1, r1, k, by);
+        s2 = add1(s2, r2, k, by);
+        s3 = add1(s3, r3, k, by);
+        s4 = add1(s4, r4, k, by);
+        s5 = add1(s5, r5, k, by);
+        s6 = add1(s6, r6, k, by);
+        s7 = add1(s7, r7, k, by);
     }
 //#endif
-    for (var i = 0u; i < TM; i++) {
-        if m + i < params.m {
-            for (var j = 0u; j < TN; j++) {
-                store(at, m + i, first_n + column_of(lane, j), acc[i * TN + j]);
-            }
-        }
-    }
+    store(at, m, n, s0);
+    store(at, m + 1u, n, s1);
+    store(at, m + 2u, n, s2);
+    store(at, m + 3u, n, s3);
+    store(at, m + 4u, n, s4);
+    store(at, m + 5u, n, s5);
+    store(at, m + 6u, n, s6);
+    store(at, m + 7u, n, s7);
 }
 
-fn one_row(at: Origin, lane: u32, first_n: u32, m: u32) {
-    var acc: array<vec4<Acc>, TN>;
-    let row = at.a + i32(m) * params.a_m;
+fn one_row(at: Origin, m: u32, n: u32) {
+    let row = row_at(at, m);
+    var sums = Strip();
     let whole = params.k & ~3u;
     for (var k = 0u; k < whole; k += 4u) {
-        let x = load_a(row, k);
-        for (var j = 0u; j < TN; j++) {
-            let bs = load_b4(j, k);
-            acc[j] += x.x * bs.x;
-            acc[j] += x.y * bs.y;
-            acc[j] += x.z * bs.z;
-            acc[j] += x.w * bs.w;
-        }
+        sums = add4(sums, load_a(row, k), load_block(k));
     }
 //#if K_REST
     for (var k = whole; k < params.k; k++) {
-        for (var j = 0u; j < TN; j++) {
-            acc[j] += Acc(a[row + i32(k) * params.a_k]) * load_b(j, k);
-        }
+        sums = add1(sums, row, k, load_strip(k));
     }
 //#endif
-    for (var j = 0u; j < TN; j++) {
-        store(at, m, first_n + column_of(lane, j), acc[j]);
-    }
+    store(at, m, n, sums);
 }
 
-@compute @workgroup_size(WG, 1, 1)
+@compute @workgroup_size(LANES, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32) {
     let tile = group.y * groups.x + group.x;
@@ -192,17 +262,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     // Neighbouring tiles read the same columns of B.
-    let m = tile % params.tiles_m * TM;
+    let m = tile % params.tiles_m * ROWS;
     let tile_n = tile / params.tiles_m % params.tiles_n;
     let at = origin(tile / params.tiles_m / params.tiles_n);
-    let first_n = tile_n * WG * TN * 4u;
-    find_columns(lane, tile_n, at.b);
+    let n = tile_n * COLUMNS + lane * 4u;
+    first = find(lane * 4u, tile_n, at.b);
+//#if WIDE
+    second = find((LANES + lane) * 4u, tile_n, at.b);
+//#endif
     // A few rows are quicker one by one than as a tile of which most is thrown away.
     if params.m - m > 2u {
-        many_rows(at, lane, first_n, m);
+        many_rows(at, m, n);
     } else {
         for (var i = m; i < params.m; i++) {
-            one_row(at, lane, first_n, i);
+            one_row(at, i, n);
         }
     }
 }

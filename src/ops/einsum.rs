@@ -300,7 +300,7 @@ impl Operand {
 }
 
 /// `v` under another shape, copied where strides cannot say so.
-fn fitted(cx: &mut LowerCx<'_>, v: &View, to: &[usize]) -> Result<View> {
+pub(super) fn fitted(cx: &mut LowerCx<'_>, v: &View, to: &[usize]) -> Result<View> {
     if let Some(v) = v.reshaped(to) {
         return Ok(v);
     }

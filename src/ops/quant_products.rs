@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::einsum::fitted;
 use super::eval::{need, opt};
 use super::infer::one;
 use super::matmul::Geometry;
@@ -9,8 +10,10 @@ use super::quant::{apply, emit_quantized, emit_shifted, quantized};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef};
 use crate::dtype::DType::{self, F8E4M3FN, F8E5M2, F16, F32, I8, I32, U8};
 use crate::ir::AttrReader;
+use crate::ir::TensorType;
 use crate::kernels::DeviceType;
 use crate::kernels::matmul::{Product, Right, product, right_of};
+use crate::kernels::pad::{Mode, pad};
 use crate::kernels::quant::{Window, convolve};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
@@ -359,7 +362,8 @@ impl Convolution {
         Tensor::from_i128s(I32, out, values)
     }
 
-    /// Sums of inputs `x` and `w` less their zero points.
+    /// Sums of inputs `x` and `w` less their zero points: products of the filters with the windows laid out as columns,
+    /// or, of one channel a filter, directly.
     fn lower(
         &self,
         cx: &mut LowerCx<'_>,
@@ -370,13 +374,65 @@ impl Convolution {
     ) -> Result<()> {
         let (window, _) = self.window(&cx.input_type(x)?.shape, &cx.input_type(w)?.shape)?;
         let vx = shifted_view(cx, x, zeros[0], |_| vec![])?;
-        let vx = cx.dense(&vx)?;
-        let rank = vx.rank();
-        let vw = shifted_view(cx, w, zeros[1], |p| by_filters(p, 0, rank))?;
-        let vw = cx.dense(&vw)?;
+        let vw = shifted_filters(cx, w, zeros[1])?;
         let bias = if cx.has_input(bias) { Some(cx.dense_input(bias)?) } else { None };
-        convolve(cx, &vx, &vw, bias.as_ref(), out, &window)
+        let taps: usize = window.kernel.iter().product();
+        let (depth, pixels) = (vw.shape[1] * taps, shape::numel(&out.shape[2..]));
+        let columns = (out.shape[0] * window.groups * depth * pixels) as u64 * 4;
+        if vw.shape[1] == 1 || columns > cx.profile().max_binding || out.numel() == 0 {
+            let vx = cx.dense(&vx)?;
+            return convolve(cx, &vx, &vw, bias.as_ref(), out, &window);
+        }
+        let stack = [out.shape[0], window.groups];
+        let filters = out.shape[1] / window.groups;
+        let columns = window_columns(cx, &vx, &window, out)?;
+        let columns = fitted(cx, &columns, &[stack[0], stack[1], depth, pixels])?;
+        let rows = fitted(cx, &vw, &[1, stack[1], filters, depth])?.broadcast(&[stack[0], stack[1], filters, depth]);
+        let target = fitted(cx, out, &[stack[0], stack[1], filters, pixels])?;
+        let bias = match bias {
+            Some(b) => Some(fitted(cx, &b, &[1, stack[1], filters, 1])?.broadcast(&target.shape)),
+            None => None,
+        };
+        product(cx, &Product { bias, ..Product::new(rows, Right::View(columns), target) })
     }
+}
+
+/// The filters, input `w`, less their zero points; made once where both are constant. Dense.
+fn shifted_filters(cx: &mut LowerCx<'_>, w: usize, zero: usize) -> Result<View> {
+    let t = cx.input_type(w)?;
+    let rank = t.shape.len();
+    let wide = move |p: &[usize]| by_filters(p, 0, rank);
+    let z = cx.value(zero).cloned();
+    if cx.value(w).is_some() && (z.is_some() || !cx.has_input(zero)) {
+        let tag = z.as_ref().map_or("filters".into(), |z| format!("filters less {:?} {:?}", z.shape(), z.bytes()));
+        return cx.prepacked(w, &tag, TensorType::new(I32, t.shape), move |x| shifted(x, z.as_ref(), wide));
+    }
+    let v = shifted_view(cx, w, zero, wide)?;
+    cx.dense(&v)
+}
+
+/// The input as `[batch, group, channel, window.., out..]`, of which neighbouring windows share elements.
+fn window_columns(cx: &mut LowerCx<'_>, x: &View, window: &Window, out: &View) -> Result<View> {
+    let n = window.kernel.len();
+    let reach =
+        |d: usize| (out.shape[d + 2] - 1) * window.strides[d] + (window.kernel[d] - 1) * window.dilations[d] + 1;
+    let mut v = x.clone();
+    if (0..n).any(|d| window.pads[d] > 0 || reach(d) > x.shape[d + 2]) {
+        let mut padded = x.shape.clone();
+        (0..n).for_each(|d| padded[d + 2] = reach(d).max(window.pads[d] + x.shape[d + 2]));
+        let before: Vec<isize> = [0, 0].into_iter().chain(window.pads.iter().map(|p| *p as isize)).collect();
+        let fill = cx.constant(Tensor::scalar(0i32))?;
+        v = cx.temp(I32, &padded)?;
+        pad(cx, Mode::Constant, x, &fill, &before, &v)?;
+    }
+    let depth = v.shape[1] / window.groups;
+    let mut dims =
+        vec![(v.shape[0], v.strides[0]), (window.groups, v.strides[1] * depth as isize), (depth, v.strides[1])];
+    let along = |d: usize, count: usize, step: usize| (count, v.strides[d + 2] * step as isize);
+    dims.extend((0..n).map(|d| along(d, window.kernel[d], window.dilations[d])));
+    dims.extend((0..n).map(|d| along(d, out.shape[d + 2], window.strides[d])));
+    let (shape, strides) = dims.into_iter().unzip();
+    Ok(View { shape, strides, ..v })
 }
 
 #[derive(Debug)]
@@ -505,6 +561,14 @@ fn conv_integer_cases() -> Vec<Case> {
             .ints("dilations", &[2])
             .string("auto_pad", "SAME_LOWER"),
         case().rand(I8, &[1, 2, 4, 5, 6]).rand(U8, &[3, 2, 2, 2, 2]).string("auto_pad", "SAME_UPPER"),
+        case().rand(I8, &[2, 6, 5, 5]).constant(ramp(I8, &[6, 1, 3, 3])).constant(ramp(I8, &[])).int("group", 6),
+        case().rand(U8, &[2, 8, 6, 7]).rand(U8, &[12, 8, 1, 1]).rand(U8, &[]),
+        case()
+            .rand(U8, &[1, 3, 13, 9])
+            .constant(ramp(U8, &[8, 3, 3, 3]))
+            .rand(U8, &[])
+            .constant(ramp(U8, &[1]))
+            .ints("strides", &[2, 2]),
         case().rand(I8, &[0, 2, 4]).rand(U8, &[3, 2, 2]),
     ]
 }
