@@ -447,12 +447,12 @@ fn if_cases() -> Vec<Case> {
 fn loop_cases() -> Vec<Case> {
     // x doubles and grows by an outer value until it is large; scans x and i
     let double = "graph body(%i: int64[], %c: bool[], %x; %o) -> (%d, %z, %z2, %i2) {
+        %limit = float[] {1000.0}
         %t = Add@14(%x, %x)
         %z = Add@14(%t, %o)
         %z2: float[2] = Identity@14(%z)
         %i2: int64[] = Identity@14(%i)
         %s = ReduceSum@13(%z) {keepdims = 0}
-        %limit = float[] {1000.0}
         %d = Less@13(%s, %limit)
     }";
     let count = "graph body(%i, %c, %n) -> (%c, %m, %f) {
