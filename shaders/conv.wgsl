@@ -53,6 +53,15 @@ fn source(start: u32, tap: u32, stride: u32) -> u32 {
     return at;
 }
 
+// Stores four output channels of a group, from `o` on, of the pixel whose channel 0 is at `to`.
+fn store(to: u32, g: u32, o: u32, sums: vec4<f32>) {
+    for (var c = 0u; c < min(4u, params.oc - min(o, params.oc)); c++) {
+        let channel = g * params.oc + o + c;
+        let at = to + channel * params.out_plane;
+        y[at] = finish(sums[c], channel, at);
+    }
+}
+
 @compute @workgroup_size(WX, WY, 1)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -79,17 +88,17 @@ fn main(
     rest /= params.oh;
     var d = rest % params.od;
     var n = rest / params.od;
-    for (var j = 0u; j < COLUMNS; j++) {
+    for (var j = 0u; j < COLUMNS; j++) { //#unroll
+        // beyond the last pixel the first one's place is read, and nothing is written
         let alive = first + j * WX < params.pixels;
         base[j] = select(0u, (n * params.group + g) * params.ic * params.plane, alive);
+        z0[j] = select(0u, d * params.sd - params.pd, alive);
+        y0[j] = select(0u, h * params.sh - params.ph, alive);
+        x0[j] = select(0u, w * params.sw - params.pw, alive);
         //#if TRANSPOSED
         z0[j] = d + params.pd;
         y0[j] = h + params.ph;
         x0[j] = w + params.pw;
-        //#else
-        z0[j] = select(0u, d * params.sd - params.pd, alive);
-        y0[j] = select(0u, h * params.sh - params.ph, alive);
-        x0[j] = select(0u, w * params.sw - params.pw, alive);
         //#endif
         w += params.step_w;
         h += params.step_h;
@@ -100,18 +109,16 @@ fn main(
         if d >= params.od { d -= params.od; n += 1u; }
     }
 
-    var at: array<u32, COLUMNS>;
-    //#if PADDED
-    var inside: array<bool, COLUMNS>;
-    //#endif
     let plane = params.plane;
     let ic = params.ic;
-    var wi = row * params.kd * params.kh * params.kw * params.ic * QUADS;
-    //#insert ACC
+    var acc: array<vec4<f32>, QUADS * COLUMNS>;
+    var at: array<u32, COLUMNS>;
+    var inside: array<bool, COLUMNS>;
+    var wi = row * params.kd * params.kh * params.kw * ic * QUADS;
     for (var kd = 0u; kd < params.kd; kd++) {
         for (var kh = 0u; kh < params.kh; kh++) {
             for (var kw = 0u; kw < params.kw; kw++) {
-                for (var j = 0u; j < COLUMNS; j++) {
+                for (var j = 0u; j < COLUMNS; j++) { //#unroll
                     let sz = source(z0[j], kd * params.dd, params.sd);
                     let sy = source(y0[j], kh * params.dh, params.sh);
                     let sx = source(x0[j], kw * params.dw, params.sw);
@@ -122,28 +129,37 @@ fn main(
                     at[j] = select(0u, element, inside[j]);
                     //#endif
                 }
-                //#insert INIT
                 for (var k = 0u; k < ic; k++) {
-                    //#insert STEP
+                    var four: array<vec4<f32>, QUADS>;
+                    for (var q = 0u; q < QUADS; q++) { //#unroll
+                        four[q] = vec4<f32>(weights[wi + q]);
+                    }
+                    for (var j = 0u; j < COLUMNS; j++) { //#unroll
+                        // outside, `at` counts through the first image, which is there to read
+                        var v = f32(x[at[j]]);
+                        at[j] += plane;
+                        //#if PADDED
+                        v = select(0.0, v, inside[j]);
+                        //#endif
+                        for (var q = 0u; q < QUADS; q++) { //#unroll
+                            acc[j * QUADS + q] += four[q] * v;
+                        }
+                    }
                     wi += QUADS;
                 }
             }
         }
     }
-    //#insert STORE
-}
 
-fn store(p: u32, g: u32, row: u32, q: u32, sums: vec4<f32>) {
+    let o = row % params.tiles * (QUADS * 4u);
+    for (var j = 0u; j < COLUMNS; j++) { //#unroll
+        let p = first + j * WX;
         if p < params.pixels {
             let image = p / params.out_plane;
-            let pixel = p % params.out_plane;
-            for (var c = 0u; c < 4u; c++) {
-                let o = (row % params.tiles) * (QUADS * 4u) + q * 4u + c;
-                if o < params.oc {
-                    let channel = g * params.oc + o;
-                    let to = (image * params.group * params.oc + channel) * params.out_plane + pixel;
-                    y[to] = finish(sums[c], channel, to);
-                }
+            let to = image * params.group * params.out_plane * params.oc + p % params.out_plane;
+            for (var q = 0u; q < QUADS; q++) { //#unroll
+                store(to, g, o + q * 4u, acc[j * QUADS + q]);
             }
         }
+    }
 }

@@ -10,8 +10,9 @@
 //! | `alias T = f32; //#type` | the aliased type is a device type's storage type, and each identifier `T_x` names that type's function `x` |
 //! | `//#if F`, `//#if !F`, `//#else`, `//#endif` | keeps the lines between if the flag `F` is true, or false |
 //! | `//#insert N` | replaced by the spec's code, which may hold directives too |
+//! | `for (var j = 0u; j < N; j++) { //#unroll` | the body N times, as blocks in which `j` is a constant: array elements that are counted by it stay in registers on every driver. N is a `u32` parameter; the body has no `break` or `continue`, and the loop's brace closes at its own indentation |
 //!
-//! Each of these gets a line of its own, but `param` and `type`, which end a declaration's line. The same parameter may
+//! Each of these gets a line of its own, but `param`, `type` and `unroll`, which end a line. The same parameter may
 //! be declared in several files of one composition; its first declaration stays.
 //!
 //! A type's module, `types/<type>.wgsl`, is added where an identifier that begins with the type's name and `_` is used.
@@ -225,6 +226,9 @@ struct Expander<'a> {
     inserting: Vec<String>,
 }
 
+/// Ends the first line of a loop that is written out turn by turn.
+const UNROLL: &str = "//#unroll";
+
 /// Where a line comes from, for errors.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -267,7 +271,44 @@ impl<'a> Expander<'a> {
         }
         let mut out = String::with_capacity(text.len());
         self.expand(name, text, &mut out)?;
+        if out.contains(UNROLL) {
+            let lines: Vec<&str> = out.lines().collect();
+            let mut unrolled = String::with_capacity(4 * out.len());
+            self.unroll(name, &lines, &mut unrolled)?;
+            out = unrolled;
+        }
         Ok(rename_types(&out, self.spec))
+    }
+
+    /// Writes `lines` with each marked loop replaced by its turns.
+    fn unroll(&self, file: &str, lines: &[&str], out: &mut String) -> Result<(), ComposeError> {
+        let mut rest = lines;
+        while let Some((line, after)) = rest.split_first() {
+            rest = after;
+            let Some(header) = line.trim_end().strip_suffix(UNROLL) else {
+                out.push_str(line);
+                out.push('\n');
+                continue;
+            };
+            let wrong = |what: &str| ComposeError::new(file, 0, format!("{}: {what}", header.trim()));
+            let tokens: Vec<&str> = Lexer::new(header).map(|t| t.text).collect();
+            let ["for", "(", "var", name, "=", "0u", ";", _, "<", bound, ";", ..] = tokens[..] else {
+                return Err(wrong("//#unroll takes for (var j = 0u; j < N; j++) {"));
+            };
+            let Some(Param::U32(turns)) = self.spec.params.get(bound) else {
+                return Err(wrong("the bound is to be a u32 parameter"));
+            };
+            let indent = &header[..header.len() - header.trim_start().len()];
+            let close = |l: &&str| l.strip_prefix(indent) == Some("}");
+            let end = rest.iter().position(close).ok_or_else(|| wrong("the loop is not closed"))?;
+            for turn in 0..*turns {
+                out.push_str(&format!("{indent}{{\n{indent}    const {name} = {turn}u;\n"));
+                self.unroll(file, &rest[..end], out)?;
+                out.push_str(&format!("{indent}}}\n"));
+            }
+            rest = &rest[end + 1..];
+        }
+        Ok(())
     }
 
     fn include(&mut self, file: &str, line: usize, name: &str) -> Result<(), ComposeError> {
@@ -297,6 +338,13 @@ impl<'a> Expander<'a> {
             let before = before.trim();
             let mut words = directive.split_whitespace();
             let word = words.next().unwrap_or("");
+            if word == "unroll" {
+                if kept {
+                    out.push_str(line);
+                    out.push('\n');
+                }
+                continue;
+            }
             if matches!(word, "param" | "type") {
                 self.declaration(place, word, before, kept, out)?;
                 continue;

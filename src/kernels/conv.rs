@@ -91,36 +91,7 @@ impl Kernel for Direct<'_> {
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        let (mut acc, mut init, mut step, mut store) = (String::new(), String::new(), String::new(), String::new());
-        let fma = std::env::var("CONV_FMA").is_ok();
-        for q in 0..self.tile.quads {
-            step += &format!("let w{q} = vec4<f32>(weights[wi + {q}u]);\n");
-        }
-        for j in 0..self.tile.columns {
-            init += &format!("var at{j} = at[{j}];\n");
-            if self.padded {
-                init += &format!("let in{j} = inside[{j}];\n");
-            }
-            step += &if self.padded {
-                format!("let v{j} = select(0.0, f32(x[at{j}]), in{j}); at{j} += plane;\n")
-            } else {
-                format!("let v{j} = f32(x[at{j}]); at{j} += plane;\n")
-            };
-            for q in 0..self.tile.quads {
-                acc += &format!("var a{j}_{q} = vec4<f32>();\n");
-                step += &if fma {
-                    format!("a{j}_{q} = fma(w{q}, vec4<f32>(v{j}), a{j}_{q});\n")
-                } else {
-                    format!("a{j}_{q} += w{q} * v{j};\n")
-                };
-                store += &format!("store(first + {j}u * WX, g, row, {q}u, a{j}_{q});\n");
-            }
-        }
         Spec::new("conv.wgsl")
-            .code("ACC", acc)
-            .code("INIT", init)
-            .code("STEP", step)
-            .code("STORE", store)
             .ty("T", self.device)
             .u32("QUADS", self.tile.quads as u32)
             .u32("COLUMNS", self.tile.columns as u32)
