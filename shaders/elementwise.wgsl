@@ -1,5 +1,6 @@
 // A generated function of single elements, applied over a shape. `LANES` elements a thread.
 
+//#include common/activations.wgsl
 //#include common/linear_id.wgsl
 
 //#insert DECLARATIONS

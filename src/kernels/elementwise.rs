@@ -1,6 +1,7 @@
 //! Functions of single elements as generated WGSL: `shaders/elementwise.wgsl`. One operator or a fused chain becomes
 //! one `apply` function; the inputs are read densely, as one repeated element, or by strides.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::copy::collapse;
@@ -21,6 +22,12 @@ pub trait Elementwise {
     fn host_inputs(&self) -> &'static [usize] {
         &[]
     }
+
+    /// Whether it may be fused with its neighbours. What makes values that only the host can hold may not, lest the
+    /// neighbours follow it to the host.
+    fn joins(&self) -> bool {
+        true
+    }
 }
 
 /// A named WGSL value of a known element type.
@@ -37,12 +44,23 @@ pub struct Emit<'a> {
     profile: &'a Profile,
     lines: String,
     count: usize,
+    known: HashMap<String, f64>,
 }
 
 impl<'a> Emit<'a> {
     /// An empty function body.
     pub fn new(profile: &'a Profile) -> Emit<'a> {
-        Emit { profile, lines: String::new(), count: 0 }
+        Emit { profile, lines: String::new(), count: 0, known: HashMap::new() }
+    }
+
+    /// Says that all elements of `var` have this value.
+    pub fn set_known(&mut self, var: &Var, value: f64) {
+        self.known.insert(var.name.clone(), value);
+    }
+
+    /// The value of all elements of `var`, if it is known.
+    pub fn known(&self, var: &Var) -> Option<f64> {
+        self.known.get(&var.name).copied()
     }
 
     /// What the device can do.
@@ -102,8 +120,27 @@ impl<'a> Emit<'a> {
         if a.dtype == to {
             return Ok(a.clone());
         }
-        let code = cast_expr(self.device(a.dtype)?, self.device(to)?, &a.name);
+        let device = self.device(to)?;
+        let mut code = cast_expr(self.device(a.dtype)?, device, &a.name);
+        if to == DType::F16 && device == DeviceType::F32 {
+            code = format!("round_to_f16({code})");
+        }
         Ok(self.expr(to, code))
+    }
+
+    /// A function of `common/activations.wgsl`, which computes with 32-bit floats: `args` widened, then `constants`;
+    /// the result rounded to `dtype`.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device has no form for a type.
+    pub fn activation(&mut self, dtype: DType, function: &str, args: &[&Var], constants: &[f32]) -> Result<Var> {
+        let mut list = vec![];
+        for a in args {
+            list.push(self.cast(a, DType::F32)?.name);
+        }
+        list.extend(constants.iter().map(|c| f32_literal(*c)));
+        let wide = self.expr(DType::F32, format!("act_{function}({})", list.join(", ")));
+        self.cast(&wide, dtype)
     }
 
     /// A constant of any numeric type, rounded to it.
@@ -210,7 +247,7 @@ impl Map {
     fn main_body(&self) -> String {
         let mut s = String::new();
         if self.is_strided() {
-            s += "    var rest = i;\n";
+            s += &format!("    var rest = i * {}u;\n", self.lanes);
             for (k, (_, access)) in self.inputs.iter().enumerate() {
                 if *access == Access::Strided {
                     s += &format!("    var at{k} = i32(params.base{k});\n");
@@ -226,18 +263,24 @@ impl Map {
                 }
             }
         }
-        for (k, (_, access)) in self.inputs.iter().enumerate() {
-            let index = match access {
-                Access::Dense if self.lanes == 4 => "i".into(),
-                Access::Dense => format!("params.base{k} + i"),
-                Access::Single => format!("params.base{k}"),
-                Access::Strided => format!("at{k}"),
+        let last = format!("[{}][{}]", (self.rank - 1) / 4, (self.rank - 1) % 4);
+        for (k, (t, access)) in self.inputs.iter().enumerate() {
+            let element = match access {
+                Access::Dense if self.lanes == 4 => format!("in{k}[i]"),
+                Access::Dense => format!("in{k}[params.base{k} + i]"),
+                Access::Single => format!("in{k}[params.base{k}]"),
+                Access::Strided if self.lanes == 4 => {
+                    let step = format!("params.strides{k}{last}");
+                    let at = |n: usize| format!("in{k}[at{k} + {n} * {step}]");
+                    format!("vec4<{}>({}, {}, {}, {})", t.wgsl(), at(0), at(1), at(2), at(3))
+                }
+                Access::Strided => format!("in{k}[at{k}]"),
             };
-            s += &format!("    let e{k} = in{k}[{index}];\n");
+            s += &format!("    let e{k} = {element};\n");
         }
         let call = |lane: &str| {
             let args: Vec<String> = (self.inputs.iter().enumerate())
-                .map(|(k, (_, a))| if *a == Access::Dense { format!("e{k}{lane}") } else { format!("e{k}") })
+                .map(|(k, (_, a))| if *a == Access::Single { format!("e{k}") } else { format!("e{k}{lane}") })
                 .collect();
             format!("apply({})", args.join(", "))
         };
@@ -263,14 +306,28 @@ pub fn lower(cx: &mut LowerCx<'_>, op: &dyn Elementwise) -> Result<()> {
         }
     }
     let label = cx.op_label();
+    let out = cx.output_type(0)?.dtype;
+    lower_views(cx, &label, &views, |e, args| op.emit(e, args, out))
+}
+
+/// Makes output 0 by one dispatch of the function that `emit` writes for arguments that are elements of `views`.
+///
+/// # Errors
+/// Those of `emit` and of [`map`].
+pub fn lower_views(
+    cx: &mut LowerCx<'_>,
+    label: &str,
+    views: &[View],
+    emit: impl FnOnce(&mut Emit<'_>, &[Var]) -> Result<Var>,
+) -> Result<()> {
     let profile = cx.profile().clone();
-    let out_type = cx.output_type(0)?;
-    let mut emit = Emit::new(&profile);
+    let mut e = Emit::new(&profile);
     let args: Vec<Var> = views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
-    let result = op.emit(&mut emit, &args, out_type.dtype)?;
-    ensure!(result.dtype == out_type.dtype, Internal, "{label} made {}, inferred {}", result.dtype, out_type.dtype);
+    let result = emit(&mut e, &args)?;
+    let want = cx.output_type(0)?.dtype;
+    ensure!(result.dtype == want, Internal, "{label} made {}, inferred {want}", result.dtype);
     let out = cx.output(0)?;
-    map(cx, &label, emit.body(), &result, &views, &out)
+    map(cx, label, e.body(), &result, views, &out)
 }
 
 /// Applies a generated function to `views`, each of which broadcasts to the shape of `out`, a dense view at offset 0.
@@ -288,16 +345,27 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
             Access::Strided
         }
     };
-    let inputs: Vec<(DeviceType, Access)> = views.iter().map(|v| (v.device, access(cx, v))).collect();
-    let strided = inputs.iter().any(|(_, a)| *a == Access::Strided);
-    let whole = |v: &View, a: Access| a != Access::Dense || (cx.base(v) == 0 && v.device.bytes() <= 4);
-    let four = !strided && out.device.bytes() <= 4 && views.iter().zip(&inputs).all(|(v, (_, a))| whole(v, *a));
-    let lanes = if four { 4 } else { 1 };
-
     let broadcast: Vec<View> = views.iter().map(|v| v.broadcast(&out.shape)).collect();
     let lists: Vec<&[isize]> = broadcast.iter().map(|v| v.strides.as_slice()).collect();
     let (shape, strides) = collapse(&out.shape, &lists);
     let rank = rank_class(shape.len());
+
+    // four elements a thread, unless they straddle rows or are two words each
+    let mut accesses: Vec<Access> = views.iter().map(|v| access(cx, v)).collect();
+    let strided = accesses.contains(&Access::Strided);
+    let rows = !strided || shape.last().is_some_and(|inner| inner.is_multiple_of(4));
+    let words = views.iter().chain([out]).all(|v| v.device.bytes() <= 4);
+    let unaligned = |v: &View, a: &Access| *a == Access::Dense && cx.base(v) != 0;
+    let mut lanes = if rows && words { 4 } else { 1 };
+    if lanes == 4 && views.iter().zip(&accesses).any(|(v, a)| unaligned(v, a)) {
+        if strided {
+            let all = views.iter().zip(&mut accesses);
+            all.filter(|(v, a)| unaligned(v, a)).for_each(|(_, a)| *a = Access::Strided);
+        } else {
+            lanes = 1;
+        }
+    }
+    let inputs: Vec<(DeviceType, Access)> = views.iter().map(|v| v.device).zip(accesses).collect();
     let threads = out.numel().div_ceil(lanes as usize);
 
     let mut params = Params::new().u32(threads);

@@ -1,6 +1,230 @@
-//! Chains of elementwise operators as one: what the fusion pass makes.
+//! Chains of elementwise operators as one: what the fusion pass makes. The members stand in a body graph, which the
+//! reference interprets and the device runs as one generated function.
 
-use super::OpDef;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
+use crate::cpu;
+use crate::dtype::DType::{self, *};
+use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
+use crate::kernels::elementwise::{Elementwise, Emit, Var, lower_views};
+use crate::plan::LowerCx;
+use crate::tensor::Tensor;
+use crate::{Result, ensure, err};
+
+/// The domain of operators that only passes make.
+pub const DOMAIN: &str = "shadernet";
+/// The name of the fused operator; its members are the attribute `body`.
+pub const NAME: &str = "Elementwise";
+/// Elements up to which a member whose inputs are known is evaluated once, on the host.
+const FOLD: usize = 4096;
 
 /// The rows of the registry.
-pub const FAMILY: &[OpDef] = &[];
+pub const FAMILY: &[OpDef] = &[OpDef { domain: DOMAIN, name: NAME, versions: &[1], parse, cases }];
+
+/// Members in topological order, each elementwise with one output; the last one makes the result.
+#[derive(Debug)]
+struct Fused {
+    body: Arc<Graph>,
+}
+
+/// Whether a node may be a member: a function of single elements that reads all its inputs on the device.
+pub fn can_join(node: &Node) -> bool {
+    let elementwise = node.operator.op.elementwise();
+    elementwise.is_some_and(|e| e.joins() && e.host_inputs().is_empty()) && node.outputs.len() == 1 && node.outputs[0].is_some()
+}
+
+/// The operator whose members are the nodes of `body`.
+///
+/// # Errors
+/// `InvalidNode` when a member is not elementwise.
+pub fn operator(body: Graph) -> Result<Operator> {
+    let info = NodeInfo::full(1, body.inputs.len(), 1);
+    Operator::new(DOMAIN, NAME, Attrs::from([("body".into(), Attr::Graph(Arc::new(body)))]), &info)
+}
+
+fn parse(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
+    let body = a.graph("body")?.ok_or_else(|| err!(InvalidNode, "attribute body is missing"))?;
+    let odd = body.nodes.iter().find(|m| !can_join(m)).map(Node::path);
+    ensure!(odd.is_none(), InvalidNode, "{} is not elementwise", odd.unwrap_or_default());
+    let whole = body.captures == 0 && body.outputs.len() == 1 && body.inputs.len() == n.inputs.len();
+    ensure!(whole && n.inputs.iter().all(|i| *i), InvalidNode, "the body's inputs are not the node's");
+    Ok(Arc::new(Fused { body }))
+}
+
+impl Fused {
+    /// The types of all values, given those of the inputs.
+    fn infer_all(&self, cx: &InferCx<'_>) -> Result<HashMap<ValueId, TensorType>, Defer> {
+        let mut types = HashMap::new();
+        for (i, v) in self.body.inputs.iter().enumerate() {
+            types.insert(*v, cx.input(i)?.clone());
+        }
+        for node in &self.body.nodes {
+            let made = infer_member(node, &types)?;
+            types.extend(node.used_outputs().zip(made));
+        }
+        Ok(types)
+    }
+
+    /// Members whose inputs are all known, evaluated, where that is cheap or the device has no form for the type.
+    fn fold(&self, known: &mut HashMap<ValueId, Tensor>) -> Result<()> {
+        for node in &self.body.nodes {
+            let cheap = |t: &Tensor| t.len() <= FOLD || t.dtype().device().is_none();
+            if node.used_inputs().all(|v| known.get(&v).is_some_and(cheap)) {
+                let made = cpu::eval_node(node, known)?;
+                known.extend(node.used_outputs().zip(made));
+            }
+        }
+        Ok(())
+    }
+
+    fn output(&self) -> Result<ValueId> {
+        self.body.outputs.first().copied().ok_or_else(|| err!(Internal, "the body has no output"))
+    }
+}
+
+fn infer_member(node: &Node, types: &HashMap<ValueId, TensorType>) -> Inferred {
+    let of = |v: ValueId| types.get(&v).ok_or_else(|| err!(Internal, "an input has no type yet"));
+    let inputs = node.inputs.iter().map(|v| v.map(|v| Ok((of(v)?, None))).transpose()).collect::<Result<_>>()?;
+    node.operator.op.infer(&InferCx::new(inputs))
+}
+
+/// Writes `members` into `e`, given the variables of the values they read, and adds those of the values they make.
+fn emit_members<'a>(
+    e: &mut Emit<'_>,
+    members: impl IntoIterator<Item = &'a Node>,
+    vars: &mut HashMap<ValueId, Var>,
+) -> Result<()> {
+    for node in members {
+        let of = |v: ValueId| vars.get(&v).cloned().ok_or_else(|| err!(Internal, "a member reads what is not made"));
+        let args: Vec<Var> = node.used_inputs().map(of).collect::<Result<_>>()?;
+        // element types do not depend on shapes
+        let scalars = node.used_inputs().zip(&args).map(|(v, a)| (v, TensorType::new(a.dtype, []))).collect();
+        let Ok(made) = infer_member(node, &scalars) else { return Err(err!(InvalidNode, "{} has no type", node.path())) };
+        for (v, t) in node.used_outputs().zip(made) {
+            let e_op = node.operator.op.elementwise().ok_or_else(|| err!(Internal, "{} cannot join", node.path()))?;
+            let y = e_op.emit(e, &args, t.dtype)?;
+            ensure!(y.dtype == t.dtype, Internal, "{} made {}, inferred {}", node.path(), y.dtype, t.dtype);
+            vars.insert(v, y);
+        }
+    }
+    Ok(())
+}
+
+impl Op for Fused {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        let mut types = self.infer_all(cx)?;
+        let t = types.remove(&self.output()?).ok_or_else(|| err!(Internal, "the output has no type"))?;
+        Ok(vec![t])
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let inputs: Vec<Tensor> = inputs.iter().flatten().copied().cloned().collect();
+        cpu::run(&self.body, &inputs)
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let body = &self.body;
+        let given = body.inputs.iter().enumerate();
+        let mut known = given.filter_map(|(i, v)| Some((*v, cx.value(i)?.clone()))).collect();
+        self.fold(&mut known)?;
+        // what remains, and what it reads from outside
+        let members: Vec<&Node> =
+            body.nodes.iter().filter(|n| !n.used_outputs().all(|v| known.contains_key(&v))).collect();
+        let (mut views, mut sources) = (vec![], vec![]);
+        for v in members.iter().flat_map(|n| n.used_inputs()) {
+            let input = body.inputs.iter().position(|i| *i == v);
+            if sources.contains(&v) || (input.is_none() && !known.contains_key(&v)) {
+                continue;
+            }
+            sources.push(v);
+            views.push(match (input, known.get(&v)) {
+                (None, Some(t)) => cx.constant(t.clone())?,
+                (i, _) => cx.input(i.unwrap_or(0))?,
+            });
+        }
+        let output = self.output()?;
+        if members.is_empty() {
+            let t = known.remove(&output).ok_or_else(|| err!(Internal, "the output was not made"))?;
+            let view = cx.constant(t)?;
+            return cx.alias(0, view);
+        }
+        let names: Vec<&str> = members.iter().map(|n| n.operator.op_type.as_str()).collect();
+        let emit = |e: &mut Emit<'_>, args: &[Var]| {
+            let mut vars: HashMap<ValueId, Var> = sources.iter().copied().zip(args.iter().cloned()).collect();
+            for (v, var) in &vars {
+                if let Some(x) = known.get(v).and_then(single) {
+                    e.set_known(var, x);
+                }
+            }
+            emit_members(e, members.iter().copied(), &mut vars)?;
+            vars.remove(&output).ok_or_else(|| err!(Internal, "the output was not made"))
+        };
+        lower_views(cx, &names.join("+"), &views, emit)
+    }
+
+    fn elementwise(&self) -> Option<&dyn Elementwise> {
+        Some(self)
+    }
+
+    fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
+        let all = self.body.nodes.iter().map(|n| n.operator.op.tolerance(dtype, k));
+        all.fold(Tolerance::EXACT, |a, b| Tolerance { rel: a.rel + b.rel, abs: a.abs + b.abs })
+    }
+}
+
+/// The value of a tensor of one float.
+fn single(t: &Tensor) -> Option<f64> {
+    if t.len() != 1 || !t.dtype().is_float() {
+        return None;
+    }
+    t.to_f64s().ok()?.first().copied()
+}
+
+impl Elementwise for Fused {
+    fn emit(&self, e: &mut Emit<'_>, args: &[Var], _: DType) -> Result<Var> {
+        let mut vars: HashMap<ValueId, Var> = self.body.inputs.iter().copied().zip(args.iter().cloned()).collect();
+        emit_members(e, &self.body.nodes, &mut vars)?;
+        vars.remove(&self.output()?).ok_or_else(|| err!(Internal, "the output was not made"))
+    }
+}
+
+/// A body that is a chain: each member reads the value before it, then inputs by number.
+fn chain(inputs: usize, members: &[(&str, &[usize])]) -> Result<Graph> {
+    let mut body = Graph::new("body");
+    body.inputs = (0..inputs).map(|i| body.add_value(format!("x{i}"), None)).collect();
+    let mut last = body.inputs.first().copied();
+    for (k, (op, others)) in members.iter().enumerate() {
+        let reads = last.into_iter().map(Some).chain(others.iter().map(|i| body.inputs.get(*i).copied())).collect();
+        let y = body.add_value(format!("y{k}"), None);
+        let operator = Operator::new("", op, Attrs::new(), &NodeInfo::full(13, others.len() + 1, 1))?;
+        body.nodes.push(Node { name: format!("y{k}"), operator, inputs: reads, outputs: vec![Some(y)] });
+        last = Some(y);
+    }
+    body.outputs = last.into_iter().collect();
+    Ok(body)
+}
+
+fn cases() -> Vec<Case> {
+    let case = |inputs: usize, members: &[(&str, &[usize])]| {
+        let body = Attr::Graph(Arc::new(chain(inputs, members).unwrap_or_default()));
+        Case::new(NAME, 1).domain(DOMAIN).attr("body", body)
+    };
+    let scaled: &[(&str, &[usize])] = &[("Mul", &[1]), ("Add", &[2]), ("Relu", &[])];
+    let compared: &[(&str, &[usize])] = &[("Less", &[1]), ("Not", &[]), ("Where", &[0, 1])];
+    let wide: &[(&str, &[usize])] =
+        &[("Add", &[1]), ("Sub", &[2]), ("Mul", &[3]), ("Add", &[4]), ("Mul", &[5]), ("Max", &[6])];
+    let mut all = vec![];
+    for d in [F32, F16, BF16, I8, I32, I64] {
+        all.push(case(3, scaled).rand(d, &[2, 3, 8]).rand(d, &[8]).rand(d, &[3, 1]));
+        all.push(case(2, compared).rand(d, &[2, 3, 5]).rand(d, &[3, 1]));
+    }
+    all.push((0..7).fold(case(7, wide), |c, i| c.rand(F32, if i % 2 == 0 { &[6, 4] } else { &[1, 4] })));
+    // known inputs: a part is folded; a small operand widens late
+    let half = Tensor::scalar(0.5f32);
+    all.push(case(3, scaled).constant(half.clone()).constant(half.clone()).rand(F32, &[3, 17]));
+    all.push(case(2, &[("Sqrt", &[]), ("Mul", &[1])]).range(F32, &[3, 1], 0.0, 2.0).rand(F32, &[2, 3, 8]));
+    all.push(case(2, &[("Pow", &[1]), ("Exp", &[])]).rand(F32, &[0, 4]).constant(half));
+    all
+}

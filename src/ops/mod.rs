@@ -9,7 +9,7 @@ mod binary;
 mod control;
 mod conv;
 mod einsum;
-mod fused;
+pub(crate) mod fused;
 mod gather;
 mod join;
 mod logic;

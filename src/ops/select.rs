@@ -331,4 +331,8 @@ impl Elementwise for Cast {
     fn host_inputs(&self) -> &'static [usize] {
         if self.to.is_none() { &[1] } else { &[] }
     }
+
+    fn joins(&self) -> bool {
+        self.to.is_some_and(|t| t.device().is_some())
+    }
 }
