@@ -1,6 +1,9 @@
 //! Matrix products: `shaders/matmul_tile.wgsl` (software adapters), `matmul_shared.wgsl` (GPUs), `matmul_single.wgsl`
 //! (64-bit integers). What is chosen depends on element types, strides and the extents of a matrix, never on a batch.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::copy::collapse;
 use super::{
     DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class,
@@ -55,6 +58,8 @@ pub enum Right {
         /// The columns that there are.
         n: usize,
     },
+    /// A constant larger than the device binds at once: its columns from left to right.
+    Parts(Vec<Right>),
 }
 
 impl Right {
@@ -62,20 +67,7 @@ impl Right {
         match self {
             Right::View(v) => v.shape.last().copied().unwrap_or(1),
             Right::Panels { n, .. } => *n,
-        }
-    }
-
-    fn view(&self) -> &View {
-        match self {
-            Right::View(view) | Right::Panels { view, .. } => view,
-        }
-    }
-
-    /// The number of trailing dims that are not batch dims.
-    fn inner(&self) -> usize {
-        match self {
-            Right::View(_) => 2,
-            Right::Panels { .. } => 3,
+            Right::Parts(parts) => parts.iter().map(Right::columns).sum(),
         }
     }
 
@@ -88,6 +80,7 @@ impl Right {
         match self {
             Right::View(v) => Right::View(wide(&v, 2)),
             Right::Panels { view, n } => Right::Panels { view: wide(&view, 3), n },
+            Right::Parts(parts) => Right::Parts(parts.into_iter().map(|p| p.broadcast(batch)).collect()),
         }
     }
 }
@@ -131,16 +124,71 @@ pub fn right_of(
     if transposed {
         (k, n) = (n, k);
     }
-    if !(cx.profile().cpu && tiles(cx.profile().device_type(dtype)?) && n >= LANES) {
-        let v = if tag.is_empty() { cx.input(i)? } else { cx.prepacked(i, tag, TensorType::new(dtype, s), prepare)? };
+    let device = cx.profile().device_type(dtype)?;
+    let packs = cx.profile().cpu && tiles(device) && n >= LANES;
+    let width = tile_vectors(n) * 4 * LANES;
+    let stack = shape::numel(&s[..rank - 2]);
+    let limit = cx.profile().max_binding as usize / device.bytes();
+    if stack * k * n.next_multiple_of(width) > limit {
+        let most = limit / (stack * k).max(1) / width * width;
+        ensure!(most > 0, Limit, "{width} columns of {s:?} are more than the device binds");
+        let prepare = Arc::new(prepare);
+        let part = |cx: &mut LowerCx<'_>, first: usize| {
+            let range = first..n.min(first + most);
+            let tag = format!("{tag} columns {range:?}");
+            let prepare = prepare.clone();
+            let mut shape = s.clone();
+            shape[if transposed { rank - 2 } else { rank - 1 }] = range.len();
+            let make = move |t: &Tensor| columns(&prepare(t)?, range.clone(), transposed);
+            packed_right(cx, i, transposed, TensorType::new(dtype, shape), packs, &tag, make)
+        };
+        return Ok(Right::Parts((0..n).step_by(most).map(|first| part(cx, first)).collect::<Result<_>>()?));
+    }
+    packed_right(cx, i, transposed, TensorType::new(dtype, s), packs, tag, prepare)
+}
+
+/// Constant input `i` as what `prepare` makes of it, of type `t`; in panels where it `packs`.
+fn packed_right(
+    cx: &mut LowerCx<'_>,
+    i: usize,
+    transposed: bool,
+    t: TensorType,
+    packs: bool,
+    tag: &str,
+    prepare: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Right> {
+    let [batch @ .., rows, columns] = t.shape.as_slice() else { bail!(Internal, "a right factor of {t}") };
+    let (k, n) = if transposed { (*columns, *rows) } else { (*rows, *columns) };
+    if !packs {
+        let v = if tag.is_empty() { cx.input(i)? } else { cx.prepacked(i, tag, t, prepare)? };
         return Ok(Right::View(if transposed { matrix_transposed(&v) } else { v }));
     }
     let width = tile_vectors(n) * 4 * LANES;
-    let packed = [&s[..rank - 2], &[n.div_ceil(width), k, width]].concat();
+    let packed = [batch, &[n.div_ceil(width), k, width]].concat();
     let tag = format!("{tag} panels of {width}{}", if transposed { ", transposed" } else { "" });
-    let to = TensorType::new(dtype, packed.clone());
+    let to = TensorType::new(t.dtype, packed.clone());
     let make = move |source: &Tensor| panels(&prepare(source)?, &packed, n, transposed);
     Ok(Right::Panels { view: cx.prepacked(i, &tag, to, make)?, n })
+}
+
+/// Some columns of the matrices of `source`, which are rows of it where it is `transposed`.
+fn columns(source: &Tensor, range: Range<usize>, transposed: bool) -> Result<Tensor> {
+    let [batch @ .., rows, columns] = source.shape() else { bail!(Internal, "columns of {:?}", source.shape()) };
+    let (size, row) = (source.dtype().size(), columns * source.dtype().size());
+    let mut bytes = vec![];
+    for matrix in 0..shape::numel(batch) {
+        let matrix = matrix * rows * row;
+        if transposed {
+            bytes.extend_from_slice(&source.bytes()[matrix + range.start * row..matrix + range.end * row]);
+        } else {
+            for r in 0..*rows {
+                let from = matrix + r * row;
+                bytes.extend_from_slice(&source.bytes()[from + range.start * size..from + range.end * size]);
+            }
+        }
+    }
+    let kept = if transposed { [range.len(), *columns] } else { [*rows, range.len()] };
+    Tensor::from_bytes(source.dtype(), [batch, &kept].concat(), bytes)
 }
 
 /// The matrices of `source` with their columns in panels.
@@ -347,8 +395,12 @@ fn batch_as_rows(p: &Product) -> Option<Product> {
     if rank == 2 {
         return None;
     }
-    let b = p.b.view();
-    let lead = b.rank() - p.b.inner();
+    let (b, inner) = match &p.b {
+        Right::View(v) => (v, 2),
+        Right::Panels { view, .. } => (view, 3),
+        Right::Parts(_) => return None,
+    };
+    let lead = b.rank() - inner;
     let shared = (0..lead).all(|d| b.shape[d] == 1 || b.strides[d] == 0);
     if !shared || p.out.numel() == 0 {
         return None;
@@ -357,8 +409,8 @@ fn batch_as_rows(p: &Product) -> Option<Product> {
     let flat = |v: &View| v.reshaped(&[rows, v.shape[rank - 1]]);
     let view = View { shape: b.shape[lead..].to_vec(), strides: b.strides[lead..].to_vec(), ..b.clone() };
     let b = match &p.b {
-        Right::View(_) => Right::View(view),
         Right::Panels { n, .. } => Right::Panels { view, n: *n },
+        _ => Right::View(view),
     };
     let bias = match &p.bias {
         Some(v) => Some(flat(v)?),
@@ -372,6 +424,16 @@ fn batch_as_rows(p: &Product) -> Option<Product> {
 /// # Errors
 /// `Internal` when the shapes do not fit each other, `Unsupported` for scaled integers.
 pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
+    if let Right::Parts(parts) = &p.b {
+        let mut first = 0;
+        for b in parts {
+            let columns = |v: &View| v.sliced(v.rank() - 1, first, 1, b.columns());
+            let (out, bias) = (columns(&p.out), p.bias.as_ref().map(columns));
+            product(cx, &Product { a: p.a.clone(), b: b.clone(), out, bias, ..*p })?;
+            first += b.columns();
+        }
+        return Ok(());
+    }
     if let Some(flat) = batch_as_rows(p) {
         return product(cx, &flat);
     }
@@ -387,11 +449,16 @@ pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
 }
 
 fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
-    let (rank, b) = (p.out.rank(), p.b.view());
+    let (b, inner) = match &p.b {
+        Right::View(v) => (v, 2),
+        Right::Panels { view, .. } => (view, 3),
+        Right::Parts(_) => bail!(Internal, "a right factor in parts"),
+    };
+    let rank = p.out.rank();
     let (m, n) = (p.out.shape[rank - 2], p.out.shape[rank - 1]);
     let k = p.a.shape[rank - 1];
     let batch = &p.out.shape[..rank - 2];
-    let b_lead = b.rank() - p.b.inner();
+    let b_lead = b.rank() - inner;
     let b_k = b.shape[b.rank() - 2];
     let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch && b_k == k;
     ensure!(fits && p.b.columns() == n, Internal, "{:?} x {:?} does not make {:?}", p.a.shape, b.shape, p.out.shape);
@@ -407,7 +474,7 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     let (extents, steps) = collapse(batch, &[&lead(&p.a), &lead(b), c_strides, &lead(&p.out)]);
     let [a_batch, b_batch, c_batch, y_batch] = steps.try_into().unwrap_or_default();
     let mut sa = Steps::new(cx, &p.a, 2, a_batch);
-    let mut sb = Steps::new(cx, b, p.b.inner(), b_batch);
+    let mut sb = Steps::new(cx, b, inner, b_batch);
     let sc = p.bias.as_ref().map(|c| Steps::new(cx, c, 2, c_batch)).unwrap_or_default();
     let mut sy = Steps::new(cx, &p.out, 2, y_batch);
 
