@@ -1,6 +1,7 @@
 //! Pipelines by shader and binding pattern, compiled once per device, many at a time.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{AdapterInfo, GpuOptions};
@@ -37,6 +38,7 @@ pub(crate) struct Pipelines {
     checked: bool,
     cache: Option<wgpu::PipelineCache>,
     file: Option<std::path::PathBuf>,
+    unsaved: AtomicBool,
 }
 
 impl Pipelines {
@@ -48,7 +50,8 @@ impl Pipelines {
             folder.join(format!("{}-{}.pipelines", plain(&info.name), plain(&info.driver)))
         });
         let cache = file.as_ref().map(|f| open_cache(device, f));
-        Pipelines { made: Mutex::default(), checked: options.checked || cfg!(debug_assertions), cache, file }
+        let checked = options.checked || cfg!(debug_assertions);
+        Pipelines { made: Mutex::default(), checked, cache, file, unsaved: AtomicBool::new(false) }
     }
 
     pub fn count(&self) -> usize {
@@ -64,6 +67,7 @@ impl Pipelines {
             let mut seen = std::collections::HashSet::new();
             missing.extend(keys.iter().filter(|k| !made.contains_key(*k) && seen.insert(*k)).cloned());
         }
+        self.unsaved.fetch_or(!missing.is_empty(), Ordering::Relaxed);
         let fresh = compile_all(&missing, |k| self.compile(device, k))?;
         let mut made = self.made.lock().map_err(|_| poisoned())?;
         for (k, p) in missing.into_iter().zip(fresh) {
@@ -118,7 +122,7 @@ impl Pipelines {
     }
 
     /// Writes the driver's cache to its file, whole or not at all.
-    pub fn save(&self) {
+    fn save(&self) {
         let (Some(cache), Some(file)) = (&self.cache, &self.file) else { return };
         let Some(data) = cache.get_data() else { return };
         let part = file.with_extension("part");
@@ -129,6 +133,14 @@ impl Pipelines {
         };
         if let Err(e) = write() {
             log::warn!("the pipeline cache {} was not written: {e}", file.display());
+        }
+    }
+}
+
+impl Drop for Pipelines {
+    fn drop(&mut self) {
+        if self.unsaved.load(Ordering::Relaxed) {
+            self.save();
         }
     }
 }
@@ -144,7 +156,7 @@ fn open_cache(device: &wgpu::Device, file: &std::path::Path) -> wgpu::PipelineCa
 /// Calls `make` for every key, in order, on all cores.
 #[cfg(not(target_arch = "wasm32"))]
 fn compile_all<T: Send>(keys: &[PipelineKey], make: impl Fn(&PipelineKey) -> Result<T> + Sync) -> Result<Vec<T>> {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get()).min(keys.len());
     if workers <= 1 {
         return keys.iter().map(make).collect();

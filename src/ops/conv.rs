@@ -13,7 +13,7 @@ use crate::kernels::conv as kernel;
 use crate::plan::LowerCx;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
-use crate::{Result, bail, ensure, err, shape};
+use crate::{Result, bail, ensure, shape};
 
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[

@@ -28,7 +28,7 @@ pub fn compare(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Difference 
     };
     let exact = !want.dtype().is_float();
     let mut out = Difference::default();
-    let scale = w.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs()));
+    let scale = greatest(want);
     let (mut bad, mut first) = (0usize, None);
     for (i, (a, b)) in g.iter().zip(&w).enumerate() {
         if a == b || (a.is_nan() && b.is_nan()) {
@@ -48,4 +48,10 @@ pub fn compare(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Difference 
         format!("{bad} of {} elements, first {i}: expected {b}, got {a}; max abs {:.3e}", g.len(), out.max_abs)
     });
     out
+}
+
+/// The greatest magnitude among the finite elements; 0 of what is not numbers.
+pub fn greatest(t: &Tensor) -> f64 {
+    let values = t.to_f64s().unwrap_or_default();
+    values.iter().filter(|x| x.is_finite()).fold(0.0, |m, x| m.max(x.abs()))
 }

@@ -1,11 +1,13 @@
 //! Where a command runs: a device or the interpreter.
 
 use clap::{Args, ValueEnum};
-use shadernet::{Fallback, Gpu, GpuOptions, Model, Result, RunStats, Session, SessionOptions, Tensor};
+use shadernet::{ErrorKind, Fallback, Gpu, GpuOptions, Model, Result, RunStats, Session, SessionOptions, Tensor};
 
 /// The backend of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
+    /// A device; for `run`, the interpreter where there is none.
+    Auto,
     /// A device reached through wgpu.
     Gpu,
     /// The reference interpreter.
@@ -24,8 +26,8 @@ pub enum FallbackArg {
 /// Flags that all commands which run something share.
 #[derive(Debug, Clone, Args)]
 pub struct Place {
-    /// `gpu`, or `cpu` for the reference interpreter.
-    #[arg(long, value_enum, default_value = "gpu")]
+    /// Where to run.
+    #[arg(long, value_enum, default_value = "auto")]
     pub backend: Backend,
     /// Nodes that the device cannot run: an error, or the interpreter.
     #[arg(long, value_enum, default_value = "deny")]
@@ -66,8 +68,19 @@ impl Place {
     pub fn open(&self) -> Result<Where> {
         Ok(match self.backend {
             Backend::Cpu => Where::Cpu,
-            Backend::Gpu => Where::Gpu(self.gpu()?, self.session_options()),
+            Backend::Auto | Backend::Gpu => Where::Gpu(self.gpu()?, self.session_options()),
         })
+    }
+
+    /// As [`Place::open`], but on a machine without a device the interpreter, and says so.
+    pub fn open_any(&self) -> Result<Where> {
+        match self.open() {
+            Err(e) if self.backend == Backend::Auto && self.adapter.is_none() && e.kind() == ErrorKind::Device => {
+                eprintln!("{e}: running on the CPU interpreter");
+                Ok(Where::Cpu)
+            }
+            other => other,
+        }
     }
 }
 

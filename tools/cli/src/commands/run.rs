@@ -37,7 +37,7 @@ fn io(path: &std::path::Path, e: std::io::Error) -> Error {
 pub fn run(args: &Args) -> Result<bool> {
     let model = Model::load(&args.model)?;
     let inputs = args.inputs.make(&model)?;
-    let place = args.place.open()?;
+    let place = args.place.open_any()?;
     let spinner = output::spinner("compiling and running");
     let runner = place.load(&model)?;
     let start = Instant::now();
