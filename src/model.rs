@@ -10,7 +10,7 @@ use crate::import::{self, ImportOptions, Imported};
 use crate::ir::{Declared, Dim, Graph, ValueId};
 use crate::session::SessionBuilder;
 use crate::tensor::Tensor;
-use crate::{Result, bail, ensure, err};
+use crate::{Result, bail, ensure, err, passes};
 
 /// A model: its graph, what goes in and out, and who made it. Cloning shares everything.
 ///
@@ -35,6 +35,8 @@ struct Inner {
     metadata: Metadata,
     /// Constants on devices, shared by the sessions that are alive.
     weights: Mutex<Vec<(Gpu, Weak<Weights>)>>,
+    /// The graph after the passes, by those left out: sessions share what the passes folded.
+    optimised: Mutex<HashMap<Vec<String>, Arc<Graph>>>,
 }
 
 /// An input or output of a model.
@@ -132,8 +134,8 @@ impl Model {
 
     fn new(imported: Imported) -> Model {
         let Imported { graph, inputs, outputs, metadata } = imported;
-        let weights = Mutex::default();
-        Model(Arc::new(Inner { graph: Arc::new(graph), inputs, outputs, metadata, weights }))
+        let (weights, optimised) = (Mutex::default(), Mutex::default());
+        Model(Arc::new(Inner { graph: Arc::new(graph), inputs, outputs, metadata, weights, optimised }))
     }
 
     /// What a run takes, in the graph's order; initialisers are not among them.
@@ -175,6 +177,17 @@ impl Model {
         }
         let inputs: Vec<(&str, Tensor)> = self.inputs().iter().map(stand_in).collect();
         crate::Session::new(gpu, self, &Default::default())?.plan(&inputs).map(|_| ())
+    }
+
+    /// The graph after all passes but those `disabled`.
+    pub(crate) fn optimised(&self, disabled: &[String]) -> Result<Arc<Graph>> {
+        let mut made = self.0.optimised.lock().map_err(|_| err!(Internal, "a thread failed while it ran the passes"))?;
+        if let Some(graph) = made.get(disabled) {
+            return Ok(graph.clone());
+        }
+        let mut graph = (*self.0.graph).clone();
+        passes::run(&mut graph, disabled)?;
+        Ok(made.entry(disabled.to_vec()).or_insert(Arc::new(graph)).clone())
     }
 
     pub(crate) fn weights_on(&self, gpu: &Gpu) -> Arc<Weights> {
@@ -237,7 +250,7 @@ impl Reference {
 ///
 /// # Errors
 /// `InvalidInput` for an input that is missing, unknown or given twice, of another element type, rank or extent than
-/// declared, or when one symbolic extent would have two values.
+/// declared (though any tensor of one element may stand for a scalar), or when one symbolic extent would have two values.
 pub(crate) fn check_inputs(expected: &[ValueInfo], inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>> {
     let mut given: HashMap<&str, &Tensor> = HashMap::new();
     for (name, t) in inputs {
@@ -276,6 +289,10 @@ fn ensure_fits<'a>(
         return Err(misfit());
     }
     let Some(dims) = declared.dims() else { return Ok(()) };
+    // a vector of one for a scalar is common in exported models' own examples
+    if dims.is_empty() && t.len() == 1 {
+        return Ok(());
+    }
     if dims.len() != t.rank() {
         return Err(misfit());
     }

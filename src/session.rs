@@ -100,10 +100,16 @@ impl Session {
         };
         let inputs = graph.inputs.iter().map(info).collect();
         let outputs = graph.outputs.iter().map(info).collect();
-        let mut graph = graph.clone();
-        passes::run(&mut graph, &options.disabled_passes)?;
+        let graph = match model {
+            Some(model) => model.optimised(&options.disabled_passes)?,
+            None => {
+                let mut graph = graph.clone();
+                passes::run(&mut graph, &options.disabled_passes)?;
+                Arc::new(graph)
+            }
+        };
         let weights = model.map_or_else(Arc::default, |m| m.weights_on(gpu));
-        let runner = Runner::new(gpu.clone(), Arc::new(graph), weights.clone(), options.fallback);
+        let runner = Runner::new(gpu.clone(), graph, weights.clone(), options.fallback);
         Ok(Session { runner, gpu: gpu.clone(), weights, inputs, outputs, last: Mutex::default() })
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::weights::upload;
+use super::weights::Weight;
 use super::{Device, Gpu, Pipeline, PipelineKey, Weights, from_device, to_device};
 use crate::ir::{TensorType, ValueId};
 use crate::kernels::DeviceType;
@@ -18,7 +19,7 @@ pub(crate) struct Ready {
     /// Values that must be there before the run, and their buffers.
     pub externals: Vec<(ValueId, BufId)>,
     pipelines: Vec<Arc<Pipeline>>,
-    constants: HashMap<BufId, wgpu::Buffer>,
+    constants: HashMap<BufId, Arc<Weight>>,
     params: Option<wgpu::Buffer>,
     param_offsets: Vec<u64>,
 }
@@ -122,7 +123,7 @@ impl Memory {
     /// The buffer behind a buffer of the program.
     pub fn buffer<'a>(&'a self, ready: &'a Ready, id: BufId) -> Result<&'a wgpu::Buffer> {
         let slot = ready.slots.of.get(id.0 as usize).copied().flatten().and_then(|s| self.slots.get(s));
-        let found = slot.or_else(|| self.externals.get(&id)).or_else(|| ready.constants.get(&id));
+        let found = slot.or_else(|| self.externals.get(&id)).or_else(|| ready.constants.get(&id).map(|w| &w.buffer));
         found.ok_or_else(|| err!(Internal, "buffer {:?} has no memory", ready.program.buffer(id).name))
     }
 

@@ -1,7 +1,7 @@
 //! Constants on the device, uploaded once and shared by all plans and sessions of a model.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 
 use super::{Device, to_device};
 use crate::kernels::DeviceType;
@@ -14,11 +14,17 @@ const CHUNK: usize = 16 << 20;
 
 type Key = ((usize, usize), String, DeviceType);
 
-/// The constants of one model on one device.
+/// A constant on the device.
+pub(crate) struct Weight {
+    pub buffer: wgpu::Buffer,
+    /// Kept because its address is part of the key.
+    _source: Tensor,
+}
+
+/// The constants of one model on one device, each as long as a plan uses it.
 #[derive(Default)]
 pub(crate) struct Weights {
-    // the tensor is kept because its address is part of the key
-    made: Mutex<HashMap<Key, (wgpu::Buffer, Tensor)>>,
+    made: Mutex<HashMap<Key, Weak<Weight>>>,
 }
 
 impl std::fmt::Debug for Weights {
@@ -29,24 +35,26 @@ impl std::fmt::Debug for Weights {
 
 impl Weights {
     /// The buffer for a constant, uploaded if it is not there yet.
-    pub fn get(&self, gpu: &Device, name: &str, bytes: u64, c: &Constant) -> Result<wgpu::Buffer> {
+    pub fn get(&self, gpu: &Device, name: &str, bytes: u64, c: &Constant) -> Result<Arc<Weight>> {
         let key = (c.source.data_key(), format!("{} {bytes}", c.tag), c.device);
         let mut made = self.made.lock().map_err(|_| err!(Internal, "a thread failed while it uploaded weights"))?;
-        if let Some((buffer, _)) = made.get(&key) {
-            return Ok(buffer.clone());
+        if let Some(weight) = made.get(&key).and_then(Weak::upgrade) {
+            return Ok(weight);
         }
+        made.retain(|_, w| w.strong_count() > 0);
         let tensor = (c.make)(&c.source)?;
         let data = to_device(&tensor, c.device)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let buffer = gpu.buffer(name, bytes, usage);
         upload(gpu, &buffer, &data);
-        made.insert(key, (buffer.clone(), c.source.clone()));
-        Ok(buffer)
+        let weight = Arc::new(Weight { buffer, _source: c.source.clone() });
+        made.insert(key, Arc::downgrade(&weight));
+        Ok(weight)
     }
 
     /// Bytes of all constants on the device.
     pub fn bytes(&self) -> u64 {
-        self.made.lock().map_or(0, |m| m.values().map(|(b, _)| b.size()).sum())
+        self.made.lock().map_or(0, |m| m.values().filter_map(Weak::upgrade).map(|w| w.buffer.size()).sum())
     }
 }
 

@@ -84,7 +84,8 @@ impl Fused {
     }
 }
 
-fn infer_member(node: &Node, types: &HashMap<ValueId, TensorType>) -> Inferred {
+/// The types of a member's outputs.
+pub fn infer_member(node: &Node, types: &HashMap<ValueId, TensorType>) -> Inferred {
     let of = |v: ValueId| types.get(&v).ok_or_else(|| err!(Internal, "an input has no type yet"));
     let inputs = node.inputs.iter().map(|v| v.map(|v| Ok((of(v)?, None))).transpose()).collect::<Result<_>>()?;
     node.operator.op.infer(&InferCx::new(inputs))

@@ -7,9 +7,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::Result;
-use crate::ir::{Graph, Node, ValueId};
+use crate::dtype::DType;
+use crate::ir::{Declared, Graph, Node, TensorType, ValueId};
 use crate::ops::fused;
+use crate::{Result, Tensor};
 
 /// What one dispatch binds on every device, less the result.
 const MOST_INPUTS: usize = 7;
@@ -21,17 +22,19 @@ const MOST_INPUTS: usize = 7;
 pub fn run(graph: &mut Graph) -> Result<bool> {
     let (producers, consumers) = (graph.producers(), graph.consumers());
     let kept: HashSet<ValueId> = graph.outputs.iter().copied().collect();
+    let host = on_the_host(graph);
+    let can_join = |n: &Node| fused::can_join(n) && !n.used_inputs().chain(n.used_outputs()).any(|v| host.contains(&v));
     let mut taken = vec![false; graph.nodes.len()];
     let mut fused: HashMap<usize, Node> = HashMap::new();
     for root in (0..graph.nodes.len()).rev() {
-        if taken[root] || !fused::can_join(&graph.nodes[root]) {
+        if taken[root] || !can_join(&graph.nodes[root]) {
             continue;
         }
         let joins = |v: ValueId, members: &[usize]| {
             let maker = *producers.get(&v)?;
             let inside = consumers.get(&v)?.iter().all(|c| members.contains(c));
             let free = !taken[maker] && inside && !kept.contains(&v);
-            (free && fused::can_join(&graph.nodes[maker])).then_some(maker)
+            (free && can_join(&graph.nodes[maker])).then_some(maker)
         };
         let members = grow(graph, root, joins);
         if members.len() > 1 {
@@ -44,6 +47,26 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     // a group stands where its last member stood: all it reads is made by then
     graph.nodes = nodes.filter_map(|(i, n)| fused.remove(&i).or_else(|| (!taken[i]).then_some(n))).collect();
     Ok(changed)
+}
+
+/// Values of element types that no device has a form for, as far as declarations, constants and casts tell: their
+/// readers must not draw neighbours to the host.
+fn on_the_host(graph: &Graph) -> HashSet<ValueId> {
+    let mut types: HashMap<ValueId, TensorType> = HashMap::new();
+    for (id, v) in graph.values() {
+        let declared = v.constant.as_ref().map(Tensor::dtype).or(v.declared.as_ref().and_then(Declared::dtype));
+        types.extend(declared.map(|d| (id, TensorType::new(d, []))));
+    }
+    for node in graph.nodes.iter().filter(|n| n.operator.op.elementwise().is_some()) {
+        // what is unknown is most likely this
+        for v in node.used_inputs() {
+            types.entry(v).or_insert_with(|| TensorType::new(DType::F32, []));
+        }
+        if let Ok(made) = fused::infer_member(node, &types) {
+            types.extend(node.used_outputs().zip(made));
+        }
+    }
+    types.into_iter().filter(|(_, t)| t.dtype.device().is_none()).map(|(v, _)| v).collect()
 }
 
 /// The members of the group whose result is that of `root`, ascending.
@@ -115,10 +138,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dtype::DType;
     use crate::ir::{Attrs, Operator, parse, verify};
     use crate::ops::NodeInfo;
-    use crate::{Rng, Tensor, cpu};
+    use crate::{Rng, cpu};
 
     /// The operators after the pass, which must leave results as they were.
     fn fuse(text: &str, shapes: &[&[usize]]) -> Vec<String> {
@@ -196,6 +218,15 @@ mod tests {
             %y = Relu@13(%d)
         }";
         assert_eq!(fuse(text, &[&[5], &[]]), ["Elementwise", "Cast", "Relu"]);
+        let text = "graph g(%x) -> (%y) {
+            %a = Neg@13(%x)
+            %d = Cast@13(%a) {to = 11}
+            %e = Exp@13(%d)
+            %f = Cast@13(%e) {to = 1}
+            %r = Relu@13(%f)
+            %y = Neg@13(%r)
+        }";
+        assert_eq!(fuse(text, &[&[5]]), ["Neg", "Cast", "Exp", "Cast", "Elementwise"]);
     }
 
     proptest! {

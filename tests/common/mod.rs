@@ -1,9 +1,10 @@
-//! What the integration tests share: a device, and the comparison of a result with its reference.
+//! What the integration tests share: a device, the comparison of a result with its reference, the check of a case.
+#![allow(dead_code)] // no test uses all of it
 
 use std::sync::OnceLock;
 
 use shadernet::ops::Tolerance;
-use shadernet::{DType, Gpu, GpuOptions, Tensor};
+use shadernet::{DType, Gpu, GpuOptions, Rng, Session, SessionOptions, Tensor, cpu, ops};
 
 /// The device under test, opened once; `None` where no adapter is installed.
 pub fn gpu() -> Option<&'static Gpu> {
@@ -17,6 +18,42 @@ pub fn gpu() -> Option<&'static Gpu> {
         }
     };
     GPU.get_or_init(open).as_ref()
+}
+
+/// Runs a case on the device, with no fallback, and on the reference, and compares all outputs.
+pub fn check(case: &ops::Case, seed: u64) -> Result<(), String> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let what = format!("{} @{} {:?} {:?}", ops::qualified(case.domain, case.op), case.opset, case.attrs, case.inputs);
+    let what: String = what.chars().take(400).collect();
+    let fail = |e: String| format!("{what}: {e}");
+    let (graph, inputs) = case.build(&mut Rng::new(seed)).map_err(|e| fail(e.to_string()))?;
+    let op = graph.nodes[0].operator.op.clone();
+    let want = cpu::run(&graph, &inputs).map_err(|e| fail(format!("reference: {e}")))?;
+    let host_only = want.iter().chain(&inputs).any(|t| t.dtype().device().is_none());
+    if host_only || !op.deterministic() {
+        return Ok(());
+    }
+    let session = Session::from_graph(gpu, &graph, &SessionOptions::default()).map_err(|e| fail(e.to_string()))?;
+    let got = pollster::block_on(session.run_ordered(&inputs)).map_err(|e| fail(e.to_string()))?;
+    for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+        let tolerance = op.tolerance(w.dtype(), case.sum);
+        if let Some(m) = mismatch(g, w, tolerance) {
+            return Err(fail(format!("output {i}: {m}")));
+        }
+    }
+    Ok(())
+}
+
+/// As [`check`], but what the reference refuses the device must refuse too.
+pub fn check_or_refuse(case: &ops::Case, seed: u64) -> Result<(), String> {
+    let Ok((graph, inputs)) = case.build(&mut Rng::new(seed)) else { return Ok(()) };
+    let Err(e) = cpu::run(&graph, &inputs) else { return check(case, seed) };
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let session = Session::from_graph(gpu, &graph, &SessionOptions::default());
+    match session.and_then(|s| pollster::block_on(s.run_ordered(&inputs))) {
+        Ok(made) => Err(format!("the reference says {e}; the device gives {made:?}")),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The largest violation of the tolerance, in words; `None` when `got` is close enough to `want`.

@@ -1,0 +1,240 @@
+//! The session: plans by shape, threads, shared weights, placement, errors.
+
+mod common;
+
+use shadernet::ir::{Graph, parse};
+use shadernet::{
+    DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, Result, Rng, RunStats, Session, SessionOptions, Tensor, cpu,
+};
+
+/// Convolution, pooling, a normalised product and a residual, at any batch size.
+const NET: &str = "graph net(%x: float[N, 3, 12, 12], %w, %v) -> (%y) {
+    %c = Conv@13(%x, %w) {pads = [1, 1, 1, 1]}
+    %r = Relu@13(%c)
+    %p = MaxPool@12(%r) {kernel_shape = [2, 2], strides = [2, 2]}
+    %f = Flatten@13(%p)
+    %m = MatMul@13(%f, %v)
+    %s = Softmax@13(%m)
+    %t = Tanh@13(%m)
+    %y = Add@13(%s, %t)
+}";
+
+fn net(rng: &mut Rng) -> Result<(Graph, Vec<Tensor>)> {
+    let graph = parse(NET)?;
+    let weights = [rng.tensor(DType::F32, &[8, 3, 3, 3], -0.5, 0.5)?, rng.tensor(DType::F32, &[288, 10], -0.2, 0.2)?];
+    Ok((graph, weights.into()))
+}
+
+fn inputs(weights: &[Tensor], batch: usize, rng: &mut Rng) -> Result<Vec<Tensor>> {
+    Ok([&[rng.tensor(DType::F32, &[batch, 3, 12, 12], -1.0, 1.0)?], weights].concat())
+}
+
+fn on_gpu(session: &Session, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    pollster::block_on(session.run_ordered(inputs))
+}
+
+fn assert_near(got: &[Tensor], want: &[Tensor]) {
+    assert_eq!(got.len(), want.len());
+    for (g, w) in got.iter().zip(want) {
+        assert_eq!(g.shape(), w.shape());
+        for (a, b) in g.to_f64s().unwrap().iter().zip(w.to_f64s().unwrap()) {
+            approx::assert_abs_diff_eq!(*a, b, epsilon = 1e-5);
+        }
+    }
+}
+
+/// A device of this test alone, so that its pipelines are counted alone.
+fn own_gpu() -> Option<Gpu> {
+    common::gpu()?;
+    pollster::block_on(Gpu::new(GpuOptions::from_env())).ok()
+}
+
+#[test]
+fn another_batch_size_compiles_nothing() -> Result<()> {
+    let Some(gpu) = own_gpu() else { return Ok(()) };
+    let mut rng = Rng::new(1);
+    let (graph, weights) = net(&mut rng)?;
+    let session = Session::from_graph(&gpu, &graph, &SessionOptions::default())?;
+    let mut first = None;
+    for batch in [1, 4, 2, 7, 1] {
+        let x = inputs(&weights, batch, &mut rng)?;
+        assert_near(&on_gpu(&session, &x)?, &cpu::run(&graph, &x)?);
+        let count = gpu.pipeline_count();
+        assert_eq!(*first.get_or_insert(count), count, "pipelines after batch {batch}");
+    }
+    Ok(())
+}
+
+#[test]
+fn activations_lie_within_a_quarter_of_the_least() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let model = text_direction()?;
+    let session = Session::new(gpu, &model, &SessionOptions::default())?;
+    for batch in [1, 3] {
+        session.run(&[("x", Rng::new(1).tensor(DType::F32, &[batch, 3, 48, 192], -1.0, 1.0)?)])?;
+        let RunStats { activation_bytes, activation_lower_bound, segments, host_nodes, .. } = session.last_run();
+        assert_eq!((segments, host_nodes.len()), (1, 0));
+        assert!(activation_lower_bound > 0);
+        assert!(
+            activation_bytes as f64 <= 1.25 * activation_lower_bound as f64,
+            "{activation_bytes} bytes for {activation_lower_bound}"
+        );
+    }
+    Ok(())
+}
+
+fn text_direction() -> Result<Model> {
+    Model::load(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/text-direction/model.onnx"))
+}
+
+#[test]
+fn many_threads_share_a_session() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let mut rng = Rng::new(2);
+    let (graph, weights) = net(&mut rng)?;
+    let session = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
+    std::thread::scope(|scope| {
+        let run = |seed: u64| {
+            let (session, graph, weights) = (&session, &graph, &weights);
+            scope.spawn(move || -> Result<()> {
+                let mut rng = Rng::new(seed);
+                for turn in 0..8 {
+                    let x = inputs(weights, 1 + (seed as usize + turn) % 3, &mut rng)?;
+                    assert_near(&on_gpu(session, &x)?, &cpu::run(graph, &x)?);
+                }
+                Ok(())
+            })
+        };
+        let threads: Vec<_> = (10..16).map(run).collect();
+        threads.into_iter().try_for_each(|t| t.join().expect("a thread panicked"))
+    })
+}
+
+#[test]
+fn sessions_of_a_model_share_its_weights() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let model = text_direction()?;
+    let x = Rng::new(3).tensor(DType::F32, &[1, 3, 48, 192], -1.0, 1.0)?;
+    let first = Session::new(gpu, &model, &SessionOptions::default())?;
+    let a = first.run(&[("x", x.clone())])?;
+    let bytes = first.weights_bytes();
+    assert!(bytes > 100_000, "{bytes} bytes of weights");
+    let second = pollster::block_on(model.session(gpu).build())?;
+    let b = pollster::block_on(second.run_async(&[("x", x)]))?;
+    // what a plan computes for itself is its own
+    assert!(second.weights_bytes() < bytes + bytes / 10, "{} bytes after {bytes}", second.weights_bytes());
+    assert!(a[0].1.same_bits(&b[0].1));
+    Ok(())
+}
+
+#[test]
+fn an_empty_batch_gives_an_empty_result() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let mut rng = Rng::new(4);
+    let (graph, weights) = net(&mut rng)?;
+    let session = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
+    let out = on_gpu(&session, &inputs(&weights, 0, &mut rng)?)?;
+    assert_eq!(out[0].shape(), [0, 10]);
+    Ok(())
+}
+
+#[test]
+fn shapes_that_depend_on_data_are_followed() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let graph = parse(
+        "graph g(%x, %shape, %n) -> (%y, %z) {
+            %r = Reshape@13(%x, %shape)
+            %e = Exp@13(%r)
+            %s = Shape@13(%e)
+            %y = Expand@13(%n, %s)
+            %z = Tile@13(%e, %s)
+        }",
+    )?;
+    let session = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
+    let x = Rng::new(5).tensor(DType::F32, &[12], -1.0, 1.0)?;
+    for shape in [[3i64, 4], [2, 6], [12, 1], [3, 4]] {
+        let inputs = [x.clone(), Tensor::vector(&shape), Tensor::scalar(7.0f32)];
+        assert_near(&on_gpu(&session, &inputs)?, &cpu::run(&graph, &inputs)?);
+    }
+    Ok(())
+}
+
+/// What no device has a form for stays on the host, which is said, or refused.
+#[test]
+fn nodes_that_no_device_runs_are_placed_on_the_host_or_named() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let graph = parse(
+        "graph g(%x) -> (%y) {
+            %d = Cast@13(%x) {to = 11}
+            %e = Exp@13(%d) \"in double\"
+            %f = Cast@13(%e) {to = 1}
+            %y = Relu@13(%f)
+        }",
+    )?;
+    let x = [Tensor::vector(&[0f32, 1.0])];
+    let deny = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
+    let e = on_gpu(&deny, &x).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Unsupported);
+    assert!(e.to_string().contains("in double (Exp)"), "{e}");
+    let options = SessionOptions { fallback: Fallback::Allow, ..SessionOptions::default() };
+    let allow = Session::from_graph(gpu, &graph, &options)?;
+    assert_near(&on_gpu(&allow, &x)?, &cpu::run(&graph, &x)?);
+    let hosts = allow.last_run().host_nodes;
+    assert!(hosts.iter().any(|h| h == "in double (Exp)"), "{hosts:?}");
+    assert!(!hosts.iter().any(|h| h.contains("Relu")), "{hosts:?}");
+    Ok(())
+}
+
+#[test]
+fn wrong_inputs_are_named() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let model = text_direction()?;
+    let session = Session::new(gpu, &model, &SessionOptions::default())?;
+    let fails = |inputs: &[(&str, Tensor)], part: &str| {
+        let e = session.run(inputs).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::InvalidInput);
+        assert!(e.to_string().contains(part) && !e.to_string().contains('\n'), "{e}");
+    };
+    fails(&[], "input \"x\" is missing: expected float[");
+    fails(&[("image", Tensor::scalar(1f32))], "no input \"image\", it has [\"x\"]");
+    fails(&[("x", Tensor::zeros(DType::I32, [1, 3, 48, 192]))], "got int32[1, 3, 48, 192]");
+    fails(&[("x", Tensor::zeros(DType::F32, [1, 4, 48, 192]))], "got float[1, 4, 48, 192]");
+    fails(&[("x", Tensor::zeros(DType::F32, [3, 48, 192]))], "got float[3, 48, 192]");
+    Ok(())
+}
+
+/// A shape that contradicts a node in the middle names that node.
+#[test]
+fn a_contradiction_inside_names_its_node() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let graph = parse("graph g(%a, %b) -> (%y) {\n  %m = MatMul@13(%a, %b) \"product\"\n  %y = Relu@13(%m)\n}")?;
+    let session = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
+    let bad = [Tensor::zeros(DType::F32, [2, 3]), Tensor::zeros(DType::F32, [4, 5])];
+    let e = on_gpu(&session, &bad).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::InvalidNode);
+    assert!(e.to_string().contains("product (MatMul)"), "{e}");
+    // and the session still works
+    let good = [Tensor::zeros(DType::F32, [2, 3]), Tensor::zeros(DType::F32, [3, 5])];
+    assert_eq!(on_gpu(&session, &good)?[0].shape(), [2, 5]);
+    Ok(())
+}
+
+#[test]
+fn profiling_times_dispatches() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let model = text_direction()?;
+    let session = Session::new(gpu, &model, &SessionOptions::default())?;
+    let stats = session.profile(&[("x", Tensor::zeros(DType::F32, [1, 3, 48, 192]))])?;
+    assert!(stats.dispatches > 10);
+    assert!(stats.timings.is_empty() || stats.timings.len() == stats.dispatches);
+    Ok(())
+}
+
+#[test]
+fn sessions_may_be_shared_and_sent() {
+    fn both<T: Send + Sync>() {}
+    both::<Session>();
+    both::<Model>();
+    both::<Gpu>();
+    both::<Tensor>();
+}
