@@ -181,7 +181,8 @@ impl Model {
 
     /// The graph after all passes but those `disabled`.
     pub(crate) fn optimised(&self, disabled: &[String]) -> Result<Arc<Graph>> {
-        let mut made = self.0.optimised.lock().map_err(|_| err!(Internal, "a thread failed while it ran the passes"))?;
+        let mut made =
+            self.0.optimised.lock().map_err(|_| err!(Internal, "a thread failed while it ran the passes"))?;
         if let Some(graph) = made.get(disabled) {
             return Ok(graph.clone());
         }

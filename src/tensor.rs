@@ -107,7 +107,7 @@ impl Tensor {
     pub fn from_packed(dtype: DType, shape: impl Into<Vec<usize>>, bytes: impl Into<Bytes>) -> Result<Tensor> {
         let (shape, bytes) = (shape.into(), bytes.into());
         let bits = dtype.packed_bits();
-        if bits % 8 == 0 {
+        if bits.is_multiple_of(8) {
             if dtype == DType::Bool {
                 let canonical: Vec<u8> = bytes.as_slice().iter().map(|b| (*b != 0) as u8).collect();
                 return Tensor::from_bytes(dtype, shape, canonical);
@@ -131,7 +131,7 @@ impl Tensor {
     /// ONNX's packed bytes of this tensor, the inverse of [`Tensor::from_packed`]. Strings give nothing.
     pub fn to_packed(&self) -> Cow<'_, [u8]> {
         let bits = self.dtype.packed_bits();
-        if bits == 0 || bits % 8 == 0 {
+        if bits == 0 || bits.is_multiple_of(8) {
             return Cow::Borrowed(self.bytes());
         }
         let per_byte = 8 / bits;
@@ -330,7 +330,7 @@ impl Tensor {
             DType::F32 => all!(|x| x as f32),
             DType::F64 => Tensor::new(shape, values),
             DType::F16 => all!(f16::from_f64),
-            DType::BF16 => all!(|x| bf16::from_f64(x)),
+            DType::BF16 => all!(bf16::from_f64),
             DType::Bool => all!(|x| x != 0.0),
             d if d.is_small_float() => {
                 let codes: Vec<u8> = values.into_iter().map(|x| small_float::encode(d, x as f32, true)).collect();

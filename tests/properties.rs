@@ -32,7 +32,8 @@ fn broadcastable(to: Vec<usize>) -> impl Strategy<Value = Vec<usize>> {
 }
 
 fn unary() -> impl Strategy<Value = Case> {
-    let ops = ["Abs", "Neg", "Exp", "Tanh", "Sigmoid", "Relu", "Floor", "Ceil", "Erf", "Softplus", "Sqrt", "Sign", "Round"];
+    let ops =
+        ["Abs", "Neg", "Exp", "Tanh", "Sigmoid", "Relu", "Floor", "Ceil", "Erf", "Softplus", "Sqrt", "Sign", "Round"];
     let dtypes = select(vec![F32, F16, BF16]);
     (select(ops.to_vec()), dtypes, shape(0..=5)).prop_map(|(op, d, s)| Case::new(op, 22).rand(d, &s))
 }
@@ -71,7 +72,19 @@ fn conv(op: &'static str) -> impl Strategy<Value = Case> {
         let ints = || prop::collection::vec(1i64..=3, n);
         let pads = prop::collection::vec(0i64..=2, 2 * n);
         let data = prop::collection::vec(1usize..=11, n);
-        (0usize..=3, 1usize..=3, 1usize..=5, 1usize..=5, data, small(), ints(), ints(), pads, any::<bool>(), select(vec![F32, F16]))
+        (
+            0usize..=3,
+            1usize..=3,
+            1usize..=5,
+            1usize..=5,
+            data,
+            small(),
+            ints(),
+            ints(),
+            pads,
+            any::<bool>(),
+            select(vec![F32, F16]),
+        )
     })
     .prop_map(move |(batch, group, ic, oc, data, kernel, strides, dilations, pads, bias, dtype)| {
         let x = [&[batch, ic * group], &data[..]].concat();
@@ -80,7 +93,11 @@ fn conv(op: &'static str) -> impl Strategy<Value = Case> {
         let sum = ic * kernel.iter().product::<usize>();
         let case = Case::new(op, 22).rand(dtype, &x).rand(dtype, &w);
         let case = if bias { case.rand(dtype, &[oc * group]) } else { case };
-        case.int("group", group as i64).ints("strides", &strides).ints("dilations", &dilations).ints("pads", &pads).sum(sum)
+        case.int("group", group as i64)
+            .ints("strides", &strides)
+            .ints("dilations", &dilations)
+            .ints("pads", &pads)
+            .sum(sum)
     })
 }
 
@@ -102,7 +119,17 @@ fn pool() -> impl Strategy<Value = Case> {
             let data = prop::collection::vec(3usize..=11, n);
             let ints = |max: i64| prop::collection::vec(1i64..=max, n);
             let ops = select(vec!["MaxPool", "AveragePool", "LpPool"]);
-            (ops, 0usize..=2, 1usize..=4, data, ints(3), ints(3), ints(2), prop::collection::vec(0i64..=1, 2 * n), any::<bool>())
+            (
+                ops,
+                0usize..=2,
+                1usize..=4,
+                data,
+                ints(3),
+                ints(3),
+                ints(2),
+                prop::collection::vec(0i64..=1, 2 * n),
+                any::<bool>(),
+            )
         })
         .prop_map(|(op, batch, channels, data, kernel, strides, dilations, pads, ceil)| {
             let x = [&[batch, channels], &data[..]].concat();
@@ -127,15 +154,21 @@ fn matmul() -> impl Strategy<Value = Case> {
 
 fn gemm() -> impl Strategy<Value = Case> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (extent(), extent(), extent(), flags, select(vec![0.5f32, 1.0, 2.0])).prop_flat_map(|(m, k, n, (ta, tb, constant), alpha)| {
-        broadcastable(vec![m, n]).prop_map(move |c| {
-            let a = if ta { [k, m] } else { [m, k] };
-            let b = if tb { [n, k] } else { [k, n] };
-            let case = Case::new("Gemm", 13).rand(F32, &a);
-            let case = if constant { case.constant(ramp(&b)) } else { case.rand(F32, &b) };
-            case.rand(F32, &c).int("transA", i64::from(ta)).int("transB", i64::from(tb)).float("alpha", alpha).sum(k)
-        })
-    })
+    (extent(), extent(), extent(), flags, select(vec![0.5f32, 1.0, 2.0])).prop_flat_map(
+        |(m, k, n, (ta, tb, constant), alpha)| {
+            broadcastable(vec![m, n]).prop_map(move |c| {
+                let a = if ta { [k, m] } else { [m, k] };
+                let b = if tb { [n, k] } else { [k, n] };
+                let case = Case::new("Gemm", 13).rand(F32, &a);
+                let case = if constant { case.constant(ramp(&b)) } else { case.rand(F32, &b) };
+                case.rand(F32, &c)
+                    .int("transA", i64::from(ta))
+                    .int("transB", i64::from(tb))
+                    .float("alpha", alpha)
+                    .sum(k)
+            })
+        },
+    )
 }
 
 fn ramp(shape: &[usize]) -> Tensor {
@@ -144,7 +177,17 @@ fn ramp(shape: &[usize]) -> Tensor {
 }
 
 fn reduce() -> impl Strategy<Value = Case> {
-    let ops = ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare"];
+    let ops = [
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSumExp",
+        "ReduceSumSquare",
+    ];
     let dtypes = select(vec![F32, F16, I32, I64]);
     (select(ops.to_vec()), dtypes, prop::collection::vec(1usize..=9, 0..=5)).prop_flat_map(|(op, d, s)| {
         let axes = subsequence((0..s.len() as i64).collect::<Vec<_>>(), 0..=s.len());
@@ -210,43 +253,49 @@ fn gather() -> impl Strategy<Value = Case> {
 }
 
 fn concat() -> impl Strategy<Value = Case> {
-    (shape(1..=4), prop::collection::vec(0usize..=5, 1..=9), select(vec![F32, I64, U8])).prop_flat_map(|(s, parts, d)| {
-        axis(s.len()).prop_map(move |a| {
-            let mut case = Case::new("Concat", 13).int("axis", a);
-            for n in &parts {
-                let mut part = s.clone();
-                part[a.rem_euclid(s.len() as i64) as usize] = *n;
-                case = case.rand(d, &part);
-            }
-            case
-        })
-    })
+    (shape(1..=4), prop::collection::vec(0usize..=5, 1..=9), select(vec![F32, I64, U8])).prop_flat_map(
+        |(s, parts, d)| {
+            axis(s.len()).prop_map(move |a| {
+                let mut case = Case::new("Concat", 13).int("axis", a);
+                for n in &parts {
+                    let mut part = s.clone();
+                    part[a.rem_euclid(s.len() as i64) as usize] = *n;
+                    case = case.rand(d, &part);
+                }
+                case
+            })
+        },
+    )
 }
 
 fn resize() -> impl Strategy<Value = Case> {
     let modes = select(vec!["nearest", "linear", "cubic"]);
     let transforms = select(vec!["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]);
-    (modes, transforms, 1usize..=7, 1usize..=7, 1i64..=15, 1i64..=15, any::<bool>()).prop_map(|(mode, t, h, w, oh, ow, anti)| {
-        let case = Case::new("Resize", 19).rand(F32, &[1, 2, h, w]).absent().absent();
-        let case = case.value(Tensor::vector(&[1, 2, oh, ow])).string("mode", mode);
-        let case = if anti && mode != "nearest" { case.int("antialias", 1) } else { case };
-        case.string("coordinate_transformation_mode", t).sum(64)
-    })
+    (modes, transforms, 1usize..=7, 1usize..=7, 1i64..=15, 1i64..=15, any::<bool>()).prop_map(
+        |(mode, t, h, w, oh, ow, anti)| {
+            let case = Case::new("Resize", 19).rand(F32, &[1, 2, h, w]).absent().absent();
+            let case = case.value(Tensor::vector(&[1, 2, oh, ow])).string("mode", mode);
+            let case = if anti && mode != "nearest" { case.int("antialias", 1) } else { case };
+            case.string("coordinate_transformation_mode", t).sum(64)
+        },
+    )
 }
 
 fn normalise() -> impl Strategy<Value = Case> {
     let s = (1usize..=3, 1usize..=6, 1usize..=20);
-    (select(vec!["LayerNormalization", "InstanceNormalization", "BatchNormalization"]), s).prop_map(|(op, (n, c, w))| {
-        let (x, sum) = ([n, c, w], w);
-        match op {
-            "LayerNormalization" => Case::new(op, 17).rand(F32, &x).rand(F32, &[w]).rand(F32, &[w]).sum(sum),
-            "InstanceNormalization" => Case::new(op, 22).rand(F32, &x).rand(F32, &[c]).rand(F32, &[c]).sum(sum),
-            _ => {
-                let case = Case::new(op, 15).rand(F32, &x).rand(F32, &[c]).rand(F32, &[c]);
-                case.rand(F32, &[c]).range(F32, &[c], 0.1, 2.0)
+    (select(vec!["LayerNormalization", "InstanceNormalization", "BatchNormalization"]), s).prop_map(
+        |(op, (n, c, w))| {
+            let (x, sum) = ([n, c, w], w);
+            match op {
+                "LayerNormalization" => Case::new(op, 17).rand(F32, &x).rand(F32, &[w]).rand(F32, &[w]).sum(sum),
+                "InstanceNormalization" => Case::new(op, 22).rand(F32, &x).rand(F32, &[c]).rand(F32, &[c]).sum(sum),
+                _ => {
+                    let case = Case::new(op, 15).rand(F32, &x).rand(F32, &[c]).rand(F32, &[c]);
+                    case.rand(F32, &[c]).range(F32, &[c], 0.1, 2.0)
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 macro_rules! equals_the_reference {

@@ -41,8 +41,7 @@ pub fn to_device(t: &Tensor, device: DeviceType) -> Result<Cow<'_, [u8]>> {
 /// `Internal` when there are too few bytes.
 pub fn from_device(t: &TensorType, device: DeviceType, bytes: &[u8]) -> Result<Tensor> {
     let n = t.numel();
-    let bytes =
-        bytes.get(..n * device.bytes() as usize).ok_or_else(|| err!(Internal, "{t}: too few bytes came back"))?;
+    let bytes = bytes.get(..n * device.bytes()).ok_or_else(|| err!(Internal, "{t}: too few bytes came back"))?;
     let u32s = || bytemuck::pod_collect_to_vec::<u8, u32>(bytes);
     let f32s = || bytemuck::pod_collect_to_vec::<u8, f32>(bytes);
     match (t.dtype, device) {

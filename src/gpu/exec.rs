@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::weights::upload;
 use super::weights::Weight;
+use super::weights::upload;
 use super::{Device, Gpu, Pipeline, PipelineKey, Weights, from_device, to_device};
 use crate::ir::{TensorType, ValueId};
 use crate::kernels::DeviceType;

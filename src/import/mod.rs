@@ -2,7 +2,7 @@
 //! tensors, local functions are inlined, bodies list the outer values they use.
 //!
 //! Nothing in a file is trusted: counts, depths and sizes are bounded, data outside the model's folder is out of
-//! reach, and whatever does not fit is an [`Error`](crate::Error). An initialiser that is also a graph input (as IR versions below 4
+//! reach, and whatever does not fit is an [`crate::Error`]. An initialiser that is also a graph input (as IR versions below 4
 //! demanded, and later ones allow for defaults that a caller may override) is a constant. Training information is not
 //! read.
 

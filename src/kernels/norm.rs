@@ -129,11 +129,9 @@ pub fn norm(
     cx: &mut LowerCx<'_>,
     plan: &NormPlan,
     x: &View,
-    scale: Option<&View>,
-    bias: Option<&View>,
+    [scale, bias]: [Option<&View>; 2],
     out: &View,
-    mean: Option<&View>,
-    deviation: Option<&View>,
+    [mean, deviation]: [Option<&View>; 2],
 ) -> Result<()> {
     let group = !cx.profile().cpu || plan.length > LONG;
     let kernel = Norm {

@@ -3,10 +3,10 @@
 
 use super::copy::with_word;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid, rank_class};
+use crate::Result;
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx};
 use crate::tensor::Tensor;
-use crate::Result;
 
 /// How one axis changes.
 #[derive(Debug, Clone)]

@@ -32,7 +32,9 @@ struct Fused {
 /// Whether a node may be a member: a function of single elements that reads all its inputs on the device.
 pub fn can_join(node: &Node) -> bool {
     let elementwise = node.operator.op.elementwise();
-    elementwise.is_some_and(|e| e.joins() && e.host_inputs().is_empty()) && node.outputs.len() == 1 && node.outputs[0].is_some()
+    elementwise.is_some_and(|e| e.joins() && e.host_inputs().is_empty())
+        && node.outputs.len() == 1
+        && node.outputs[0].is_some()
 }
 
 /// The operator whose members are the nodes of `body`.
@@ -102,7 +104,9 @@ fn emit_members<'a>(
         let args: Vec<Var> = node.used_inputs().map(of).collect::<Result<_>>()?;
         // element types do not depend on shapes
         let scalars = node.used_inputs().zip(&args).map(|(v, a)| (v, TensorType::new(a.dtype, []))).collect();
-        let Ok(made) = infer_member(node, &scalars) else { return Err(err!(InvalidNode, "{} has no type", node.path())) };
+        let Ok(made) = infer_member(node, &scalars) else {
+            return Err(err!(InvalidNode, "{} has no type", node.path()));
+        };
         for (v, t) in node.used_outputs().zip(made) {
             let e_op = node.operator.op.elementwise().ok_or_else(|| err!(Internal, "{} cannot join", node.path()))?;
             let y = e_op.emit(e, &args, t.dtype)?;

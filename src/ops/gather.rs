@@ -30,8 +30,8 @@ pub const FAMILY: &[OpDef] = &[
         nd_cases,
     ),
     row("OneHot", &[9, 11], |a, _| Ok(Arc::new(OneHot { axis: a.int_or("axis", -1)? })), one_hot_cases),
-    row("NonZero", &[9, 13], |_, _| Ok(Arc::new(NonZero)), || vec![]),
-    row("Compress", &[9, 11], |a, _| Ok(Arc::new(Compress { axis: a.int("axis")? })), || vec![]),
+    row("NonZero", &[9, 13], |_, _| Ok(Arc::new(NonZero)), Vec::new),
+    row("Compress", &[9, 11], |a, _| Ok(Arc::new(Compress { axis: a.int("axis")? })), Vec::new),
 ];
 
 const MOVED: &[DType] = &[F32, F16, BF16, I8, U8, I16, I32, I64, U64, Bool];
@@ -230,7 +230,7 @@ impl OneHot {
     fn target(&self, indices: &[usize], depth: &Tensor) -> Result<(usize, Vec<usize>)> {
         let axis = shape::axis(self.axis, indices.len() + 1)?;
         let depth = depth.to_f64s()?.first().copied().unwrap_or(0.0);
-        ensure!(depth >= 1.0 && depth < 1e9, InvalidNode, "depth is {depth}");
+        ensure!((1.0..1e9).contains(&depth), InvalidNode, "depth is {depth}");
         let mut to = indices.to_vec();
         to.insert(axis, depth as usize);
         Ok((axis, to))

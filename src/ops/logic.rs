@@ -162,7 +162,8 @@ impl Op for Logic {
             let (i, j) = (shape::broadcast_indices(a.shape(), &s), shape::broadcast_indices(b.shape(), &s));
             return Ok(vec![Tensor::new(s, i.into_iter().zip(j).map(|(i, j)| x[i] == y[j]).collect())?]);
         }
-        let (float, int): (Option<&dyn Fn(f64, f64) -> f64>, Option<&dyn Fn(i128, i128) -> i128>) = match self.0 {
+        type Function<'a, T> = Option<&'a dyn Fn(T, T) -> T>;
+        let (float, int): (Function<'_, f64>, Function<'_, i128>) = match self.0 {
             Equal => (Some(&|a, b| (a == b) as u8 as f64), Some(&|a, b| (a == b) as i128)),
             Greater => (Some(&|a, b| (a > b) as u8 as f64), Some(&|a, b| (a > b) as i128)),
             Less => (Some(&|a, b| (a < b) as u8 as f64), Some(&|a, b| (a < b) as i128)),

@@ -308,7 +308,7 @@ impl Op for Normalise {
         let out = cx.output(0)?;
         let mean = if cx.has_output(1) { Some(cx.output(1)?) } else { None };
         let deviation = if cx.has_output(2) { Some(cx.output(2)?) } else { None };
-        norm::norm(cx, &plan, &x, Some(&scale), bias.as_ref(), &out, mean.as_ref(), deviation.as_ref())
+        norm::norm(cx, &plan, &x, [Some(&scale), bias.as_ref()], &out, [mean.as_ref(), deviation.as_ref()])
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
@@ -417,7 +417,7 @@ impl Op for MeanVariance {
             outside: true,
         };
         let out = cx.temp(x.dtype, &moved.shape)?;
-        norm::norm(cx, &plan, &moved, None, None, &out, None, None)?;
+        norm::norm(cx, &plan, &moved, [None; 2], &out, [None; 2])?;
         let mut back = vec![0; order.len()];
         order.iter().enumerate().for_each(|(i, o)| back[*o] = i);
         cx.alias(0, out.permuted(&back))

@@ -210,7 +210,8 @@ impl Resize {
                     ensure!(s > 0.0 && s.is_finite(), InvalidNode, "a scale is {s}");
                     // in f32, as exporters work it out: 10 × 0.7 is 7
                     let out = (s * x[*d] as f32).floor();
-                    ensure!(f64::from(out) < f64::from(u32::MAX), Limit, "axis {d} of {x:?} scaled by {s}");
+                    let fits = f64::from(out) < f64::from(u32::MAX);
+                    ensure!(fits, Limit, "axis {d} of {x:?} scaled by {s}");
                     (all[*d].out, all[*d].scale) = (out as usize, f64::from(s));
                 }
             }
@@ -257,9 +258,7 @@ impl Resize {
             Transform::AlignCorners => y * (len - 1.0) / (wide - 1.0),
             Transform::Asymmetric => y / a.scale,
             Transform::TfHalfPixelForNn => (y + 0.5) / a.scale,
-            Transform::TfCropAndResize if a.out > 1 => {
-                (a.roi.0 + y * (a.roi.1 - a.roi.0) / (out - 1.0)) * (len - 1.0)
-            }
+            Transform::TfCropAndResize if a.out > 1 => (a.roi.0 + y * (a.roi.1 - a.roi.0) / (out - 1.0)) * (len - 1.0),
             Transform::TfCropAndResize => 0.5 * (a.roi.0 + a.roi.1) * (len - 1.0),
         };
         // scales are given in f32: 1 / (1/3) is 3
@@ -466,8 +465,7 @@ fn sized(dtype: DType, x: &[usize], sizes: &[i64]) -> Case {
 
 fn resize_cases() -> Vec<Case> {
     let mut all = vec![];
-    let transforms =
-        ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"];
+    let transforms = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"];
     for mode in ["nearest", "linear", "cubic"] {
         for t in transforms {
             let c = |scales: &[f32]| scaled(F32, &X, scales).string("coordinate_transformation_mode", t);
@@ -492,7 +490,9 @@ fn resize_cases() -> Vec<Case> {
     }
     for mode in ["linear", "cubic"] {
         all.push(scaled(F32, &X, &[1.0, 1.0, 0.35, 0.6]).string("mode", mode).int("antialias", 1));
-        all.push(scaled(F32, &X, &[1.0, 1.0, 2.0, 0.3]).string("mode", mode).int("antialias", 1).int("exclude_outside", 1));
+        all.push(
+            scaled(F32, &X, &[1.0, 1.0, 2.0, 0.3]).string("mode", mode).int("antialias", 1).int("exclude_outside", 1),
+        );
         all.push(scaled(F32, &X, &[1.0, 1.0, 2.0, 1.7]).string("mode", mode).float("cubic_coeff_a", -0.5));
         for d in [F16, BF16, F64, I8, U8, I16, U16] {
             all.push(scaled(d, &X, &[1.0, 1.0, 0.6, 2.5]).string("mode", mode));
@@ -503,9 +503,10 @@ fn resize_cases() -> Vec<Case> {
         all.push(c.clone().string("coordinate_transformation_mode", "asymmetric"));
         all.push(c);
     }
-    all.extend([F16, BF16, F64, I8, U8, I16, U16, I32, U32, I64, U64, Bool, String].map(|d| {
-        scaled(d, &X, &[1.0, 1.0, 0.6, 2.5])
-    }));
+    all.extend(
+        [F16, BF16, F64, I8, U8, I16, U16, I32, U32, I64, U64, Bool, String]
+            .map(|d| scaled(d, &X, &[1.0, 1.0, 0.6, 2.5])),
+    );
     all.push(scaled(F32, &[1, 3, 300, 301], &[1.0, 1.0, 2.0, 2.0]).string("mode", "linear"));
     all.push(scaled(F32, &[1, 3, 300, 301], &[1.0, 1.0, 2.0, 2.0]));
     for (mode, scales) in [("nearest", [1.0f32, 1.0, 0.6, 0.6]), ("linear", [1.0, 1.0, 2.0, 3.0])] {

@@ -260,8 +260,7 @@ fn float_text(v: f64, d: DType) -> std::string::String {
     if v.is_infinite() {
         return if v > 0.0 { "INF".into() } else { "-INF".into() };
     }
-    let text = if d == F64 { format!("{v}") } else { format!("{}", v as f32) };
-    text
+    if d == F64 { format!("{v}") } else { format!("{}", v as f32) }
 }
 
 fn from_floats(to: DType, s: &[usize], v: Vec<f64>, saturate: bool) -> Result<Tensor> {

@@ -361,8 +361,11 @@ fn expand_cases() -> Vec<Case> {
 /// Ranges from attributes (before opset 10) or from inputs 1 to 4.
 #[derive(Debug)]
 struct Slice {
-    given: Option<(Vec<i64>, Vec<i64>, Option<Vec<i64>>)>,
+    given: Option<Ranges>,
 }
+
+/// Starts, ends and, if given, axes.
+type Ranges = (Vec<i64>, Vec<i64>, Option<Vec<i64>>);
 
 fn parse_slice(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     if n.version >= 10 {

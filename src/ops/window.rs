@@ -138,8 +138,8 @@ impl Geometry {
     /// For each window, in order, the element of the input under the kernel's element `tap`; `None` in the padding.
     pub fn sources(&self, tap: &[usize]) -> Vec<Option<usize>> {
         let mut all = vec![Some(0)];
-        for d in 0..self.input.len() {
-            let at = |o: usize| (o * self.strides[d] + tap[d] * self.dilations[d]).checked_sub(self.begin[d]);
+        for (d, tap) in tap.iter().enumerate() {
+            let at = |o: usize| (o * self.strides[d] + tap * self.dilations[d]).checked_sub(self.begin[d]);
             let axis: Vec<Option<usize>> = (0..self.output[d]).map(|o| at(o).filter(|i| *i < self.input[d])).collect();
             let step = |base: Option<usize>, i: Option<usize>| Some(base? * self.input[d] + i?);
             all = all.iter().flat_map(|base| axis.iter().map(move |i| step(*base, *i))).collect();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{BufId, BufKind, Buffer, Constant, Dispatch, Program, Span, View};
+use super::{BufId, BufKind, Buffer, Constant, Dispatch, Make, Program, Span, View};
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::{self, Kernel, Params, Profile};
@@ -83,14 +83,7 @@ impl Lowering {
         Ok(view)
     }
 
-    fn constant(
-        &mut self,
-        name: &str,
-        source: Tensor,
-        tag: &str,
-        t: TensorType,
-        make: Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>,
-    ) -> Result<View> {
+    fn constant(&mut self, name: &str, source: Tensor, tag: &str, t: TensorType, make: Make) -> Result<View> {
         let device = self.profile.device_type(t.dtype)?;
         let (address, len) = source.data_key();
         let key = (address, len, format!("{tag} {}", t.dtype), device);

@@ -9,7 +9,7 @@ pub(crate) mod slots;
 mod view;
 
 pub use lower::{Bind, LowerCx, Lowering};
-pub use program::{BufId, BufKind, Buffer, Constant, Dispatch, Program, Span};
+pub use program::{BufId, BufKind, Buffer, Constant, Dispatch, Make, Program, Span};
 pub use report::PlanReport;
 pub use segment::{End, Fallback, Known, Planned, Segment, kept, plan};
 pub use slots::Slots;

@@ -34,6 +34,9 @@ pub struct Buffer {
     pub name: String,
 }
 
+/// Makes the tensor to upload from the one in the model.
+pub type Make = Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
+
 /// A constant in device form.
 #[derive(Clone)]
 pub struct Constant {
@@ -44,7 +47,7 @@ pub struct Constant {
     /// Its type on the device.
     pub device: DeviceType,
     /// Makes the tensor to upload.
-    pub make: Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>,
+    pub make: Make,
 }
 
 impl fmt::Debug for Constant {

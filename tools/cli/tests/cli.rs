@@ -97,7 +97,8 @@ fn model(op: &str, attribute: Vec<AttributeProto>, w: TensorProto) -> Vec<u8> {
         ..Default::default()
     };
     let opset = OperatorSetIdProto { domain: Some(String::new()), version: Some(17) };
-    ModelProto { ir_version: Some(8), opset_import: vec![opset], graph: Some(graph), ..Default::default() }.encode_to_vec()
+    ModelProto { ir_version: Some(8), opset_import: vec![opset], graph: Some(graph), ..Default::default() }
+        .encode_to_vec()
 }
 
 fn weights() -> TensorProto {
@@ -169,8 +170,12 @@ fn models_that_cannot_run() {
     let folder = Folder::new("models");
     let unknown = folder.write("unknown.onnx", &model("Frobnicate", vec![], weights()));
     fails(&run(&unknown, &[]), &["unknown.onnx", "middle (Frobnicate)", "unknown operator"]);
-    let attribute =
-        AttributeProto { name: Some("extra".into()), r#type: Some(AttributeType::Int as i32), i: Some(1), ..Default::default() };
+    let attribute = AttributeProto {
+        name: Some("extra".into()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(1),
+        ..Default::default()
+    };
     let unread = folder.write("unread.onnx", &model("Add", vec![attribute], weights()));
     fails(&run(&unread, &[]), &["unread.onnx", "middle (Add)", "extra"]);
     let contradiction = TensorProto { dims: vec![4], float_data: vec![0.0; 4], ..weights() };
@@ -195,11 +200,25 @@ fn external_data_stays_in_the_folder() {
 
 #[test]
 fn json_reports_keep_their_fields() {
-    let out = ok(&["bench", MODEL, "--backend", "cpu", "--shape", "x=1,3,48,192", "--runs", "2", "--warmup", "0", "--json"]);
+    let out =
+        ok(&["bench", MODEL, "--backend", "cpu", "--shape", "x=1,3,48,192", "--runs", "2", "--warmup", "0", "--json"]);
     let doc: serde_json::Value = serde_json::from_str(&out).unwrap();
     let fields = [
-        "adapter", "driver", "backend", "load_ms", "first_ms", "median_ms", "p90_ms", "p99_ms", "runs", "dispatches",
-        "pipelines", "host_nodes", "weights_bytes", "activation_bytes", "activation_lower_bound",
+        "adapter",
+        "driver",
+        "backend",
+        "load_ms",
+        "first_ms",
+        "median_ms",
+        "p90_ms",
+        "p99_ms",
+        "runs",
+        "dispatches",
+        "pipelines",
+        "host_nodes",
+        "weights_bytes",
+        "activation_bytes",
+        "activation_lower_bound",
     ];
     fields.iter().for_each(|f| assert!(doc.get(f).is_some(), "{f} is not in {doc}"));
     let folder = Folder::new("json");
