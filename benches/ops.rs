@@ -14,7 +14,9 @@ fn cases() -> Vec<(String, Case, Throughput)> {
         all.push((format!("MatMul {n}"), fed, flops));
     }
     // convolutions of ResNet-50: channels, extent, kernel, stride
-    for (ic, oc, side, kernel, stride) in [(3, 64, 224, 7, 2), (64, 64, 56, 3, 1), (64, 256, 56, 1, 1), (512, 512, 7, 3, 1)] {
+    for (ic, oc, side, kernel, stride) in
+        [(3, 64, 224, 7, 2), (64, 64, 56, 3, 1), (64, 256, 56, 1, 1), (512, 512, 7, 3, 1)]
+    {
         let weights = Tensor::zeros(F32, [oc, ic, kernel, kernel]);
         let pad = (kernel / 2) as i64;
         let case = Case::new("Conv", 11).rand(F32, &[1, ic, side, side]).constant(weights);

@@ -52,11 +52,7 @@ fn element(start: i32, i: u32) -> A {
         at += i32(rest % extent) * params.reduced_strides[d / 4u][d % 4u];
         rest /= extent;
     }
-    //#if FLOAT
-    return T_to_f32(source[at]);
-    //#else
-    return source[at];
-    //#endif
+    //#insert LOAD
 }
 
 fn combine(a: A, b: A) -> A {
@@ -165,10 +161,12 @@ fn finish(sum: A, top: A) -> R {
     // of an infinite largest element nothing is left to add
     y = select(A_add(y, top), top, A_is_inf(top));
     //#endif
-    return R_from_f32(y);
     //#else
-    return y;
+    //#if ROOT
+    y = A_root(y);
     //#endif
+    //#endif
+    //#insert STORE
 }
 
 //#if GROUP

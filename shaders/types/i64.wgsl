@@ -52,6 +52,7 @@ fn i64_pow(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return u64_pow(a, b);
 }
 
+fn i64_root(x: vec2<u32>) -> vec2<u32> { return u64_root(x); }
 fn i64_lt(a: vec2<u32>, b: vec2<u32>) -> bool {
     return bitcast<i32>(a.y) < bitcast<i32>(b.y) || (a.y == b.y && a.x < b.x);
 }

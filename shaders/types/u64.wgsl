@@ -154,6 +154,22 @@ fn u64_pow(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return power;
 }
 
+// The root, rounded down, digit by digit.
+fn u64_root(x: vec2<u32>) -> vec2<u32> {
+    var rest = x;
+    var root = u64_zero();
+    for (var bit = 62u; bit < 64u; bit -= 2u) {
+        let one = u64_shl_by(u64_one(), bit);
+        let candidate = u64_add(root, one);
+        root = u64_shr_by(root, 1u);
+        if u64_ge(rest, candidate) {
+            rest = u64_sub(rest, candidate);
+            root = u64_add(root, one);
+        }
+    }
+    return root;
+}
+
 fn u64_lt(a: vec2<u32>, b: vec2<u32>) -> bool { return a.y < b.y || (a.y == b.y && a.x < b.x); }
 fn u64_le(a: vec2<u32>, b: vec2<u32>) -> bool { return !u64_lt(b, a); }
 fn u64_gt(a: vec2<u32>, b: vec2<u32>) -> bool { return u64_lt(b, a); }

@@ -1,10 +1,10 @@
 //! Reductions along axes and the index of an extreme: `shaders/reduce.wgsl`, `shaders/arg.wgsl`. Software adapters give
 //! each result a thread; GPUs give it a workgroup.
 
-use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid, rank_class};
-use crate::Result;
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
+use crate::{Result, ensure};
 
 /// What is made of the elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,10 +60,13 @@ impl Kernel for Reduce {
     fn spec(&self, profile: &Profile) -> Spec {
         let is = |list: &[Fold]| list.contains(&self.fold);
         let float = self.device.is_float();
+        let sum = accumulator(self.fold, self.device, self.out);
         Spec::new("reduce.wgsl")
             .ty("T", self.device)
             .ty("R", self.out)
-            .ty("A", if float { DeviceType::F32 } else { self.device })
+            .ty("A", sum)
+            .code("LOAD", format!("    return {};\n", cast_expr(self.device, sum, "source[at]")))
+            .code("STORE", format!("    return {};\n", cast_expr(sum, self.out, "y")))
             .u32("KEPT", self.kept as u32)
             .u32("REDUCED", self.reduced as u32)
             .flag("FLOAT", float)
@@ -81,18 +84,34 @@ impl Kernel for Reduce {
     }
 }
 
+/// The type that results are gathered in: what is divided or rooted later must not have wrapped before.
+fn accumulator(fold: Fold, device: DeviceType, out: DeviceType) -> DeviceType {
+    match device {
+        d if d.is_float() => DeviceType::F32,
+        DeviceType::U64 => DeviceType::U64,
+        _ if out == DeviceType::I64 || matches!(fold, Fold::L2 | Fold::RootSum | Fold::Mean) => DeviceType::I64,
+        d => d,
+    }
+}
+
 /// Reduces `axes` of `x` into `out`, a dense view.
 ///
 /// # Errors
 /// As [`LowerCx::dispatch`].
 pub fn reduce(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], out: &View) -> Result<()> {
+    let logarithm = matches!(fold, Fold::LogSum | Fold::LogSumExp);
+    ensure!(x.device.is_float() || !logarithm, Unsupported, "logarithms of integers");
     let length: usize = axes.iter().map(|a| x.shape[*a]).product();
     if length <= LONG {
         return step(cx, fold, x, axes, length, length, out);
     }
     let (first, second) = fold.in_two();
     let chunks = length.div_ceil(PART);
-    let wide = if x.device.is_float() { DType::F32 } else { x.dtype };
+    let wide = match accumulator(second, x.device, out.device) {
+        DeviceType::F32 => DType::F32,
+        DeviceType::I64 => DType::I64,
+        _ => x.dtype,
+    };
     let parts = cx.temp(wide, &[out.numel(), chunks])?;
     step(cx, first, x, axes, PART, length, &parts)?;
     if chunks <= LONG {

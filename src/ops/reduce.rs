@@ -22,12 +22,12 @@ const V_MAX: &[i64] = &[1, 11, 12, 13, 18, 20];
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[
     row("ReduceSum", &[1, 11, 13], |a, n| parse(Fold::Sum, 13, a, n), || cases("ReduceSum", NUMBERS)),
-    row("ReduceMean", V, |a, n| parse(Fold::Mean, 18, a, n), || cases("ReduceMean", FLOATS)),
+    row("ReduceMean", V, |a, n| parse(Fold::Mean, 18, a, n), || cases("ReduceMean", NUMBERS)),
     row("ReduceMax", V_MAX, |a, n| parse(Fold::Max, 18, a, n), || cases("ReduceMax", ORDERED)),
     row("ReduceMin", V_MAX, |a, n| parse(Fold::Min, 18, a, n), || cases("ReduceMin", ORDERED)),
     row("ReduceProd", V, |a, n| parse(Fold::Prod, 18, a, n), || cases("ReduceProd", &[F32, I32, I64])),
     row("ReduceL1", V, |a, n| parse(Fold::L1, 18, a, n), || cases("ReduceL1", NUMBERS)),
-    row("ReduceL2", V, |a, n| parse(Fold::L2, 18, a, n), || cases("ReduceL2", FLOATS)),
+    row("ReduceL2", V, |a, n| parse(Fold::L2, 18, a, n), || cases("ReduceL2", NUMBERS)),
     row("ReduceLogSum", V, |a, n| parse(Fold::LogSum, 18, a, n), || cases("ReduceLogSum", FLOATS)),
     row("ReduceLogSumExp", V, |a, n| parse(Fold::LogSumExp, 18, a, n), || cases("ReduceLogSumExp", FLOATS)),
     row("ReduceSumSquare", V, |a, n| parse(Fold::SumSquare, 18, a, n), || cases("ReduceSumSquare", NUMBERS)),
@@ -126,8 +126,8 @@ fn fold_ints(fold: Fold, mut v: impl Iterator<Item = i128>, n: usize, d: DType) 
         }
         Fold::L1 => v.map(i128::abs).sum(),
         Fold::SumSquare => v.map(|x| x * x).sum(),
-        Fold::L2 => (v.map(|x| x * x).sum::<i128>() as f64).sqrt() as i128,
-        Fold::RootSum => (v.sum::<i128>() as f64).sqrt() as i128,
+        Fold::L2 => v.map(|x| x * x).sum::<i128>().isqrt(),
+        Fold::RootSum => v.sum::<i128>().isqrt(),
         Fold::LogSum => (v.sum::<i128>() as f64).ln() as i128,
         Fold::LogSumExp => fold_floats(fold, v.map(|x| x as f64).collect::<Vec<_>>().into_iter(), n) as i128,
     })
