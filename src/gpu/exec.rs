@@ -60,9 +60,14 @@ impl Ready {
             upload(device, &buffer, &bytes);
             buffer
         });
-        let slots = slots::assign(&program, &keep);
+        let slots = slots::assign(&program, &keep, device.profile.max_binding);
         device.check()?;
         Ok(Ready { program, slots, externals, pipelines, constants, params, param_offsets })
+    }
+
+    /// Where a buffer of the program begins in the buffer behind it.
+    fn start(&self, id: BufId) -> u64 {
+        self.slots.of.get(id.0 as usize).copied().flatten().map_or(0, |p| p.offset)
     }
 
     fn bind_group(&self, gpu: &Device, memory: &Memory, i: usize) -> Result<wgpu::BindGroup> {
@@ -74,8 +79,12 @@ impl Ready {
         });
         let mut bindings: Vec<wgpu::BufferBinding<'_>> = uniform.into_iter().collect();
         for s in &d.spans {
-            let buffer = memory.buffer(self, s.buf)?;
-            bindings.push(wgpu::BufferBinding { buffer, offset: s.offset, size: wgpu::BufferSize::new(s.bytes) });
+            let (buffer, start) = (memory.buffer(self, s.buf)?, self.start(s.buf));
+            bindings.push(wgpu::BufferBinding {
+                buffer,
+                offset: start + s.offset,
+                size: wgpu::BufferSize::new(s.bytes),
+            });
         }
         let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings
             .into_iter()
@@ -120,9 +129,9 @@ impl Memory {
         Ok(memory)
     }
 
-    /// The buffer behind a buffer of the program.
+    /// The buffer behind a buffer of the program, which begins at [`Ready::start`] in it: at 0 if it is kept.
     pub fn buffer<'a>(&'a self, ready: &'a Ready, id: BufId) -> Result<&'a wgpu::Buffer> {
-        let slot = ready.slots.of.get(id.0 as usize).copied().flatten().and_then(|s| self.slots.get(s));
+        let slot = ready.slots.of.get(id.0 as usize).copied().flatten().and_then(|p| self.slots.get(p.slot));
         let found = slot.or_else(|| self.externals.get(&id)).or_else(|| ready.constants.get(&id).map(|w| &w.buffer));
         found.ok_or_else(|| err!(Internal, "buffer {:?} has no memory", ready.program.buffer(id).name))
     }
@@ -202,7 +211,7 @@ pub(crate) async fn run(
         let staging = memory.staging.as_ref().ok_or_else(|| err!(Internal, "no staging memory"))?;
         for ((view, _), (at, bytes)) in reads.iter().zip(&staged) {
             ensure!(view.is_dense(), Internal, "a strided view cannot be read back");
-            let offset = view.offset as u64 * view.device.bytes() as u64;
+            let offset = ready.start(view.buf) + view.offset as u64 * view.device.bytes() as u64;
             if *bytes > 0 {
                 encoder.copy_buffer_to_buffer(memory.buffer(ready, view.buf)?, offset, staging, *at, *bytes);
             }

@@ -12,6 +12,6 @@ pub use lower::{Bind, LowerCx, Lowering};
 pub use program::{BufId, BufKind, Buffer, Constant, Dispatch, Make, Program, Span};
 pub use report::PlanReport;
 pub use segment::{End, Fallback, Known, Planned, Segment, kept, plan};
-pub use slots::Slots;
+pub use slots::{Place, Slots};
 pub use view::View;
 pub(crate) use view::dense_strides;

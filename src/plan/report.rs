@@ -33,7 +33,7 @@ impl PlanReport {
                 let place = match (&b.kind, self.slots.of.get(s.buf.0 as usize).copied().flatten()) {
                     (BufKind::Constant(_), _) => "constant".into(),
                     (BufKind::External(_), _) => "external".into(),
-                    (BufKind::Temp, Some(slot)) => format!("slot {slot}"),
+                    (BufKind::Temp, Some(place)) => format!("slot {} from {}", place.slot, place.offset),
                     (BufKind::Temp, None) => "unused".into(),
                 };
                 let mode = if s.write { "write" } else { "read " };
