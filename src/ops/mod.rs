@@ -25,8 +25,10 @@ mod resize;
 pub(crate) mod rnn;
 mod scatter;
 mod select;
+mod sequence;
 mod shape_of;
 mod softmax;
+mod text;
 mod unary;
 mod view;
 mod window;
@@ -69,8 +71,10 @@ const FAMILIES: &[&[OpDef]] = &[
     rnn::FAMILY,
     scatter::FAMILY,
     select::FAMILY,
+    sequence::FAMILY,
     shape_of::FAMILY,
     softmax::FAMILY,
+    text::FAMILY,
     unary::FAMILY,
     view::FAMILY,
 ];
