@@ -14,6 +14,10 @@ mod gather;
 mod join;
 mod logic;
 mod matmul;
+mod ml_features;
+mod ml_linear;
+mod ml_scores;
+mod ml_trees;
 mod norm;
 mod order;
 mod pool;
@@ -61,6 +65,9 @@ const FAMILIES: &[&[OpDef]] = &[
     join::FAMILY,
     logic::FAMILY,
     matmul::FAMILY,
+    ml_features::FAMILY,
+    ml_linear::FAMILY,
+    ml_trees::FAMILY,
     norm::FAMILY,
     order::FAMILY,
     pool::FAMILY,
@@ -205,6 +212,11 @@ pub trait Op: fmt::Debug + Send + Sync {
     /// Whether equal inputs give equal outputs (random operators do not).
     fn deterministic(&self) -> bool {
         true
+    }
+
+    /// Whether its place is the host even where the caller denies fallback: text, pictures, lookups by name.
+    fn on_host(&self) -> bool {
+        false
     }
 
     /// Bodies, run by [`Op::control`].

@@ -344,4 +344,8 @@ impl Op for TfIdf {
         let values = (0..rows).flat_map(|r| self.count(&grams[r * length..(r + 1) * length])).collect();
         Ok(vec![Tensor::new(to, values)?])
     }
+
+    fn on_host(&self) -> bool {
+        true
+    }
 }
