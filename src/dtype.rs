@@ -159,7 +159,7 @@ impl DType {
     }
 
     /// The type that stands for this one in WGSL, or `None` where only the host can hold it
-    /// (strings, complex numbers, double, containers).
+    /// (strings, complex numbers, containers).
     pub fn device(self) -> Option<DeviceType> {
         Some(match self {
             F32 => DeviceType::F32,
@@ -184,7 +184,8 @@ impl DType {
             I64 => DeviceType::I64,
             U64 => DeviceType::U64,
             Bool => DeviceType::Bool,
-            F64 | String | C64 | C128 | Sequence | Optional | Map => return None,
+            F64 => DeviceType::F64,
+            String | C64 | C128 | Sequence | Optional | Map => return None,
         })
     }
 }

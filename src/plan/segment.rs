@@ -194,6 +194,11 @@ fn step(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
             low.types.insert(*v, t);
         }
     }
+    // kernels that compute in f32 would lose what a double holds
+    let doubles = |v: ValueId| low.types.get(&v).is_some_and(|t| t.dtype == DType::F64);
+    if node.used_inputs().chain(node.used_outputs()).any(doubles) && !crate::ops::takes_doubles(node) {
+        return on_host(low, node, index, fallback, "no GPU form for doubles");
+    }
     let (dispatches, buffers) = (low.program.dispatches.len(), low.program.buffers.len());
     let lowered = op.lower(&mut LowerCx::new(node, index, low));
     match lowered {
