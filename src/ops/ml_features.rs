@@ -1,6 +1,6 @@
 //! Preparation of features in ai.onnx.ml: scaling, encoding, selecting, maps.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::eval::need;
@@ -222,7 +222,7 @@ impl Op for Normalizer {
         let given = cx.input(0)?;
         ensure!(given.rank() > 0, Unsupported, "a scalar");
         let x = cx.temp(DType::F32, &given.shape)?;
-        super::ml_scores::elementwise(cx, "Cast", &[given], &x, |e, args| e.cast(&args[0], DType::F32))?;
+        crate::kernels::elementwise::apply(cx, "Cast", &[given], &x, |e, args| e.cast(&args[0], DType::F32))?;
         let mut kept = x.shape.clone();
         kept[x.rank() - 1] = 1;
         let norms = cx.temp(DType::F32, &kept)?;
@@ -301,7 +301,7 @@ impl Op for Imputer {
 }
 
 /// A key of a lookup: floats by their bits, so that NaN finds NaN.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Bits(u64),
     Int(i128),
@@ -321,7 +321,7 @@ fn keys(t: &Tensor) -> Result<Vec<Key>> {
 /// Elements replaced after a table.
 #[derive(Debug)]
 struct LabelEncoder {
-    table: HashMap<Key, usize>,
+    table: BTreeMap<Key, usize>,
     /// The table's values, and the default behind them.
     values: Tensor,
 }
@@ -329,7 +329,7 @@ struct LabelEncoder {
 impl LabelEncoder {
     fn new(from: &Tensor, to: &Tensor, default: &Tensor) -> Result<LabelEncoder> {
         ensure!(from.len() == to.len(), InvalidNode, "{} keys and {} values", from.len(), to.len());
-        let mut table = HashMap::new();
+        let mut table = BTreeMap::new();
         // of equal keys the first counts
         for (i, k) in keys(from)?.into_iter().enumerate() {
             table.entry(k).or_insert(i);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::eval::need;
 use super::infer::one;
-use super::ml_scores::{Labels, Post, binary, case, elementwise, greatest, lower_classes};
+use super::ml_scores::{Labels, Post, binary, case, greatest, lower_classes};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::dtype::DType::{self, F32};
 use crate::ir::{Attr, AttrReader, TensorType};
+use crate::kernels::elementwise::apply;
 use crate::kernels::matmul::{Product, Right, product};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
@@ -87,7 +88,7 @@ impl Linear {
         let n = x.numel().checked_div(f).unwrap_or(0);
         let x = x.reshaped(&[n, f]).ok_or_else(|| err!(Unsupported, "rows of {:?}", x.shape))?;
         let rows = cx.temp(F32, &[n, f])?;
-        elementwise(cx, "Cast", &[x], &rows, |e, args| e.cast(&args[0], F32))?;
+        apply(cx, "Cast", &[x], &rows, |e, args| e.cast(&args[0], F32))?;
         let narrow = |list: &[f64], len: usize| -> Vec<f32> {
             (0..len).map(|i| list.get(i).copied().unwrap_or(0.0) as f32).collect()
         };

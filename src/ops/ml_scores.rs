@@ -4,7 +4,7 @@ use super::Case;
 use crate::dtype::DType;
 use crate::ir::AttrReader;
 use crate::kernels::copy::copy;
-use crate::kernels::elementwise::{Emit, Var, map};
+use crate::kernels::elementwise::apply;
 use crate::kernels::gather::gather;
 use crate::kernels::norm::{Soft, softmax};
 use crate::kernels::reduce::arg;
@@ -142,31 +142,13 @@ impl Post {
     pub fn lower(self, cx: &mut LowerCx<'_>, scores: &View, out: &View) -> Result<()> {
         match self {
             Post::Softmax => softmax(cx, Soft::Max, scores, [scores.shape[0], scores.shape[1], 1], out),
-            Post::Logistic => elementwise(cx, "logistic", std::slice::from_ref(scores), out, |e, args| {
+            Post::Logistic => apply(cx, "logistic", std::slice::from_ref(scores), out, |e, args| {
                 Ok(e.expr(DType::F32, format!("f32_sigmoid({})", args[0].name)))
             }),
-            Post::None => elementwise(cx, "scores", std::slice::from_ref(scores), out, |_, args| Ok(args[0].clone())),
+            Post::None => apply(cx, "scores", std::slice::from_ref(scores), out, |_, args| Ok(args[0].clone())),
             other => bail!(Unsupported, "{other:?} on the device"),
         }
     }
-}
-
-/// `out` made by one dispatch of the function that `emit` writes.
-///
-/// # Errors
-/// Those of `emit` and of the dispatch.
-pub fn elementwise(
-    cx: &mut LowerCx<'_>,
-    label: &str,
-    views: &[View],
-    out: &View,
-    emit: impl FnOnce(&mut Emit<'_>, &[Var]) -> Result<Var>,
-) -> Result<()> {
-    let profile = cx.profile().clone();
-    let mut e = Emit::new(&profile);
-    let args: Vec<Var> = views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
-    let result = emit(&mut e, &args)?;
-    map(cx, label, e.body(), &result, views, out)
 }
 
 /// A classifier's outputs, labels and transformed scores, of dense `scores` `[n, targets]`. `one`: two classes, of which
@@ -188,7 +170,7 @@ pub fn lower_classes(
         let (names, out) = (cx.constant(Tensor::vector(labels))?, cx.output(0)?);
         let chosen = cx.temp(DType::I64, &[n, 1])?;
         match one {
-            Some((threshold, _)) => elementwise(cx, "above", single, &chosen, |e, args| {
+            Some((threshold, _)) => apply(cx, "above", single, &chosen, |e, args| {
                 let above = e.expr(DType::Bool, format!("u32(f32_gt({}, {threshold:?}))", args[0].name));
                 e.cast(&above, DType::I64)
             })?,
@@ -204,7 +186,7 @@ pub fn lower_classes(
     for second in [false, true] {
         let made = cx.temp(DType::F32, &[n, 1])?;
         let sign = if second { 1.0f32 } else { -1.0 };
-        elementwise(cx, "two classes", single, &made, |e, args| {
+        apply(cx, "two classes", single, &made, |e, args| {
             let x = &args[0].name;
             let other = if second { x.clone() } else { format!("1.0 - {x}") };
             Ok(e.expr(

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::eval::need;
 use super::infer::one;
-use super::ml_scores::{Labels, Post, binary, elementwise, lower_classes};
+use super::ml_scores::{Labels, Post, binary, lower_classes};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType;
 use crate::ir::{Attr, AttrReader, TensorType};
+use crate::kernels::elementwise::apply;
 use crate::kernels::reduce::{Fold, reduce};
 use crate::kernels::trees::{self, Words};
 use crate::plan::{LowerCx, View};
@@ -199,7 +200,7 @@ impl Forest {
         let n = x.numel().checked_div(f).unwrap_or(0);
         let rows = cx.temp(DType::F32, &[n, f])?;
         let flat = x.reshaped(&[n, f]).ok_or_else(|| err!(Unsupported, "rows of {:?}", x.shape))?;
-        elementwise(cx, "cast", &[flat], &rows, |e, args| e.cast(&args[0], DType::F32))?;
+        apply(cx, "cast", &[flat], &rows, |e, args| e.cast(&args[0], DType::F32))?;
         let sums = cx.temp(DType::F32, &[n, self.targets])?;
         trees::sums(cx, &self.words(), &rows, &sums)?;
         if base.is_empty() && trees == 1 {
@@ -207,7 +208,7 @@ impl Forest {
         }
         let base: Vec<f32> = (0..self.targets).map(|t| base.get(t).copied().unwrap_or(0.0) as f32).collect();
         let (base, out) = (cx.constant(Tensor::vector(&base))?, cx.temp(DType::F32, &[n, self.targets])?);
-        elementwise(cx, "base", &[sums, base], &out, |e, args| {
+        apply(cx, "base", &[sums, base], &out, |e, args| {
             Ok(e.expr(DType::F32, format!("{} / {:?} + {}", args[0].name, trees as f32, args[1].name)))
         })?;
         Ok(out)
@@ -582,13 +583,7 @@ impl Op for Classifier {
         let (all, one) = (cx.temp(DType::F32, &[n, 1])?, cx.temp(DType::F32, &[n, 1])?);
         reduce(cx, Fold::Sum, &scores, &[1], &all)?;
         let base = self.base_of_the_second() as f32;
-        elementwise(
-            cx,
-            "base",
-            &[all],
-            &one,
-            |e, args| Ok(e.expr(DType::F32, format!("{} + {base:?}", args[0].name))),
-        )?;
+        apply(cx, "base", &[all], &one, |e, args| Ok(e.expr(DType::F32, format!("{} + {base:?}", args[0].name))))?;
         let threshold = if self.positive { 0.5 } else { 0.0 };
         lower_classes(cx, &one, &self.labels, self.post, Some((threshold, self.positive)))
     }

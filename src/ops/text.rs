@@ -1,6 +1,6 @@
 //! Strings. They live on the host.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use regex::Regex;
@@ -133,7 +133,7 @@ enum Change {
 struct Normalizer {
     change: Change,
     case_sensitive: bool,
-    stop: HashSet<String>,
+    stop: BTreeSet<String>,
 }
 
 fn parse_normalizer(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
@@ -220,7 +220,7 @@ impl Op for Match {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Gram {
     Int(i64),
     Text(String),
@@ -230,7 +230,7 @@ enum Gram {
 #[derive(Debug)]
 struct TfIdf {
     /// Where in the result each n-gram of the pool is counted, and which it is in the pool.
-    pool: HashMap<Vec<Gram>, (usize, usize)>,
+    pool: BTreeMap<Vec<Gram>, (usize, usize)>,
     width: usize,
     /// Whether counts count more than once.
     counts: bool,
@@ -260,7 +260,7 @@ fn parse_tf_idf(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     let starts = list("ngram_counts")?;
     let places = list("ngram_indexes")?;
     let width = places.iter().max().map_or(0, |m| *m as usize + 1);
-    let mut pool = HashMap::new();
+    let mut pool = BTreeMap::new();
     let mut number = 0;
     for (n, start) in starts.iter().enumerate() {
         let (start, end) = (*start as usize, starts.get(n + 1).map_or(grams.len(), |e| *e as usize));
