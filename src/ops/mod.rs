@@ -11,6 +11,7 @@ mod conv;
 mod einsum;
 pub(crate) mod fused;
 mod gather;
+mod image_decoder;
 mod join;
 mod logic;
 mod matmul;
@@ -62,6 +63,7 @@ const FAMILIES: &[&[OpDef]] = &[
     einsum::FAMILY,
     fused::FAMILY,
     gather::FAMILY,
+    image_decoder::FAMILY,
     join::FAMILY,
     logic::FAMILY,
     matmul::FAMILY,

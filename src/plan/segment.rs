@@ -216,11 +216,13 @@ fn step(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
     }
 }
 
-/// A node for the host: always where strings or containers are involved or the operator belongs there, else only when
+/// A node for the host: always where strings or containers are involved or the operator belongs there (what the device
+/// has no form for in ai.onnx.ml does), else only when
 /// the caller allows it.
 fn on_host(low: &mut Lowering, node: &Node, index: usize, fallback: Fallback, why: &str) -> Result<Step> {
     let of_the_host = |d: DType| d == DType::String || d.is_container();
     let by_nature = node.operator.op.on_host()
+        || node.operator.domain == "ai.onnx.ml"
         || (node.used_inputs().chain(node.used_outputs()))
             .any(|v| low.types.get(&v).is_some_and(|t| of_the_host(t.dtype)));
     if fallback == Fallback::Allow || by_nature {
