@@ -299,6 +299,11 @@ impl Op for NonZero {
         let rows = (0..x.rank()).flat_map(|d| found.iter().map(move |c| c[d] as i64)).collect();
         Ok(vec![Tensor::new([x.rank(), found.len()], rows)?])
     }
+
+    /// How many results there are only the data tells.
+    fn on_host(&self) -> bool {
+        true
+    }
 }
 
 /// The slices along an axis (or the elements of the flattened input) whose condition holds.
@@ -346,5 +351,10 @@ impl Op for Compress {
         let indices = cx.constant(Tensor::vector(&kept))?;
         let out = cx.output(0)?;
         gather::gather(cx, &x, axis, &indices, &out)
+    }
+
+    /// How many results there are only the data tells.
+    fn on_host(&self) -> bool {
+        true
     }
 }

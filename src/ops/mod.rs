@@ -350,6 +350,7 @@ pub const DOUBLES: &[&str] = &[
     "Sub",
     "Sum",
     "Tile",
+    "TopK",
     "Transpose",
     "Trilu",
     "Unsqueeze",
