@@ -51,7 +51,20 @@ fn sum_of_all(lane: u32, value: f32) -> f32 {
 }
 //#endif
 
+fn rounded(x: f32) -> f32 {
+    //#if MASKED
+    return T_to_f32(T_from_f32(x));
+    //#else
+    return x;
+    //#endif
+}
+
 fn weight(x: f32, top: f32) -> f32 {
+    //#if MASKED
+    if f32_is_inf(top) && top < 0.0 {
+        return 0.0;
+    }
+    //#endif
     // where everything is -inf the difference is NaN on paper, but not on every driver
     if f32_is_inf(top) {
         if f32_is_nan(x) || top < 0.0 || x == top {
@@ -59,7 +72,7 @@ fn weight(x: f32, top: f32) -> f32 {
         }
         return 0.0;
     }
-    return f32_exp(x - top);
+    return rounded(f32_exp(rounded(x - top)));
 }
 
 @compute @workgroup_size(64, 1, 1)
@@ -113,6 +126,12 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     }
     //#if GROUP
     sum = sum_of_all(lane, sum);
+    //#endif
+    sum = rounded(sum);
+    //#if MASKED
+    if f32_is_inf(top) && top < 0.0 {
+        sum = 1.0;
+    }
     //#endif
 
     //#if LOG

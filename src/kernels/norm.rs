@@ -17,6 +17,8 @@ pub enum Soft {
     Max,
     Log,
     Hard,
+    /// As `Max`, but rows of nothing but -inf become zeros, and each step is rounded to the element type.
+    Masked,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ impl Kernel for Softmax {
             .flag("GROUP", self.group)
             .flag("LOG", self.kind == Soft::Log)
             .flag("HARD", self.kind == Soft::Hard)
+            .flag("MASKED", self.kind == Soft::Masked)
     }
 }
 

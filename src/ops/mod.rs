@@ -5,6 +5,7 @@ mod case;
 mod eval;
 mod infer;
 
+mod attention;
 mod binary;
 mod control;
 mod conv;
@@ -50,6 +51,7 @@ pub const MAX_OPSET: i64 = 28;
 
 /// Every family of operators.
 const FAMILIES: &[&[OpDef]] = &[
+    attention::FAMILY,
     binary::FAMILY,
     conv::FAMILY,
     control::FAMILY,

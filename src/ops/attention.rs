@@ -1,0 +1,649 @@
+//! Attention: softmax(Q × Kᵀ + bias) × V over heads, with a cache of keys and values.
+
+use std::sync::Arc;
+
+use super::einsum::fitted;
+use super::eval::{need, opt};
+use super::quant::apply;
+use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
+use crate::dtype::DType::{self, *};
+use crate::ir::{AttrReader, TensorType};
+use crate::kernels::copy::copy;
+use crate::kernels::elementwise::{Emit, Var};
+use crate::kernels::matmul::{Product, Right, product};
+use crate::kernels::norm::{Soft, softmax};
+use crate::kernels::pad::{self, Mode};
+use crate::plan::{LowerCx, View};
+use crate::tensor::Tensor;
+use crate::{Result, bail, ensure, err, shape};
+
+/// The rows of the registry.
+pub const FAMILY: &[OpDef] = &[OpDef { domain: "", name: "Attention", versions: &[23, 24, 25], parse, cases }];
+
+// the places of the inputs
+const Q: usize = 0;
+const K: usize = 1;
+const V: usize = 2;
+const MASK: usize = 3;
+const PAST_KEY: usize = 4;
+const PAST_VALUE: usize = 5;
+const LENGTHS: usize = 6;
+
+/// What the fourth output holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Product,
+    Capped,
+    Biased,
+    Probabilities,
+}
+
+#[derive(Debug)]
+struct Attention {
+    scale: Option<f32>,
+    causal: bool,
+    /// Query and key heads, which inputs of rank 3 need.
+    heads: [Option<i64>; 2],
+    /// The type that the softmax computes in; that of Q when `None`.
+    precision: Option<DType>,
+    /// 0 is none.
+    softcap: f32,
+    shown: Shown,
+    /// Keys before and after a query's own position that it sees; all when `None`.
+    window: [Option<i64>; 2],
+}
+
+fn parse(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
+    let precision = match a.int("softmax_precision")? {
+        None => None,
+        Some(code) => {
+            let d = i32::try_from(code).ok().and_then(DType::from_onnx).filter(|d| float(*d));
+            Some(d.ok_or_else(|| err!(InvalidNode, "attribute softmax_precision: {code} is no float type"))?)
+        }
+    };
+    let shown = match a.int_or("qk_matmul_output_mode", 0)? {
+        0 => Shown::Product,
+        1 => Shown::Capped,
+        2 => Shown::Biased,
+        3 => Shown::Probabilities,
+        other => bail!(InvalidNode, "attribute qk_matmul_output_mode: expected 0 to 3, got {other}"),
+    };
+    let side = |name: &str| {
+        let size = if n.version >= 25 { a.int_or(name, -1)? } else { -1 };
+        ensure!(size >= -1, InvalidNode, "attribute {name}: expected -1 or more, got {size}");
+        Ok((size >= 0).then_some(size))
+    };
+    let window = [side("left_window_size")?, side("right_window_size")?];
+    Ok(Arc::new(Attention {
+        scale: a.float("scale")?,
+        causal: a.flag_or("is_causal", false)?,
+        heads: [a.int("q_num_heads")?, a.int("kv_num_heads")?],
+        precision,
+        softcap: a.float_or("softcap", 0.0)?,
+        shown,
+        window,
+    }))
+}
+
+fn float(d: DType) -> bool {
+    matches!(d, F32 | F64 | F16 | BF16)
+}
+
+/// The extents of one application.
+#[derive(Debug, Clone, Copy)]
+struct Extents {
+    batch: usize,
+    /// Heads of keys and values.
+    heads: usize,
+    /// Query heads for each of them.
+    group: usize,
+    queries: usize,
+    past: usize,
+    /// Keys, those of the past included.
+    keys: usize,
+    /// Elements of a query and of a key.
+    depth: usize,
+    /// Elements of a value.
+    width: usize,
+    /// Whether the inputs have rank 3.
+    flat: bool,
+}
+
+impl Extents {
+    fn query_heads(&self) -> usize {
+        self.heads * self.group
+    }
+
+    fn output(&self) -> Vec<usize> {
+        let (b, l, h, w) = (self.batch, self.queries, self.query_heads(), self.width);
+        if self.flat { vec![b, l, h * w] } else { vec![b, h, l, w] }
+    }
+
+    fn scores(&self) -> [usize; 4] {
+        [self.batch, self.query_heads(), self.queries, self.keys]
+    }
+}
+
+/// `[batch, heads, length, depth]` of an input.
+fn split_heads(s: &[usize], heads: Option<i64>) -> Result<[usize; 4]> {
+    match *s {
+        [b, h, l, d] => {
+            ensure!(heads.is_none_or(|n| n == h as i64), InvalidNode, "{s:?} has {h} heads, attributes say {heads:?}");
+            Ok([b, h, l, d])
+        }
+        [b, l, all] => {
+            let heads = heads.ok_or_else(|| err!(InvalidNode, "inputs of rank 3 need q_num_heads and kv_num_heads"))?;
+            let h = usize::try_from(heads).ok().filter(|h| *h > 0 && all.is_multiple_of(*h));
+            let h = h.ok_or_else(|| err!(InvalidNode, "{all} elements do not make {heads} heads"))?;
+            Ok([b, h, l, all / h])
+        }
+        _ => bail!(InvalidNode, "expected rank 3 or 4, got {s:?}"),
+    }
+}
+
+impl Attention {
+    /// Checks the shapes of all inputs.
+    fn extents(&self, shapes: &dyn Fn(usize) -> Option<Vec<usize>>) -> Result<Extents> {
+        let of = |i: usize| shapes(i).ok_or_else(|| err!(InvalidNode, "input {i} is missing"));
+        let (sq, sk, sv) = (of(Q)?, of(K)?, of(V)?);
+        ensure!(sq.len() == sk.len() && sk.len() == sv.len(), InvalidNode, "ranks of {sq:?}, {sk:?} and {sv:?} differ");
+        let [batch, query_heads, queries, depth] = split_heads(&sq, self.heads[0])?;
+        let [kb, heads, length, kd] = split_heads(&sk, self.heads[1])?;
+        let [vb, vh, vl, width] = split_heads(&sv, self.heads[1])?;
+        let fits = kb == batch && vb == batch && vh == heads && vl == length && kd == depth;
+        ensure!(fits, InvalidNode, "Q {sq:?}, K {sk:?} and V {sv:?} do not fit each other");
+        let grouped = if heads == 0 { query_heads == 0 } else { query_heads.is_multiple_of(heads) };
+        ensure!(grouped, InvalidNode, "{query_heads} query heads over {heads} key heads");
+        let past = match (shapes(PAST_KEY), shapes(PAST_VALUE)) {
+            (None, None) => 0,
+            (Some(pk), Some(pv)) => {
+                let past = pk.get(2).copied().unwrap_or(0);
+                let fits = pk == [batch, heads, past, depth] && pv == [batch, heads, past, width];
+                ensure!(fits, InvalidNode, "past {pk:?} and {pv:?} do not fit K {sk:?} and V {sv:?}");
+                ensure!(shapes(LENGTHS).is_none(), InvalidNode, "nonpad_kv_seqlen stands next to a past");
+                past
+            }
+            _ => bail!(InvalidNode, "past_key and past_value go together"),
+        };
+        let group = if heads == 0 { 1 } else { query_heads / heads };
+        let keys = past + length;
+        let e = Extents { batch, heads, group, queries, past, keys, depth, width, flat: sq.len() == 3 };
+        if let Some(s) = shapes(LENGTHS) {
+            ensure!(s == [batch], InvalidNode, "nonpad_kv_seqlen of {s:?} for {batch} sequences");
+        }
+        if let Some(s) = shapes(MASK) {
+            let wide = e.scores();
+            let fits = shape::broadcast(&[&padded(&s, keys), &wide]).is_ok_and(|all| all == wide);
+            ensure!(fits, InvalidNode, "attn_mask of {s:?} does not broadcast to {wide:?}");
+        }
+        Ok(e)
+    }
+
+    /// What Q and K are multiplied by.
+    fn factors(&self, e: &Extents) -> [f32; 2] {
+        let scale = self.scale.unwrap_or(1.0 / (e.depth.max(1) as f32).sqrt());
+        if scale < 0.0 { [scale, 1.0] } else { [scale.sqrt(); 2] }
+    }
+
+    /// Whether a position decides what is seen.
+    fn positional(&self) -> bool {
+        self.causal || self.window.iter().any(Option::is_some)
+    }
+
+    /// Whether the query at position `p` may see key `j`, but for masks.
+    fn sees(&self, p: i64, j: i64) -> bool {
+        let [left, right] = self.window;
+        (!self.causal || j <= p) && left.is_none_or(|n| p - j <= n) && right.is_none_or(|n| j - p <= n)
+    }
+}
+
+/// A mask's shape once its last dim has all keys: what it lacks is not seen.
+fn padded(mask: &[usize], keys: usize) -> Vec<usize> {
+    let mut s = mask.to_vec();
+    if let Some(last) = s.last_mut() {
+        *last = keys.max(*last);
+    }
+    s
+}
+
+/// Rounded to a 16-bit type; wider types are computed as they come.
+fn rounded(d: DType, v: Vec<f64>) -> Result<Vec<f64>> {
+    if matches!(d, F16 | BF16) { Tensor::from_f64s(d, [v.len()], v)?.to_f64s() } else { Ok(v) }
+}
+
+fn map(d: DType, v: &[f64], f: impl Fn(f64) -> f64) -> Result<Vec<f64>> {
+    rounded(d, v.iter().map(|x| f(*x)).collect())
+}
+
+/// `[batch, heads, length, depth]` in row-major order, behind what is `past`.
+fn cached(past: Option<&Tensor>, t: &Tensor, heads: usize) -> Result<Tensor> {
+    let [b, h, l, d] = split_heads(t.shape(), Some(heads as i64))?;
+    let s = [b, h, l, d];
+    let t = if t.rank() == 3 {
+        let strides = [l * h * d, d, h * d, 1].map(|x| x as isize);
+        t.select(s, &shape::strided_indices(&s, &strides, 0))?
+    } else {
+        t.clone()
+    };
+    let Some(past) = past else { return Ok(t) };
+    let (old, new) = (past.shape()[2] * d, l * d);
+    let mut sources = vec![];
+    for i in 0..b * h {
+        sources.extend(i * old..(i + 1) * old);
+        sources.extend(past.len() + i * new..past.len() + (i + 1) * new);
+    }
+    Tensor::concat(&[past.clone(), t])?.select([b, h, past.shape()[2] + l, d], &sources)
+}
+
+/// Stacked products: `y[i] = a[i] × b[i / group]`, `[m, k] × [k, n]`; `transposed` says that `b` is `[n, k]`.
+fn products(a: &[f64], b: &[f64], [m, k, n]: [usize; 3], group: usize, transposed: bool) -> Vec<f64> {
+    let mut y = vec![];
+    let count = if m * k == 0 { 0 } else { a.len() / (m * k) };
+    for i in 0..count {
+        let (x, z) = (&a[i * m * k..][..m * k], &b[i / group * k * n..][..k * n]);
+        for at in 0..m * n {
+            let (row, column) = (at / n, at % n);
+            let right = |p: usize| if transposed { z[column * k + p] } else { z[p * n + column] };
+            y.push((0..k).map(|p| x[row * k + p] * right(p)).sum());
+        }
+    }
+    y
+}
+
+impl Attention {
+    /// The bias of every score.
+    fn bias(&self, e: &Extents, d: DType, mask: Option<&Tensor>, lengths: Option<&Tensor>) -> Result<Vec<f64>> {
+        let wide = e.scores();
+        let hidden = f64::NEG_INFINITY;
+        let mut bias = vec![0.0; shape::numel(&wide)];
+        if let Some(m) = mask {
+            let s = padded(m.shape(), e.keys);
+            let values: Vec<f64> = match m.dtype() {
+                Bool => m.to_i128s()?.iter().map(|x| if *x != 0 { 0.0 } else { hidden }).collect(),
+                t if t.is_float() => m.to_f64s()?,
+                _ => m.to_i128s()?.iter().map(|x| *x as f64).collect(),
+            };
+            let values = rounded(d, values)?;
+            let (have, want) = (m.shape().last().copied().unwrap_or(1), s.last().copied().unwrap_or(1));
+            let at = shape::broadcast_indices(&s, &wide);
+            for (b, i) in bias.iter_mut().zip(at) {
+                *b = if i % want < have { values[i / want * have + i % want] } else { hidden };
+            }
+        }
+        let lengths = lengths.map(Tensor::to_i64s).transpose()?;
+        let rows = e.query_heads() * e.queries;
+        for (r, row) in bias.chunks_exact_mut(e.keys.max(1)).enumerate() {
+            let (length, i) = (lengths.as_ref().map(|l| l[r / rows]), (r % e.queries) as i64);
+            let p = i + length.map_or(e.past as i64, |l| l - e.queries as i64);
+            for (j, b) in row.iter_mut().enumerate() {
+                let j = j as i64;
+                if !self.sees(p, j) || length.is_some_and(|l| j >= l) {
+                    *b = hidden;
+                }
+            }
+        }
+        Ok(bias)
+    }
+}
+
+/// The softmax of rows of `n`, each step rounded to `d`. Rows of nothing but -inf become zeros.
+fn probabilities(d: DType, x: &[f64], n: usize) -> Result<Vec<f64>> {
+    let mut y = vec![];
+    for row in x.chunks_exact(n.max(1)) {
+        let max = row.iter().copied().fold(f64::NEG_INFINITY, |a, b| if a.is_nan() || a > b { a } else { b });
+        if max == f64::NEG_INFINITY {
+            y.extend(vec![0.0; n]);
+            continue;
+        }
+        let powers = map(d, &map(d, row, |v| v - max)?, f64::exp)?;
+        let sum = rounded(d, vec![powers.iter().sum()])?[0];
+        y.extend(map(d, &powers, |v| v / sum)?);
+    }
+    Ok(y)
+}
+
+impl Op for Attention {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        let e = self.extents(&|i| cx.try_input(i).map(|t| t.shape.clone()))?;
+        let (d, v) = (cx.dtype(Q)?, cx.dtype(V)?);
+        for (i, want) in [(K, d), (PAST_KEY, d), (PAST_VALUE, v), (LENGTHS, I64)] {
+            let got = cx.try_input(i).map_or(want, |t| t.dtype);
+            if got != want {
+                return Err(err!(InvalidNode, "input {i}: expected {want}, got {got}").into());
+            }
+        }
+        let mask = cx.try_input(MASK).map_or(Bool, |m| m.dtype);
+        if !(float(d) && float(v) && (float(mask) || mask == Bool || mask.is_int())) {
+            return Err(err!(Unsupported, "Attention of {d}").into());
+        }
+        let cache = |width: usize| [e.batch, e.heads, e.keys, width];
+        Ok(vec![
+            TensorType::new(d, e.output()),
+            TensorType::new(d, cache(e.depth)),
+            TensorType::new(v, cache(e.width)),
+            TensorType::new(d, e.scores()),
+        ])
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let e = self.extents(&|i| opt(inputs, i).map(|t| t.shape().to_vec()))?;
+        let (q, k, v) = (need(inputs, Q)?, need(inputs, K)?, need(inputs, V)?);
+        let d = q.dtype();
+        let wide = cached(None, q, e.query_heads())?.to_f64s()?;
+        let key = cached(opt(inputs, PAST_KEY), k, e.heads)?;
+        let value = cached(opt(inputs, PAST_VALUE), v, e.heads)?;
+
+        let factors = rounded(d, self.factors(&e).map(f64::from).to_vec())?;
+        let a = map(d, &wide, |x| x * factors[0])?;
+        let b = map(d, &key.to_f64s()?, |x| x * factors[1])?;
+        let mut scores = products(&a, &b, [e.queries, e.depth, e.keys], e.group, true);
+        // without depth the sums are empty
+        scores.resize(shape::numel(&e.scores()), 0.0);
+        let scores = rounded(d, scores)?;
+        let capped = if self.softcap > 0.0 {
+            let cap = rounded(d, vec![self.softcap as f64])?[0];
+            map(d, &map(d, &map(d, &scores, |x| x / cap)?, f64::tanh)?, |x| x * cap)?
+        } else {
+            scores.clone()
+        };
+        let bias = self.bias(&e, d, opt(inputs, MASK), opt(inputs, LENGTHS))?;
+        let add = |(x, b): (&f64, &f64)| if *b == f64::NEG_INFINITY { *b } else { x + b };
+        let biased = rounded(d, capped.iter().zip(&bias).map(add).collect())?;
+        let work = self.precision.unwrap_or(d);
+        let p = rounded(d, probabilities(work, &rounded(work, biased.clone())?, e.keys)?)?;
+
+        let mut y = products(&p, &value.to_f64s()?, [e.queries, e.keys, e.width], e.group, false);
+        let tall = [e.batch, e.query_heads(), e.queries, e.width];
+        y.resize(shape::numel(&tall), 0.0);
+        let mut y = Tensor::from_f64s(d, tall, y)?;
+        if e.flat {
+            let (h, l, w) = (tall[1], tall[2], tall[3]);
+            let strides = [h * l * w, w, l * w, 1].map(|x| x as isize);
+            y = y.select(e.output(), &shape::strided_indices(&[e.batch, l, h, w], &strides, 0))?;
+        }
+        let shown = match self.shown {
+            Shown::Product => scores,
+            Shown::Capped => capped,
+            Shown::Biased => biased,
+            Shown::Probabilities => p,
+        };
+        Ok(vec![y, key, value, Tensor::from_f64s(d, e.scores(), shown)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let mut shapes: Vec<Option<Vec<usize>>> = vec![];
+        for i in 0..cx.input_count() {
+            shapes.push(if cx.has_input(i) { Some(cx.input_type(i)?.shape) } else { None });
+        }
+        let e = self.extents(&|i| shapes.get(i).cloned().flatten())?;
+        let q = cx.input(Q)?;
+        let q = tall(cx, &q, e.query_heads())?;
+        let key = with_past(cx, K, PAST_KEY, 1, &e)?;
+        let value = with_past(cx, V, PAST_VALUE, 2, &e)?;
+        let d = q.dtype;
+        let work = self.precision.unwrap_or(d);
+
+        let biases = cx.has_input(MASK) || cx.has_input(LENGTHS) || self.positional();
+        // a stage that changes nothing is the one before it
+        let shown = match self.shown {
+            Shown::Biased if biases => Shown::Biased,
+            Shown::Biased | Shown::Capped if self.softcap > 0.0 => Shown::Capped,
+            Shown::Biased | Shown::Capped => Shown::Product,
+            other => other,
+        };
+        let stages = Stages { op: self, e, shown: shown_if(cx.has_output(3), shown) };
+        let scores = stages.product(cx, q, key)?;
+        let logits = stages.logits(cx, scores, biases, work)?;
+        let logits = cx.dense(&logits)?;
+        let p = stages.buffer(cx, Shown::Probabilities, work)?;
+        softmax(cx, Soft::Masked, &logits, [shape::numel(&e.scores()[..3]), e.keys, 1], &p)?;
+        let p = stages.cast(cx, Shown::Probabilities, p, d)?;
+        if !cx.has_output(0) {
+            return Ok(());
+        }
+        let mut y = cx.output(0)?;
+        if e.flat {
+            y = fitted(cx, &y, &[e.batch, e.queries, e.query_heads(), e.width])?.permuted(&[0, 2, 1, 3]);
+        }
+        let (p, y) = (grouped(cx, &p, &e)?, grouped(cx, &y, &e)?);
+        product(cx, &Product::new(p, shared(&value, &e), y))
+    }
+
+    fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
+        let own = if matches!(dtype, F16 | BF16) { 4.0 } else { 32.0 };
+        let t = Tolerance::ulps(dtype, own + (k as f64).sqrt());
+        Tolerance { abs: t.rel, ..t }
+    }
+}
+
+/// `[batch, heads, length, depth]` of an input's view.
+fn tall(cx: &mut LowerCx<'_>, v: &View, heads: usize) -> Result<View> {
+    if v.rank() == 4 {
+        return Ok(v.clone());
+    }
+    let [b, h, l, d] = split_heads(&v.shape, Some(heads as i64))?;
+    Ok(fitted(cx, v, &[b, l, h, d])?.permuted(&[0, 2, 1, 3]))
+}
+
+/// Input `i` behind its past, which is output `o` as well.
+fn with_past(cx: &mut LowerCx<'_>, i: usize, past: usize, o: usize, e: &Extents) -> Result<View> {
+    let new = cx.input(i)?;
+    let new = tall(cx, &new, e.heads)?;
+    let Some(old) = cx.try_input(past)? else {
+        if cx.has_output(o) {
+            cx.alias(o, new.clone())?;
+        }
+        return Ok(new);
+    };
+    let s = [e.batch, e.heads, e.keys, new.shape[3]];
+    let all = if cx.has_output(o) { cx.output(o)? } else { cx.temp(new.dtype, &s)? };
+    copy(cx, &old, &all.sliced(2, 0, 1, e.past))?;
+    copy(cx, &new, &all.sliced(2, e.past, 1, e.keys - e.past))?;
+    Ok(all)
+}
+
+/// The heads of `[batch, heads, m, n]` by the key heads that they share.
+fn grouped(cx: &mut LowerCx<'_>, v: &View, e: &Extents) -> Result<View> {
+    fitted(cx, v, &[e.batch, e.heads, e.group, v.shape[2], v.shape[3]])
+}
+
+/// Keys or values, repeated for the query heads that share them.
+fn shared(v: &View, e: &Extents) -> Right {
+    let [b, h, m, n] = [0, 1, 2, 3].map(|i| v.strides[i]);
+    let shape = vec![e.batch, e.heads, e.group, v.shape[2], v.shape[3]];
+    Right::View(View { shape, strides: vec![b, h, 0, m, n], ..v.clone() })
+}
+
+/// The scores on the device, from stage to stage.
+struct Stages<'a> {
+    op: &'a Attention,
+    e: Extents,
+    /// The stage that the fourth output shows, if it is used.
+    shown: Option<Shown>,
+}
+
+fn shown_if(used: bool, shown: Shown) -> Option<Shown> {
+    used.then_some(shown)
+}
+
+impl Stages<'_> {
+    /// Where a stage goes: to the fourth output when it shows that stage in this type.
+    fn buffer(&self, cx: &mut LowerCx<'_>, stage: Shown, d: DType) -> Result<View> {
+        if self.shown == Some(stage) && cx.output_type(3)?.dtype == d {
+            return cx.output(3);
+        }
+        cx.temp(d, &self.e.scores())
+    }
+
+    /// A stage in another type.
+    fn cast(&self, cx: &mut LowerCx<'_>, stage: Shown, v: View, to: DType) -> Result<View> {
+        if v.dtype == to {
+            return Ok(v);
+        }
+        let out = self.buffer(cx, stage, to)?;
+        apply(cx, &[v], &out, |e, args| e.cast(&args[0], to))?;
+        Ok(out)
+    }
+
+    /// Q × Kᵀ, scaled: 16-bit factors before the product, where they are rounded.
+    fn product(&self, cx: &mut LowerCx<'_>, q: View, key: View) -> Result<View> {
+        let (d, e) = (q.dtype, &self.e);
+        let [f, g] = self.op.factors(e);
+        let scaled = |cx: &mut LowerCx<'_>, v: View, by: f32| {
+            if by == 1.0 || d == F32 {
+                return Ok(v);
+            }
+            let out = cx.temp(d, &v.shape)?;
+            apply(cx, &[v], &out, |e, args| {
+                let by = e.float(d, by)?;
+                e.call(d, "mul", &[&args[0], &by])
+            })?;
+            Ok(out)
+        };
+        let (q, key) = (scaled(cx, q, f)?, scaled(cx, key, g)?);
+        let out = self.buffer(cx, Shown::Product, d)?;
+        let (a, y) = (grouped(cx, &q, e)?, grouped(cx, &out, e)?);
+        let alpha = if d == F32 { f * g } else { 1.0 };
+        let b = shared(&key.permuted(&[0, 1, 3, 2]), e);
+        product(cx, &Product { alpha, ..Product::new(a, b, y) })?;
+        Ok(out)
+    }
+
+    /// Capped and biased, in the softmax's type.
+    fn logits(&self, cx: &mut LowerCx<'_>, scores: View, biases: bool, work: DType) -> Result<View> {
+        let (d, op) = (scores.dtype, self.op);
+        let mut caps = op.softcap > 0.0;
+        let mut v = scores;
+        if caps && (self.shown == Some(Shown::Capped) || !biases) {
+            let out = self.buffer(cx, Shown::Capped, d)?;
+            apply(cx, &[v], &out, |e, args| op.cap(e, &args[0]))?;
+            (v, caps) = (out, false);
+        }
+        if biases {
+            let (mut views, operands) = self.operands(cx)?;
+            views.insert(0, v);
+            let to = if self.shown == Some(Shown::Biased) { d } else { work };
+            let out = self.buffer(cx, Shown::Biased, to)?;
+            apply(cx, &views, &out, |e, args| {
+                let x = if caps { op.cap(e, &args[0])? } else { args[0].clone() };
+                let y = self.biased(e, &x, &operands, &args[1..])?;
+                e.cast(&y, to)
+            })?;
+            v = out;
+        }
+        self.cast(cx, Shown::Biased, v, work)
+    }
+
+    /// What the bias is made of, and the views of it.
+    fn operands(&self, cx: &mut LowerCx<'_>) -> Result<(Vec<View>, Vec<Operand>)> {
+        let e = &self.e;
+        let (mut views, mut operands) = (vec![], vec![]);
+        let iota = |n: usize| (0..n as i32).collect::<Vec<_>>();
+        if let Some(mask) = cx.try_input(MASK)? {
+            let s = padded(&mask.shape, e.keys);
+            let mut view = mask;
+            if s != view.shape {
+                let hidden = if view.dtype == Bool { 0.0 } else { f64::NEG_INFINITY };
+                let fill = if view.dtype.is_float() || view.dtype == Bool {
+                    Tensor::from_f64s(view.dtype, [], vec![hidden])?
+                } else {
+                    bail!(Unsupported, "a short mask of {}", view.dtype)
+                };
+                let fill = cx.constant(fill)?;
+                let out = cx.temp(view.dtype, &s)?;
+                pad::pad(cx, Mode::Constant, &view, &fill, &vec![0; s.len()], &out)?;
+                view = out;
+            }
+            views.push(view);
+            operands.push(Operand::Mask);
+        }
+        if let Some(lengths) = cx.try_input(LENGTHS)? {
+            views.push(fitted(cx, &lengths, &[e.batch, 1, 1, 1])?);
+            operands.push(Operand::Length);
+        }
+        if self.op.positional() {
+            views.push(cx.constant(Tensor::new([e.queries, 1], iota(e.queries))?)?);
+            operands.push(Operand::Row);
+        }
+        if self.op.positional() || cx.has_input(LENGTHS) {
+            views.push(cx.constant(Tensor::new([e.keys], iota(e.keys))?)?);
+            operands.push(Operand::Column);
+        }
+        Ok((views, operands))
+    }
+
+    /// One score with its bias: -inf where the key is hidden.
+    fn biased(&self, e: &mut Emit<'_>, x: &Var, operands: &[Operand], args: &[Var]) -> Result<Var> {
+        let d = x.dtype;
+        let of = |o: Operand| operands.iter().position(|p| *p == o).map(|i| args[i].clone());
+        let mut y = x.clone();
+        let hidden = e.float(d, f32::NEG_INFINITY)?;
+        if let Some(mask) = of(Operand::Mask) {
+            y = if mask.dtype == Bool {
+                e.select(&mask, &y, &hidden)
+            } else {
+                let bias = e.cast(&mask, d)?;
+                let sum = e.call(d, "add", &[&y, &bias])?;
+                let off = e.test(d, "eq", &[&bias, &hidden])?;
+                e.select(&off, &hidden, &sum)
+            };
+        }
+        let length = of(Operand::Length).map(|l| e.cast(&l, I32)).transpose()?;
+        let Some(j) = of(Operand::Column) else { return Ok(y) };
+        let mut hide = |e: &mut Emit<'_>, a: &Var, b: &Var, test: &str| -> Result<()> {
+            let off = e.test(I32, test, &[a, b])?;
+            y = e.select(&off, &hidden, &y);
+            Ok(())
+        };
+        if let Some(length) = &length {
+            hide(e, &j, length, "ge")?;
+        }
+        let Some(i) = of(Operand::Row) else { return Ok(y) };
+        let start = match &length {
+            Some(length) => {
+                let queries = e.int(I32, self.e.queries as i64)?;
+                e.call(I32, "sub", &[length, &queries])?
+            }
+            None => e.int(I32, self.e.past as i64)?,
+        };
+        let p = e.call(I32, "add", &[&i, &start])?;
+        if self.op.causal {
+            hide(e, &j, &p, "gt")?;
+        }
+        let [left, right] = self.op.window;
+        for (size, from, to) in [(left, &p, &j), (right, &j, &p)] {
+            if let Some(size) = size {
+                let size = e.int(I32, size.min(i32::MAX as i64))?;
+                let gap = e.call(I32, "sub", &[from, to])?;
+                hide(e, &gap, &size, "gt")?;
+            }
+        }
+        Ok(y)
+    }
+}
+
+/// What the bias reads besides the score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operand {
+    Mask,
+    /// The valid keys of a sequence.
+    Length,
+    /// The query's index.
+    Row,
+    /// The key's index.
+    Column,
+}
+
+impl Attention {
+    /// `cap · tanh(x / cap)`
+    fn cap(&self, e: &mut Emit<'_>, x: &Var) -> Result<Var> {
+        let cap = e.float(x.dtype, self.softcap)?;
+        let part = e.call(x.dtype, "div", &[x, &cap])?;
+        let bent = e.call(x.dtype, "tanh", &[&part])?;
+        e.call(x.dtype, "mul", &[&bent, &cap])
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![]
+}
