@@ -121,9 +121,20 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     }
     //#else
     var sum = 0.0;
+    //#if BLOCKS
+    // sums of 8 round with each addend; these are added unrounded, so that long rows do not stall
+    for (var first = lane * 8u; first < params.n; first += step * 8u) {
+        var part = 0.0;
+        for (var i = first; i < min(first + 8u, params.n); i++) {
+            part = rounded(part + weight(T_to_f32(source[origin + i * params.inner]), top));
+        }
+        sum += part;
+    }
+    //#else
     for (var i = lane; i < params.n; i += step) {
         sum += weight(T_to_f32(source[origin + i * params.inner]), top);
     }
+    //#endif
     //#if GROUP
     sum = sum_of_all(lane, sum);
     //#endif

@@ -17,7 +17,8 @@ pub enum Soft {
     Max,
     Log,
     Hard,
-    /// As `Max`, but rows of nothing but -inf become zeros, and each step is rounded to the element type.
+    /// As `Max`, but rows of nothing but -inf become zeros, and each step is rounded to the element type. Of bf16 also
+    /// the sums of every 8 weights, with each addend.
     Masked,
 }
 
@@ -40,6 +41,7 @@ impl Kernel for Softmax {
             .flag("LOG", self.kind == Soft::Log)
             .flag("HARD", self.kind == Soft::Hard)
             .flag("MASKED", self.kind == Soft::Masked)
+            .flag("BLOCKS", self.kind == Soft::Masked && self.device == DeviceType::BF16)
     }
 }
 

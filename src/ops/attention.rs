@@ -286,6 +286,16 @@ impl Attention {
     }
 }
 
+/// The sum of a row. The specification's reference rounds bf16 with each addend, which stalls in long rows: so only
+/// within blocks of 8.
+fn total(d: DType, v: &[f64]) -> Result<f64> {
+    if d != BF16 {
+        return Ok(v.iter().sum());
+    }
+    let block = |part: &[f64]| part.iter().try_fold(0.0, |sum, x| Ok(rounded(d, vec![sum + x])?[0]));
+    v.chunks(8).map(block).sum()
+}
+
 /// The softmax of rows of `n`, each step rounded to `d`. Rows of nothing but -inf become zeros.
 fn probabilities(d: DType, x: &[f64], n: usize) -> Result<Vec<f64>> {
     let mut y = vec![];
@@ -296,7 +306,7 @@ fn probabilities(d: DType, x: &[f64], n: usize) -> Result<Vec<f64>> {
             continue;
         }
         let powers = map(d, &map(d, row, |v| v - max)?, f64::exp)?;
-        let sum = rounded(d, vec![powers.iter().sum()])?[0];
+        let sum = rounded(d, vec![total(d, &powers)?])?[0];
         y.extend(map(d, &powers, |v| v / sum)?);
     }
     Ok(y)
@@ -644,6 +654,87 @@ impl Attention {
     }
 }
 
+/// Keys and values of these extents: batch, query heads, key heads, queries, keys, depth, width.
+fn case(d: DType, [b, h, g, l, t, k, w]: [usize; 7]) -> Case {
+    let c = Case::new("Attention", 25).rand(d, &[b, h, l, k]).rand(d, &[b, g, t, k]).rand(d, &[b, g, t, w]);
+    c.outputs(4).sum(t.max(k))
+}
+
+fn flat(d: DType, [b, h, g, l, t, k, w]: [usize; 7]) -> Case {
+    let c = Case::new("Attention", 24).rand(d, &[b, l, h * k]).rand(d, &[b, t, g * k]).rand(d, &[b, t, g * w]);
+    c.int("q_num_heads", h as i64).int("kv_num_heads", g as i64).outputs(4).sum(t.max(k))
+}
+
+fn lengths(c: Case, values: &[i64]) -> Case {
+    c.absent().absent().value(Tensor::vector(values))
+}
+
 fn cases() -> Vec<Case> {
-    vec![]
+    let small = [2, 4, 2, 5, 7, 8, 6];
+    let mut all = vec![];
+    for d in [F32, F16, BF16] {
+        all.extend([
+            case(d, small),
+            flat(d, small),
+            case(d, small).int("is_causal", 1),
+            case(d, small).float("softcap", 2.0).float("scale", 0.3),
+            case(d, small).rand(d, &[5, 7]),
+            case(d, small).rand(d, &[2, 1, 5, 4]).int("qk_matmul_output_mode", 2),
+            case(d, small).rand(Bool, &[4, 1, 7]).int("is_causal", 1),
+            case(d, small).int("softmax_precision", 1).int("qk_matmul_output_mode", 3),
+            case(d, small).absent().rand(d, &[2, 2, 3, 8]).rand(d, &[2, 2, 3, 6]).int("is_causal", 1),
+        ]);
+    }
+    for mode in 0..4 {
+        let modes = |c: Case| c.int("qk_matmul_output_mode", mode);
+        all.extend([
+            modes(case(F32, small)),
+            modes(case(F32, small).float("softcap", 1.5)),
+            modes(case(F32, small).rand(F32, &[2, 4, 5, 7])),
+            modes(case(F32, small).rand(Bool, &[5, 3]).float("softcap", 1.5)),
+            modes(flat(F16, small).rand(F16, &[5, 7]).int("softmax_precision", 1).float("softcap", 1.5)),
+        ]);
+    }
+    // masks of all ranks, types and lengths
+    for mask in [&[] as &[usize], &[7], &[1], &[3], &[5, 7], &[1, 7], &[5, 1], &[4, 5, 7], &[2, 1, 5, 7], &[1, 4, 1, 2]] {
+        all.extend([case(F32, small).rand(F32, mask), case(F32, small).rand(Bool, mask)]);
+    }
+    all.extend([
+        case(F32, small).rand(I32, &[5, 7]),
+        case(F32, small).rand(U8, &[7]),
+        case(F32, small).rand(I64, &[5, 7]),
+        case(F32, small).value(Tensor::zeros(Bool, [5, 7])).int("qk_matmul_output_mode", 3),
+        lengths(case(F32, small).absent(), &[7, 3]),
+        lengths(case(F32, small).absent(), &[0, 6]).int("is_causal", 1),
+        lengths(case(F32, small).rand(Bool, &[4, 5, 7]), &[7, 2]).int("is_causal", 1),
+        lengths(flat(BF16, small).rand(BF16, &[5, 7]), &[4, 7]),
+    ]);
+    let past = |c: Case, t: usize| c.rand(F32, &[2, 2, t, 8]).rand(F32, &[2, 2, t, 6]);
+    for (left, right) in [(-1, -1), (0, -1), (2, -1), (-1, 1), (1, 1), (0, 0), (100, 100)] {
+        let window = |c: Case| c.int("left_window_size", left).int("right_window_size", right);
+        all.extend([
+            window(case(F32, small)),
+            window(case(F32, small).int("is_causal", 1)),
+            window(past(case(F32, small).rand(Bool, &[10]), 3)),
+            window(lengths(case(F32, small).absent(), &[7, 4])),
+        ]);
+    }
+    let flat_past = flat(F32, [2, 2, 2, 5, 7, 8, 6]).absent();
+    all.extend([
+        past(flat_past.clone(), 4).int("is_causal", 1),
+        past(flat_past, 0),
+        past(case(F32, small).rand(F32, &[5, 4]), 3),
+        case(F32, small).outputs(1).int("is_causal", 1),
+        case(F32, small).outputs(3),
+        case(F32, [1, 1, 1, 1, 1, 1, 1]),
+        case(F32, [1, 3, 3, 67, 130, 64, 64]).int("is_causal", 1),
+        case(F32, [1, 8, 2, 1, 1030, 16, 16]),
+        case(F32, [0, 2, 2, 3, 3, 4, 4]),
+        case(F32, [2, 2, 2, 0, 3, 4, 4]),
+        case(F32, [2, 2, 2, 3, 0, 4, 4]),
+        case(F32, [2, 2, 2, 3, 5, 4, 0]),
+        case(F64, small).int("is_causal", 1),
+        case(F32, small).float("scale", -0.5),
+    ]);
+    all
 }

@@ -24,6 +24,7 @@ mod random;
 mod reduce;
 mod resize;
 pub(crate) mod rnn;
+mod rotary;
 mod scatter;
 mod select;
 mod shape_of;
@@ -69,6 +70,7 @@ const FAMILIES: &[&[OpDef]] = &[
     reduce::FAMILY,
     resize::FAMILY,
     rnn::FAMILY,
+    rotary::FAMILY,
     scatter::FAMILY,
     select::FAMILY,
     shape_of::FAMILY,
