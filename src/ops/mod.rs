@@ -10,6 +10,7 @@ mod binary;
 mod control;
 mod conv;
 mod einsum;
+mod flex;
 pub(crate) mod fused;
 mod gather;
 mod join;
@@ -57,6 +58,7 @@ const FAMILIES: &[&[OpDef]] = &[
     conv::FAMILY,
     control::FAMILY,
     einsum::FAMILY,
+    flex::FAMILY,
     fused::FAMILY,
     gather::FAMILY,
     join::FAMILY,
