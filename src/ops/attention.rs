@@ -2,18 +2,12 @@
 
 use std::sync::Arc;
 
-use super::einsum::fitted;
+use super::attention_stages::lower;
 use super::eval::{need, opt};
-use super::quant::apply;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::{AttrReader, TensorType};
-use crate::kernels::copy::copy;
-use crate::kernels::elementwise::{Emit, Var};
-use crate::kernels::matmul::{Product, Right, product};
-use crate::kernels::norm::{Soft, softmax};
-use crate::kernels::pad::{self, Mode};
-use crate::plan::{LowerCx, View};
+use crate::plan::LowerCx;
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err, shape};
 
@@ -21,17 +15,17 @@ use crate::{Result, bail, ensure, err, shape};
 pub const FAMILY: &[OpDef] = &[OpDef { domain: "", name: "Attention", versions: &[23, 24, 25], parse, cases }];
 
 // the places of the inputs
-const Q: usize = 0;
-const K: usize = 1;
-const V: usize = 2;
-const MASK: usize = 3;
-const PAST_KEY: usize = 4;
-const PAST_VALUE: usize = 5;
-const LENGTHS: usize = 6;
+pub(super) const Q: usize = 0;
+pub(super) const K: usize = 1;
+pub(super) const V: usize = 2;
+pub(super) const MASK: usize = 3;
+pub(super) const PAST_KEY: usize = 4;
+pub(super) const PAST_VALUE: usize = 5;
+pub(super) const LENGTHS: usize = 6;
 
 /// What the fourth output holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown {
+pub(super) enum Shown {
     Product,
     Capped,
     Biased,
@@ -39,18 +33,18 @@ enum Shown {
 }
 
 #[derive(Debug)]
-struct Attention {
-    scale: Option<f32>,
-    causal: bool,
+pub(super) struct Attention {
+    pub scale: Option<f32>,
+    pub causal: bool,
     /// Query and key heads, which inputs of rank 3 need.
     heads: [Option<i64>; 2],
     /// The type that the softmax computes in; that of Q when `None`.
-    precision: Option<DType>,
+    pub precision: Option<DType>,
     /// 0 is none.
-    softcap: f32,
-    shown: Shown,
+    pub softcap: f32,
+    pub shown: Shown,
     /// Keys before and after a query's own position that it sees; all when `None`.
-    window: [Option<i64>; 2],
+    pub window: [Option<i64>; 2],
 }
 
 fn parse(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
@@ -91,26 +85,26 @@ fn float(d: DType) -> bool {
 
 /// The extents of one application.
 #[derive(Debug, Clone, Copy)]
-struct Extents {
-    batch: usize,
+pub(super) struct Extents {
+    pub batch: usize,
     /// Heads of keys and values.
-    heads: usize,
+    pub heads: usize,
     /// Query heads for each of them.
-    group: usize,
-    queries: usize,
-    past: usize,
+    pub group: usize,
+    pub queries: usize,
+    pub past: usize,
     /// Keys, those of the past included.
-    keys: usize,
+    pub keys: usize,
     /// Elements of a query and of a key.
-    depth: usize,
+    pub depth: usize,
     /// Elements of a value.
-    width: usize,
+    pub width: usize,
     /// Whether the inputs have rank 3.
-    flat: bool,
+    pub flat: bool,
 }
 
 impl Extents {
-    fn query_heads(&self) -> usize {
+    pub fn query_heads(&self) -> usize {
         self.heads * self.group
     }
 
@@ -119,13 +113,13 @@ impl Extents {
         if self.flat { vec![b, l, h * w] } else { vec![b, h, l, w] }
     }
 
-    fn scores(&self) -> [usize; 4] {
+    pub fn scores(&self) -> [usize; 4] {
         [self.batch, self.query_heads(), self.queries, self.keys]
     }
 }
 
 /// `[batch, heads, length, depth]` of an input.
-fn split_heads(s: &[usize], heads: Option<i64>) -> Result<[usize; 4]> {
+pub(super) fn split_heads(s: &[usize], heads: Option<i64>) -> Result<[usize; 4]> {
     match *s {
         [b, h, l, d] => {
             ensure!(heads.is_none_or(|n| n == h as i64), InvalidNode, "{s:?} has {h} heads, attributes say {heads:?}");
@@ -143,7 +137,7 @@ fn split_heads(s: &[usize], heads: Option<i64>) -> Result<[usize; 4]> {
 
 impl Attention {
     /// Checks the shapes of all inputs.
-    fn extents(&self, shapes: &dyn Fn(usize) -> Option<Vec<usize>>) -> Result<Extents> {
+    pub fn extents(&self, shapes: &dyn Fn(usize) -> Option<Vec<usize>>) -> Result<Extents> {
         let of = |i: usize| shapes(i).ok_or_else(|| err!(InvalidNode, "input {i} is missing"));
         let (sq, sk, sv) = (of(Q)?, of(K)?, of(V)?);
         ensure!(sq.len() == sk.len() && sk.len() == sv.len(), InvalidNode, "ranks of {sq:?}, {sk:?} and {sv:?} differ");
@@ -165,7 +159,7 @@ impl Attention {
             }
             _ => bail!(InvalidNode, "past_key and past_value go together"),
         };
-        let group = if heads == 0 { 1 } else { query_heads / heads };
+        let group = query_heads.checked_div(heads).unwrap_or(1);
         let keys = past + length;
         let e = Extents { batch, heads, group, queries, past, keys, depth, width, flat: sq.len() == 3 };
         if let Some(s) = shapes(LENGTHS) {
@@ -180,13 +174,13 @@ impl Attention {
     }
 
     /// What Q and K are multiplied by.
-    fn factors(&self, e: &Extents) -> [f32; 2] {
+    pub fn factors(&self, e: &Extents) -> [f32; 2] {
         let scale = self.scale.unwrap_or(1.0 / (e.depth.max(1) as f32).sqrt());
         if scale < 0.0 { [scale, 1.0] } else { [scale.sqrt(); 2] }
     }
 
     /// Whether a position decides what is seen.
-    fn positional(&self) -> bool {
+    pub fn positional(&self) -> bool {
         self.causal || self.window.iter().any(Option::is_some)
     }
 
@@ -198,7 +192,7 @@ impl Attention {
 }
 
 /// A mask's shape once its last dim has all keys: what it lacks is not seen.
-fn padded(mask: &[usize], keys: usize) -> Vec<usize> {
+pub(super) fn padded(mask: &[usize], keys: usize) -> Vec<usize> {
     let mut s = mask.to_vec();
     if let Some(last) = s.last_mut() {
         *last = keys.max(*last);
@@ -238,7 +232,7 @@ fn cached(past: Option<&Tensor>, t: &Tensor, heads: usize) -> Result<Tensor> {
 /// Stacked products: `y[i] = a[i] × b[i / group]`, `[m, k] × [k, n]`; `transposed` says that `b` is `[n, k]`.
 fn products(a: &[f64], b: &[f64], [m, k, n]: [usize; 3], group: usize, transposed: bool) -> Vec<f64> {
     let mut y = vec![];
-    let count = if m * k == 0 { 0 } else { a.len() / (m * k) };
+    let count = a.len().checked_div(m * k).unwrap_or(0);
     for i in 0..count {
         let (x, z) = (&a[i * m * k..][..m * k], &b[i / group * k * n..][..k * n]);
         for at in 0..m * n {
@@ -381,42 +375,7 @@ impl Op for Attention {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let mut shapes: Vec<Option<Vec<usize>>> = vec![];
-        for i in 0..cx.input_count() {
-            shapes.push(if cx.has_input(i) { Some(cx.input_type(i)?.shape) } else { None });
-        }
-        let e = self.extents(&|i| shapes.get(i).cloned().flatten())?;
-        let q = cx.input(Q)?;
-        let q = tall(cx, &q, e.query_heads())?;
-        let key = with_past(cx, K, PAST_KEY, 1, &e)?;
-        let value = with_past(cx, V, PAST_VALUE, 2, &e)?;
-        let d = q.dtype;
-        let work = self.precision.unwrap_or(d);
-
-        let biases = cx.has_input(MASK) || cx.has_input(LENGTHS) || self.positional();
-        // a stage that changes nothing is the one before it
-        let shown = match self.shown {
-            Shown::Biased if biases => Shown::Biased,
-            Shown::Biased | Shown::Capped if self.softcap > 0.0 => Shown::Capped,
-            Shown::Biased | Shown::Capped => Shown::Product,
-            other => other,
-        };
-        let stages = Stages { op: self, e, shown: shown_if(cx.has_output(3), shown) };
-        let scores = stages.product(cx, q, key)?;
-        let logits = stages.logits(cx, scores, biases, work)?;
-        let logits = cx.dense(&logits)?;
-        let p = stages.buffer(cx, Shown::Probabilities, work)?;
-        softmax(cx, Soft::Masked, &logits, [shape::numel(&e.scores()[..3]), e.keys, 1], &p)?;
-        let p = stages.cast(cx, Shown::Probabilities, p, d)?;
-        if !cx.has_output(0) {
-            return Ok(());
-        }
-        let mut y = cx.output(0)?;
-        if e.flat {
-            y = fitted(cx, &y, &[e.batch, e.queries, e.query_heads(), e.width])?.permuted(&[0, 2, 1, 3]);
-        }
-        let (p, y) = (grouped(cx, &p, &e)?, grouped(cx, &y, &e)?);
-        product(cx, &Product::new(p, shared(&value, &e), y))
+        lower(self, cx)
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
@@ -426,235 +385,7 @@ impl Op for Attention {
     }
 }
 
-/// `[batch, heads, length, depth]` of an input's view.
-fn tall(cx: &mut LowerCx<'_>, v: &View, heads: usize) -> Result<View> {
-    if v.rank() == 4 {
-        return Ok(v.clone());
-    }
-    let [b, h, l, d] = split_heads(&v.shape, Some(heads as i64))?;
-    Ok(fitted(cx, v, &[b, l, h, d])?.permuted(&[0, 2, 1, 3]))
-}
-
-/// Input `i` behind its past, which is output `o` as well.
-fn with_past(cx: &mut LowerCx<'_>, i: usize, past: usize, o: usize, e: &Extents) -> Result<View> {
-    let new = cx.input(i)?;
-    let new = tall(cx, &new, e.heads)?;
-    let Some(old) = cx.try_input(past)? else {
-        if cx.has_output(o) {
-            cx.alias(o, new.clone())?;
-        }
-        return Ok(new);
-    };
-    let s = [e.batch, e.heads, e.keys, new.shape[3]];
-    let all = if cx.has_output(o) { cx.output(o)? } else { cx.temp(new.dtype, &s)? };
-    copy(cx, &old, &all.sliced(2, 0, 1, e.past))?;
-    copy(cx, &new, &all.sliced(2, e.past, 1, e.keys - e.past))?;
-    Ok(all)
-}
-
-/// The heads of `[batch, heads, m, n]` by the key heads that they share.
-fn grouped(cx: &mut LowerCx<'_>, v: &View, e: &Extents) -> Result<View> {
-    fitted(cx, v, &[e.batch, e.heads, e.group, v.shape[2], v.shape[3]])
-}
-
-/// Keys or values, repeated for the query heads that share them.
-fn shared(v: &View, e: &Extents) -> Right {
-    let [b, h, m, n] = [0, 1, 2, 3].map(|i| v.strides[i]);
-    let shape = vec![e.batch, e.heads, e.group, v.shape[2], v.shape[3]];
-    Right::View(View { shape, strides: vec![b, h, 0, m, n], ..v.clone() })
-}
-
-/// The scores on the device, from stage to stage.
-struct Stages<'a> {
-    op: &'a Attention,
-    e: Extents,
-    /// The stage that the fourth output shows, if it is used.
-    shown: Option<Shown>,
-}
-
-fn shown_if(used: bool, shown: Shown) -> Option<Shown> {
-    used.then_some(shown)
-}
-
-impl Stages<'_> {
-    /// Where a stage goes: to the fourth output when it shows that stage in this type.
-    fn buffer(&self, cx: &mut LowerCx<'_>, stage: Shown, d: DType) -> Result<View> {
-        if self.shown == Some(stage) && cx.output_type(3)?.dtype == d {
-            return cx.output(3);
-        }
-        cx.temp(d, &self.e.scores())
-    }
-
-    /// A stage in another type.
-    fn cast(&self, cx: &mut LowerCx<'_>, stage: Shown, v: View, to: DType) -> Result<View> {
-        if v.dtype == to {
-            return Ok(v);
-        }
-        let out = self.buffer(cx, stage, to)?;
-        apply(cx, &[v], &out, |e, args| e.cast(&args[0], to))?;
-        Ok(out)
-    }
-
-    /// Q × Kᵀ, scaled: 16-bit factors before the product, where they are rounded.
-    fn product(&self, cx: &mut LowerCx<'_>, q: View, key: View) -> Result<View> {
-        let (d, e) = (q.dtype, &self.e);
-        let [f, g] = self.op.factors(e);
-        let scaled = |cx: &mut LowerCx<'_>, v: View, by: f32| {
-            if by == 1.0 || d == F32 {
-                return Ok(v);
-            }
-            let out = cx.temp(d, &v.shape)?;
-            apply(cx, &[v], &out, |e, args| {
-                let by = e.float(d, by)?;
-                e.call(d, "mul", &[&args[0], &by])
-            })?;
-            Ok(out)
-        };
-        let (q, key) = (scaled(cx, q, f)?, scaled(cx, key, g)?);
-        let out = self.buffer(cx, Shown::Product, d)?;
-        let (a, y) = (grouped(cx, &q, e)?, grouped(cx, &out, e)?);
-        let alpha = if d == F32 { f * g } else { 1.0 };
-        let b = shared(&key.permuted(&[0, 1, 3, 2]), e);
-        product(cx, &Product { alpha, ..Product::new(a, b, y) })?;
-        Ok(out)
-    }
-
-    /// Capped and biased, in the softmax's type.
-    fn logits(&self, cx: &mut LowerCx<'_>, scores: View, biases: bool, work: DType) -> Result<View> {
-        let (d, op) = (scores.dtype, self.op);
-        let mut caps = op.softcap > 0.0;
-        let mut v = scores;
-        if caps && (self.shown == Some(Shown::Capped) || !biases) {
-            let out = self.buffer(cx, Shown::Capped, d)?;
-            apply(cx, &[v], &out, |e, args| op.cap(e, &args[0]))?;
-            (v, caps) = (out, false);
-        }
-        if biases {
-            let (mut views, operands) = self.operands(cx)?;
-            views.insert(0, v);
-            let to = if self.shown == Some(Shown::Biased) { d } else { work };
-            let out = self.buffer(cx, Shown::Biased, to)?;
-            apply(cx, &views, &out, |e, args| {
-                let x = if caps { op.cap(e, &args[0])? } else { args[0].clone() };
-                let y = self.biased(e, &x, &operands, &args[1..])?;
-                e.cast(&y, to)
-            })?;
-            v = out;
-        }
-        self.cast(cx, Shown::Biased, v, work)
-    }
-
-    /// What the bias is made of, and the views of it.
-    fn operands(&self, cx: &mut LowerCx<'_>) -> Result<(Vec<View>, Vec<Operand>)> {
-        let e = &self.e;
-        let (mut views, mut operands) = (vec![], vec![]);
-        let iota = |n: usize| (0..n as i32).collect::<Vec<_>>();
-        if let Some(mask) = cx.try_input(MASK)? {
-            let s = padded(&mask.shape, e.keys);
-            let mut view = mask;
-            if s != view.shape {
-                let hidden = if view.dtype == Bool { 0.0 } else { f64::NEG_INFINITY };
-                let fill = if view.dtype.is_float() || view.dtype == Bool {
-                    Tensor::from_f64s(view.dtype, [], vec![hidden])?
-                } else {
-                    bail!(Unsupported, "a short mask of {}", view.dtype)
-                };
-                let fill = cx.constant(fill)?;
-                let out = cx.temp(view.dtype, &s)?;
-                pad::pad(cx, Mode::Constant, &view, &fill, &vec![0; s.len()], &out)?;
-                view = out;
-            }
-            views.push(view);
-            operands.push(Operand::Mask);
-        }
-        if let Some(lengths) = cx.try_input(LENGTHS)? {
-            views.push(fitted(cx, &lengths, &[e.batch, 1, 1, 1])?);
-            operands.push(Operand::Length);
-        }
-        if self.op.positional() {
-            views.push(cx.constant(Tensor::new([e.queries, 1], iota(e.queries))?)?);
-            operands.push(Operand::Row);
-        }
-        if self.op.positional() || cx.has_input(LENGTHS) {
-            views.push(cx.constant(Tensor::new([e.keys], iota(e.keys))?)?);
-            operands.push(Operand::Column);
-        }
-        Ok((views, operands))
-    }
-
-    /// One score with its bias: -inf where the key is hidden.
-    fn biased(&self, e: &mut Emit<'_>, x: &Var, operands: &[Operand], args: &[Var]) -> Result<Var> {
-        let d = x.dtype;
-        let of = |o: Operand| operands.iter().position(|p| *p == o).map(|i| args[i].clone());
-        let mut y = x.clone();
-        let hidden = e.float(d, f32::NEG_INFINITY)?;
-        if let Some(mask) = of(Operand::Mask) {
-            y = if mask.dtype == Bool {
-                e.select(&mask, &y, &hidden)
-            } else {
-                let bias = e.cast(&mask, d)?;
-                let sum = e.call(d, "add", &[&y, &bias])?;
-                let off = e.test(d, "eq", &[&bias, &hidden])?;
-                e.select(&off, &hidden, &sum)
-            };
-        }
-        let length = of(Operand::Length).map(|l| e.cast(&l, I32)).transpose()?;
-        let Some(j) = of(Operand::Column) else { return Ok(y) };
-        let mut hide = |e: &mut Emit<'_>, a: &Var, b: &Var, test: &str| -> Result<()> {
-            let off = e.test(I32, test, &[a, b])?;
-            y = e.select(&off, &hidden, &y);
-            Ok(())
-        };
-        if let Some(length) = &length {
-            hide(e, &j, length, "ge")?;
-        }
-        let Some(i) = of(Operand::Row) else { return Ok(y) };
-        let start = match &length {
-            Some(length) => {
-                let queries = e.int(I32, self.e.queries as i64)?;
-                e.call(I32, "sub", &[length, &queries])?
-            }
-            None => e.int(I32, self.e.past as i64)?,
-        };
-        let p = e.call(I32, "add", &[&i, &start])?;
-        if self.op.causal {
-            hide(e, &j, &p, "gt")?;
-        }
-        let [left, right] = self.op.window;
-        for (size, from, to) in [(left, &p, &j), (right, &j, &p)] {
-            if let Some(size) = size {
-                let size = e.int(I32, size.min(i32::MAX as i64))?;
-                let gap = e.call(I32, "sub", &[from, to])?;
-                hide(e, &gap, &size, "gt")?;
-            }
-        }
-        Ok(y)
-    }
-}
-
-/// What the bias reads besides the score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operand {
-    Mask,
-    /// The valid keys of a sequence.
-    Length,
-    /// The query's index.
-    Row,
-    /// The key's index.
-    Column,
-}
-
-impl Attention {
-    /// `cap · tanh(x / cap)`
-    fn cap(&self, e: &mut Emit<'_>, x: &Var) -> Result<Var> {
-        let cap = e.float(x.dtype, self.softcap)?;
-        let part = e.call(x.dtype, "div", &[x, &cap])?;
-        let bent = e.call(x.dtype, "tanh", &[&part])?;
-        e.call(x.dtype, "mul", &[&bent, &cap])
-    }
-}
-
-/// Keys and values of these extents: batch, query heads, key heads, queries, keys, depth, width.
+/// Queries, keys and values of these extents: batch, query heads, key heads, queries, keys, depth, width.
 fn case(d: DType, [b, h, g, l, t, k, w]: [usize; 7]) -> Case {
     let c = Case::new("Attention", 25).rand(d, &[b, h, l, k]).rand(d, &[b, g, t, k]).rand(d, &[b, g, t, w]);
     c.outputs(4).sum(t.max(k))
@@ -696,12 +427,13 @@ fn cases() -> Vec<Case> {
         ]);
     }
     // masks of all ranks, types and lengths
-    for mask in [&[] as &[usize], &[7], &[1], &[3], &[5, 7], &[1, 7], &[5, 1], &[4, 5, 7], &[2, 1, 5, 7], &[1, 4, 1, 2]] {
+    for mask in [&[] as &[usize], &[7], &[1], &[3], &[5, 7], &[1, 7], &[5, 1], &[4, 5, 7], &[2, 1, 5, 7], &[1, 4, 1, 2]]
+    {
         all.extend([case(F32, small).rand(F32, mask), case(F32, small).rand(Bool, mask)]);
     }
     all.extend([
         case(F32, small).rand(I32, &[5, 7]),
-        case(F32, small).rand(U8, &[7]),
+        case(F32, small).rand(U8, &[4]),
         case(F32, small).rand(I64, &[5, 7]),
         case(F32, small).value(Tensor::zeros(Bool, [5, 7])).int("qk_matmul_output_mode", 3),
         lengths(case(F32, small).absent(), &[7, 3]),
@@ -737,4 +469,73 @@ fn cases() -> Vec<Case> {
         case(F32, small).float("scale", -0.5),
     ]);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse as parse_op;
+    use super::*;
+    use crate::ir::{Attr, Attrs};
+
+    fn attention(attrs: &[(&str, Attr)], inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let attrs: Attrs = attrs.iter().map(|(k, v)| ((*k).into(), v.clone())).collect();
+        parse_op("", "Attention", &attrs, &NodeInfo::full(25, inputs.len(), 4))?.eval(inputs)
+    }
+
+    /// Keys of zeros, so that all that are seen weigh the same, and values 1, 2, 4, ….
+    fn uniform(queries: usize, keys: usize) -> [Tensor; 3] {
+        let values = (0..keys).map(|i| (1 << i) as f32).collect();
+        let tensor = |n: usize, v: Vec<f32>| Tensor::new([1, 1, n, 1], v).unwrap();
+        [tensor(queries, vec![1.0; queries]), tensor(keys, vec![0.0; keys]), tensor(keys, values)]
+    }
+
+    fn first(made: Result<Vec<Tensor>>) -> Vec<f32> {
+        made.unwrap()[0].to_vec().unwrap()
+    }
+
+    #[test]
+    fn positions_decide_what_is_seen() {
+        let [q, k, v] = uniform(3, 3);
+        let all = [Some(&q), Some(&k), Some(&v)];
+        let one = |name: &'static str, n: i64| (name, Attr::Int(n));
+        assert_eq!(first(attention(&[one("is_causal", 1)], &all)), [1.0, 1.5, 7.0 / 3.0]);
+        assert_eq!(first(attention(&[one("left_window_size", 0)], &all)), [7.0 / 3.0, 3.0, 4.0]);
+        assert_eq!(first(attention(&[one("is_causal", 1), one("left_window_size", 1)], &all)), [1.0, 1.5, 3.0]);
+        let lengths = Tensor::vector(&[2i64]);
+        let some = [Some(&q), Some(&k), Some(&v), None, None, None, Some(&lengths)];
+        assert_eq!(first(attention(&[], &some)), [1.5; 3]);
+        // three queries end at two valid keys: the first stands before them all
+        assert_eq!(first(attention(&[one("is_causal", 1)], &some)), [0.0, 1.0, 1.5]);
+    }
+
+    #[test]
+    fn short_masks_hide_the_rest() {
+        let [q, k, v] = uniform(1, 3);
+        let mask = Tensor::vector(&[false, true]);
+        assert_eq!(first(attention(&[], &[Some(&q), Some(&k), Some(&v), Some(&mask)])), [2.0]);
+        let bias = Tensor::vector(&[0f32]);
+        assert_eq!(first(attention(&[], &[Some(&q), Some(&k), Some(&v), Some(&bias)])), [1.0]);
+    }
+
+    #[test]
+    fn the_past_comes_first() {
+        let [q, k, v] = uniform(1, 2);
+        let past = Tensor::new([1, 1, 1, 1], vec![9f32]).unwrap();
+        let zero = Tensor::new([1, 1, 1, 1], vec![0f32]).unwrap();
+        let made = attention(&[], &[Some(&q), Some(&k), Some(&v), None, Some(&zero), Some(&past)]).unwrap();
+        assert_eq!(made[2].to_vec::<f32>().unwrap(), [9.0, 1.0, 2.0]);
+        assert_eq!(made[0].to_vec::<f32>().unwrap(), [4.0]);
+    }
+
+    #[test]
+    fn wrong_inputs_are_errors() {
+        let [q, k, v] = uniform(2, 3);
+        let flat = Tensor::zeros(F32, [1, 2, 4]);
+        let mask = Tensor::zeros(F32, [2, 4]);
+        assert!(attention(&[], &[Some(&flat), Some(&flat), Some(&flat)]).is_err());
+        assert!(attention(&[], &[Some(&q), Some(&k), Some(&v), Some(&mask)]).is_err());
+        assert!(attention(&[], &[Some(&q), Some(&k), Some(&v), None, Some(&k), None]).is_err());
+        assert!(attention(&[("softmax_precision", Attr::Int(7))], &[Some(&q), Some(&k), Some(&v)]).is_err());
+        assert!(attention(&[("left_window_size", Attr::Int(-2))], &[Some(&q), Some(&k), Some(&v)]).is_err());
+    }
 }

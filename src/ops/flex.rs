@@ -39,7 +39,11 @@ fn parse(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
         let body = a.graph(name)?;
         if let Some(g) = &body {
             let (takes, gives) = (g.inputs.len() - g.captures, g.outputs.len());
-            ensure!([takes, gives] == [1, 1], InvalidNode, "{name} takes {takes} values and gives {gives}, not 1 and 1");
+            ensure!(
+                [takes, gives] == [1, 1],
+                InvalidNode,
+                "{name} takes {takes} values and gives {gives}, not 1 and 1"
+            );
         }
         Ok(body)
     };
@@ -148,7 +152,7 @@ impl Op for Flex {
         ensure!(fits, InvalidNode, "Q {tq}, K {tk} and V {tv} do not fit each other");
         let grouped = if h == 0 { hq == 0 } else { hq.is_multiple_of(h) };
         ensure!(grouped, InvalidNode, "{hq} query heads over {h} key heads");
-        let group = if h == 0 { 1 } else { hq / h };
+        let group = hq.checked_div(h).unwrap_or(1);
 
         let d = tq.dtype;
         let work = self.precision.unwrap_or(if d == F64 { F64 } else { F32 });

@@ -6,6 +6,7 @@ mod eval;
 mod infer;
 
 mod attention;
+mod attention_stages;
 mod binary;
 mod control;
 mod conv;

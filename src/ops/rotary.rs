@@ -82,7 +82,11 @@ impl Rotary {
                 (&[b, l, n], None) => [b, l, n] == [batch, length, pairs],
                 _ => false,
             };
-            ensure!(fits, InvalidNode, "a cache of {cache:?} and position_ids {ids:?} do not fit {pairs} pairs of {x:?}");
+            ensure!(
+                fits,
+                InvalidNode,
+                "a cache of {cache:?} and position_ids {ids:?} do not fit {pairs} pairs of {x:?}"
+            );
         }
         Ok(Extents { batch, length, heads, depth, pairs, heads_first })
     }
@@ -229,7 +233,8 @@ impl Rows {
 fn cases() -> Vec<Case> {
     let ids = |shape: &[usize], most: i64| {
         let n: usize = shape.iter().product();
-        Tensor::new(shape, (0..n as i64).map(|i| i * 7 % most).collect::<Vec<_>>()).unwrap_or_else(|_| Tensor::scalar(0i64))
+        Tensor::new(shape, (0..n as i64).map(|i| i * 7 % most).collect::<Vec<_>>())
+            .unwrap_or_else(|_| Tensor::scalar(0i64))
     };
     let case = |d: DType, x: &[usize], pairs: usize| {
         let positions = if x.len() == 4 { [x[0], x[2]] } else { [x[0], x[1]] };
@@ -261,4 +266,24 @@ fn cases() -> Vec<Case> {
         direct(F32, &[1, 3, 26], 13).int("num_heads", 1),
     ]);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_turn_swaps_the_pair() {
+        let x = Tensor::new([1, 1, 1, 4], vec![1f32, 2., 3., 4.]).unwrap();
+        let cos = Tensor::new([2, 2], vec![1f32, 1., 0., 0.]).unwrap();
+        let sin = Tensor::new([2, 2], vec![0f32, 0., 1., 1.]).unwrap();
+        let turn = |interleaved, id: i64| {
+            let ids = Tensor::new([1, 1], vec![id]).unwrap();
+            let op = Rotary { interleaved, rotated: 0, heads: None };
+            op.eval(&[Some(&x), Some(&cos), Some(&sin), Some(&ids)]).unwrap()[0].to_vec::<f32>().unwrap()
+        };
+        assert_eq!(turn(false, 0), [1., 2., 3., 4.]);
+        assert_eq!(turn(false, 1), [-3., -4., 1., 2.]);
+        assert_eq!(turn(true, 1), [-2., 1., -4., 3.]);
+    }
 }
