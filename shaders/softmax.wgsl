@@ -51,7 +51,20 @@ fn sum_of_all(lane: u32, value: f32) -> f32 {
 }
 //#endif
 
+fn rounded(x: f32) -> f32 {
+    //#if MASKED
+    return T_to_f32(T_from_f32(x));
+    //#else
+    return x;
+    //#endif
+}
+
 fn weight(x: f32, top: f32) -> f32 {
+    //#if MASKED
+    if f32_is_inf(top) && top < 0.0 {
+        return 0.0;
+    }
+    //#endif
     // where everything is -inf the difference is NaN on paper, but not on every driver
     if f32_is_inf(top) {
         if f32_is_nan(x) || top < 0.0 || x == top {
@@ -59,7 +72,7 @@ fn weight(x: f32, top: f32) -> f32 {
         }
         return 0.0;
     }
-    return f32_exp(x - top);
+    return rounded(f32_exp(rounded(x - top)));
 }
 
 @compute @workgroup_size(64, 1, 1)
@@ -108,11 +121,28 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     }
     //#else
     var sum = 0.0;
+    //#if BLOCKS
+    // sums of 8 round with each addend; these are added unrounded, so that long rows do not stall
+    for (var first = lane * 8u; first < params.n; first += step * 8u) {
+        var part = 0.0;
+        for (var i = first; i < min(first + 8u, params.n); i++) {
+            part = rounded(part + weight(T_to_f32(source[origin + i * params.inner]), top));
+        }
+        sum += part;
+    }
+    //#else
     for (var i = lane; i < params.n; i += step) {
         sum += weight(T_to_f32(source[origin + i * params.inner]), top);
     }
+    //#endif
     //#if GROUP
     sum = sum_of_all(lane, sum);
+    //#endif
+    sum = rounded(sum);
+    //#if MASKED
+    if f32_is_inf(top) && top < 0.0 {
+        sum = 1.0;
+    }
     //#endif
 
     //#if LOG

@@ -17,6 +17,9 @@ pub enum Soft {
     Max,
     Log,
     Hard,
+    /// As `Max`, but rows of nothing but -inf become zeros, and each step is rounded to the element type. Of bf16 also
+    /// the sums of every 8 weights, with each addend.
+    Masked,
 }
 
 #[derive(Debug)]
@@ -37,6 +40,8 @@ impl Kernel for Softmax {
             .flag("GROUP", self.group)
             .flag("LOG", self.kind == Soft::Log)
             .flag("HARD", self.kind == Soft::Hard)
+            .flag("MASKED", self.kind == Soft::Masked)
+            .flag("BLOCKS", self.kind == Soft::Masked && self.device == DeviceType::BF16)
     }
 }
 

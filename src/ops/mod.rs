@@ -5,10 +5,13 @@ mod case;
 mod eval;
 mod infer;
 
+mod attention;
+mod attention_stages;
 mod binary;
 mod control;
 mod conv;
 mod einsum;
+mod flex;
 pub(crate) mod fused;
 mod gather;
 mod image_decoder;
@@ -28,6 +31,7 @@ mod random;
 mod reduce;
 mod resize;
 pub(crate) mod rnn;
+mod rotary;
 mod scatter;
 mod select;
 mod sequence;
@@ -57,10 +61,12 @@ pub const MAX_OPSET: i64 = 28;
 
 /// Every family of operators.
 const FAMILIES: &[&[OpDef]] = &[
+    attention::FAMILY,
     binary::FAMILY,
     conv::FAMILY,
     control::FAMILY,
     einsum::FAMILY,
+    flex::FAMILY,
     fused::FAMILY,
     gather::FAMILY,
     image_decoder::FAMILY,
@@ -78,6 +84,7 @@ const FAMILIES: &[&[OpDef]] = &[
     reduce::FAMILY,
     resize::FAMILY,
     rnn::FAMILY,
+    rotary::FAMILY,
     scatter::FAMILY,
     select::FAMILY,
     sequence::FAMILY,
