@@ -9,6 +9,7 @@ pub mod conv;
 pub mod copy;
 pub mod elementwise;
 pub mod gather;
+pub mod loss;
 pub mod matmul;
 pub mod norm;
 pub mod order;

@@ -13,6 +13,7 @@ pub(crate) mod fused;
 mod gather;
 mod join;
 mod logic;
+mod loss;
 mod matmul;
 mod norm;
 mod order;
@@ -58,6 +59,7 @@ const FAMILIES: &[&[OpDef]] = &[
     gather::FAMILY,
     join::FAMILY,
     logic::FAMILY,
+    loss::FAMILY,
     matmul::FAMILY,
     norm::FAMILY,
     order::FAMILY,
