@@ -7,6 +7,7 @@ mod profile;
 
 pub mod conv;
 pub mod copy;
+pub mod det;
 pub mod elementwise;
 pub mod gather;
 pub mod loss;

@@ -8,12 +8,15 @@ mod infer;
 mod binary;
 mod control;
 mod conv;
+mod det;
 mod einsum;
 pub(crate) mod fused;
 mod gather;
+mod glu;
 mod join;
 mod logic;
 mod loss;
+mod lp_norm;
 mod matmul;
 mod norm;
 mod order;
@@ -54,12 +57,15 @@ const FAMILIES: &[&[OpDef]] = &[
     binary::FAMILY,
     conv::FAMILY,
     control::FAMILY,
+    det::FAMILY,
     einsum::FAMILY,
     fused::FAMILY,
     gather::FAMILY,
+    glu::FAMILY,
     join::FAMILY,
     logic::FAMILY,
     loss::FAMILY,
+    lp_norm::FAMILY,
     matmul::FAMILY,
     norm::FAMILY,
     order::FAMILY,
