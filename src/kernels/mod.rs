@@ -5,6 +5,7 @@ mod compose;
 mod device_type;
 mod profile;
 
+pub mod bitcast;
 pub mod conv;
 pub mod copy;
 pub mod det;

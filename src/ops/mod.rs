@@ -7,6 +7,7 @@ mod infer;
 
 mod binary;
 mod control;
+mod bitcast;
 mod conv;
 mod det;
 mod einsum;
@@ -55,6 +56,7 @@ pub const MAX_OPSET: i64 = 28;
 /// Every family of operators.
 const FAMILIES: &[&[OpDef]] = &[
     binary::FAMILY,
+    bitcast::FAMILY,
     conv::FAMILY,
     control::FAMILY,
     det::FAMILY,
