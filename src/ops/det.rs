@@ -7,8 +7,8 @@ use super::infer::one;
 use super::{Case, InferCx, Inferred, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::kernels::det;
-use crate::kernels::elementwise::{Emit, Var, map};
-use crate::plan::{LowerCx, View};
+use crate::kernels::elementwise::convert;
+use crate::plan::LowerCx;
 use crate::tensor::Tensor;
 use crate::{Result, bail, shape};
 
@@ -45,14 +45,6 @@ fn determinant(mut a: Vec<f64>, n: usize) -> f64 {
         }
     }
     product
-}
-
-/// Every element converted, into a dense view.
-fn convert(cx: &mut LowerCx<'_>, from: &View, to: &View) -> Result<()> {
-    let profile = cx.profile().clone();
-    let mut e = Emit::new(&profile);
-    let y = e.cast(&Var { name: "x0".into(), dtype: from.dtype }, to.dtype)?;
-    map(cx, "convert", e.body(), &y, std::slice::from_ref(from), to)
 }
 
 impl Op for Det {

@@ -6,6 +6,7 @@ mod eval;
 mod infer;
 
 mod binary;
+mod causal_conv;
 mod control;
 mod bitcast;
 mod conv;
@@ -17,6 +18,7 @@ mod glu;
 mod join;
 mod logic;
 mod loss;
+mod linear_attention;
 mod lp_norm;
 mod matmul;
 mod norm;
@@ -58,6 +60,7 @@ const FAMILIES: &[&[OpDef]] = &[
     binary::FAMILY,
     bitcast::FAMILY,
     conv::FAMILY,
+    causal_conv::FAMILY,
     control::FAMILY,
     det::FAMILY,
     einsum::FAMILY,
@@ -67,6 +70,7 @@ const FAMILIES: &[&[OpDef]] = &[
     join::FAMILY,
     logic::FAMILY,
     loss::FAMILY,
+    linear_attention::FAMILY,
     lp_norm::FAMILY,
     matmul::FAMILY,
     norm::FAMILY,
