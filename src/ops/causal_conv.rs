@@ -33,7 +33,12 @@ fn parse(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
 }
 
 /// The shape of the state, and the kernel's length; the shapes must fit.
-fn extents(x: &[usize], weight: &[usize], bias: Option<&[usize]>, past: Option<&[usize]>) -> Result<([usize; 3], usize)> {
+fn extents(
+    x: &[usize],
+    weight: &[usize],
+    bias: Option<&[usize]>,
+    past: Option<&[usize]>,
+) -> Result<([usize; 3], usize)> {
     let &[batch, channels, _] = x else { bail!(InvalidNode, "expected [batch, channels, length], got {x:?}") };
     let &[c, 1, taps] = weight else { bail!(InvalidNode, "expected weights [channels, 1, k], got {weight:?}") };
     ensure!(c == channels && taps > 0, InvalidNode, "weights {weight:?} for {channels} channels");
@@ -112,12 +117,18 @@ fn keep(cx: &mut LowerCx<'_>, x: &View, past: Option<&View>, kept: usize) -> Res
 }
 
 fn cases() -> Vec<Case> {
-    let case = |d, [b, c, l, k]: [usize; 4]| Case::new(NAME, 27).rand(d, &[b, c, l]).rand(d, &[c, 1, k]).outputs(2).sum(k);
+    let case =
+        |d, [b, c, l, k]: [usize; 4]| Case::new(NAME, 27).rand(d, &[b, c, l]).rand(d, &[c, 1, k]).outputs(2).sum(k);
     let mut all = vec![];
     for d in [F32, F16, BF16] {
         for activation in ["none", "silu", "swish"] {
             let c = || case(d, [2, 3, 37, 4]).string("activation", activation);
-            all.extend([c(), c().rand(d, &[3]), c().absent().rand(d, &[2, 3, 3]), c().rand(d, &[3]).rand(d, &[2, 3, 3])]);
+            all.extend([
+                c(),
+                c().rand(d, &[3]),
+                c().absent().rand(d, &[2, 3, 3]),
+                c().rand(d, &[3]).rand(d, &[2, 3, 3]),
+            ]);
         }
     }
     for size in [[1, 1, 1, 1], [2, 3, 1, 4], [2, 3, 2, 4], [2, 3, 3, 4], [1, 67, 5, 1], [0, 3, 4, 2], [2, 3, 0, 3]] {

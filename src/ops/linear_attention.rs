@@ -65,8 +65,13 @@ impl LinearAttention {
         let [.., values] = packed(2, "value")?;
         let columns = per("value", values, heads)?;
         let (mut decays, mut betas) = (1, 1);
-        for (i, name, used) in [(1, "key", true), (2, "value", true), (4, "decay", self.decay), (5, "beta", self.delta)] {
-            ensure!(shapes[i].is_some() == used, InvalidNode, "{name} does not go with this update rule, or is missing");
+        for (i, name, used) in [(1, "key", true), (2, "value", true), (4, "decay", self.decay), (5, "beta", self.delta)]
+        {
+            ensure!(
+                shapes[i].is_some() == used,
+                InvalidNode,
+                "{name} does not go with this update rule, or is missing"
+            );
             if used {
                 let [b, t, last] = packed(i, name)?;
                 ensure!((b, t) == (batch, length), InvalidNode, "{name} [{b}, {t}, …] for [{batch}, {length}, …]");

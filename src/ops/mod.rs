@@ -6,9 +6,9 @@ mod eval;
 mod infer;
 
 mod binary;
+mod bitcast;
 mod causal_conv;
 mod control;
-mod bitcast;
 mod conv;
 mod det;
 mod einsum;
@@ -16,9 +16,9 @@ pub(crate) mod fused;
 mod gather;
 mod glu;
 mod join;
+mod linear_attention;
 mod logic;
 mod loss;
-mod linear_attention;
 mod lp_norm;
 mod matmul;
 mod norm;
@@ -68,9 +68,9 @@ const FAMILIES: &[&[OpDef]] = &[
     gather::FAMILY,
     glu::FAMILY,
     join::FAMILY,
+    linear_attention::FAMILY,
     logic::FAMILY,
     loss::FAMILY,
-    linear_attention::FAMILY,
     lp_norm::FAMILY,
     matmul::FAMILY,
     norm::FAMILY,
