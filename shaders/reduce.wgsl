@@ -124,10 +124,10 @@ fn total(start: i32, first: u32, end: u32, step: u32, top: A) -> A {
             part = A_add(part, mapped(element(start, i), top));
             i += step;
         }
-        let y = part - lost;
-        let t = sum + y;
+        let y = A_sub(part, lost);
+        let t = A_add(sum, y);
         // an infinite total would make the correction NaN
-        lost = select((t - sum) - y, A_zero(), A_is_inf(t) || A_is_nan(t));
+        lost = select(A_sub(A_sub(t, sum), y), A_zero(), A_is_inf(t) || A_is_nan(t));
         sum = t;
     }
     return sum;

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::kernels::DeviceType;
 
-/// An ONNX tensor element type. Discriminants are the values of `TensorProto.DataType`.
+/// An ONNX tensor element type. Discriminants are the values of `TensorProto.DataType`; the last three, which have none,
+/// stand for ONNX's types that are not tensors, whose values a rank-0 [`Tensor`](crate::Tensor) holds as items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(i32)]
 #[allow(missing_docs)]
@@ -35,11 +36,14 @@ pub enum DType {
     F8E8M0 = 24,
     U2 = 25,
     I2 = 26,
+    Sequence = 256,
+    Optional = 257,
+    Map = 258,
 }
 
 use DType::*;
 
-/// Every element type, in the order of its ONNX number.
+/// Every type of tensor elements, in the order of its ONNX number.
 pub const ALL: [DType; 26] = [
     F32, U8, I8, U16, I16, I32, I64, String, Bool, F16, F64, U32, U64, C64, C128, BF16, F8E4M3FN, F8E4M3FNUZ, F8E5M2,
     F8E5M2FNUZ, U4, I4, F4E2M1, F8E8M0, U2, I2,
@@ -80,6 +84,9 @@ impl DType {
             F8E8M0 => "float8e8m0",
             U2 => "uint2",
             I2 => "int2",
+            Sequence => "sequence",
+            Optional => "optional",
+            Map => "map",
         }
     }
 
@@ -89,10 +96,10 @@ impl DType {
     }
 
     /// Bytes of one element in a host [`Tensor`](crate::Tensor). Types under eight bits take one byte each on
-    /// the host (they are unpacked at import); strings have no fixed size and give 0.
+    /// the host (they are unpacked at import); strings and containers have no fixed size and give 0.
     pub fn size(self) -> usize {
         match self {
-            String => 0,
+            String | Sequence | Optional | Map => 0,
             F32 | I32 | U32 => 4,
             F64 | I64 | U64 | C64 => 8,
             C128 => 16,
@@ -108,6 +115,11 @@ impl DType {
             U2 | I2 => 2,
             d => d.size() * 8,
         }
+    }
+
+    /// A sequence, optional or map: not a tensor, but made of tensors.
+    pub fn is_container(self) -> bool {
+        matches!(self, Sequence | Optional | Map)
     }
 
     /// Floating point of any width (complex excluded).
@@ -147,7 +159,7 @@ impl DType {
     }
 
     /// The type that stands for this one in WGSL, or `None` where only the host can hold it
-    /// (strings, complex numbers, double).
+    /// (strings, complex numbers, containers).
     pub fn device(self) -> Option<DeviceType> {
         Some(match self {
             F32 => DeviceType::F32,
@@ -172,7 +184,8 @@ impl DType {
             I64 => DeviceType::I64,
             U64 => DeviceType::U64,
             Bool => DeviceType::Bool,
-            F64 | String | C64 | C128 => return None,
+            F64 => DeviceType::F64,
+            String | C64 | C128 | Sequence | Optional | Map => return None,
         })
     }
 }

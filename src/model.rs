@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::cpu;
+use crate::dtype::DType;
 use crate::gpu::{Gpu, Weights};
 use crate::import::{self, ImportOptions, Imported};
 use crate::ir::{Declared, Dim, Graph, ValueId};
@@ -251,7 +252,7 @@ impl Reference {
 ///
 /// # Errors
 /// `InvalidInput` for an input that is missing, unknown or given twice, of another element type, rank or extent than
-/// declared (though any tensor of one element may stand for a scalar), or when one symbolic extent would have two values.
+/// declared (though any tensor of one element may stand for a scalar), or when one symbolic extent would have two values. What is declared optional may be given bare.
 pub(crate) fn check_inputs(expected: &[ValueInfo], inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>> {
     let mut given: HashMap<&str, &Tensor> = HashMap::new();
     for (name, t) in inputs {
@@ -270,6 +271,11 @@ pub(crate) fn check_inputs(expected: &[ValueInfo], inputs: &[(&str, Tensor)]) ->
         let Some(t) = given.get(name).copied() else {
             bail!(InvalidInput, "input {name:?} is missing: expected {wanted}")
         };
+        let wrapped = match &info.declared {
+            Some(Declared::Optional(_)) if t.dtype() != DType::Optional => Some(Tensor::optional(Some(t.clone()))),
+            _ => None,
+        };
+        let t = wrapped.as_ref().unwrap_or(t);
         let misfit = || err!(InvalidInput, "input {name:?}: expected {wanted}, got {}{:?}", t.dtype(), t.shape());
         if let Some(declared) = &info.declared {
             ensure_fits(declared, t, name, &mut symbols, misfit)?;

@@ -11,7 +11,8 @@ use crate::dtype::{DType, Element, small_float};
 use crate::shape;
 use crate::{Result, bail, ensure, err};
 
-/// A tensor in host memory. Cloning shares the data.
+/// A tensor in host memory, or a value made of tensors: a rank-0 one whose element type is a container
+/// ([`DType::is_container`]) and whose data are [items](Tensor::items). Cloning shares the data.
 #[derive(Clone)]
 pub struct Tensor {
     dtype: DType,
@@ -23,6 +24,7 @@ pub struct Tensor {
 enum Data {
     Bytes(Bytes),
     Strings(Arc<[String]>),
+    Items(Arc<[Tensor]>),
 }
 
 /// A shared, immutable range of bytes: owned, or a part of a mapped file.
@@ -151,12 +153,44 @@ impl Tensor {
         Ok(Tensor { dtype: DType::String, shape, data: Data::Strings(values.into()) })
     }
 
-    /// A tensor whose bytes are all zero (empty strings).
+    /// A sequence of these values.
+    pub fn sequence(items: Vec<Tensor>) -> Tensor {
+        Tensor { dtype: DType::Sequence, shape: vec![], data: Data::Items(items.into()) }
+    }
+
+    /// An optional, with a value or without.
+    pub fn optional(value: Option<Tensor>) -> Tensor {
+        Tensor { dtype: DType::Optional, shape: vec![], data: Data::Items(value.into_iter().collect()) }
+    }
+
+    /// A map: as many values (a tensor of rank 1 or a sequence) as keys.
+    ///
+    /// # Errors
+    /// `InvalidInput` when keys and values differ in number.
+    pub fn map(keys: Tensor, values: Tensor) -> Result<Tensor> {
+        let count = if values.dtype == DType::Sequence { values.items()?.len() } else { values.len() };
+        ensure!(keys.len() == count, InvalidInput, "a map of {} keys and {count} values", keys.len());
+        Ok(Tensor { dtype: DType::Map, shape: vec![], data: Data::Items(vec![keys, values].into()) })
+    }
+
+    /// What a container is made of: a sequence's values, an optional's one or none, a map's keys and values.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a tensor.
+    pub fn items(&self) -> Result<&[Tensor]> {
+        match &self.data {
+            Data::Items(items) => Ok(items),
+            _ => bail!(InvalidInput, "expected a sequence, optional or map, got {}{:?}", self.dtype, self.shape),
+        }
+    }
+
+    /// A tensor whose bytes are all zero (empty strings, containers without items).
     pub fn zeros(dtype: DType, shape: impl Into<Vec<usize>>) -> Tensor {
         let shape = shape.into();
         let count = shape::numel(&shape);
         let data = match dtype {
             DType::String => Data::Strings(vec![String::new(); count].into()),
+            d if d.is_container() => Data::Items(vec![].into()),
             _ => Data::Bytes(vec![0u8; count * dtype.size()].into()),
         };
         Tensor { dtype, shape, data }
@@ -187,11 +221,11 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// The bytes in host layout; empty for strings.
+    /// The bytes in host layout; empty for strings and containers.
     pub fn bytes(&self) -> &[u8] {
         match &self.data {
             Data::Bytes(b) => b.as_slice(),
-            Data::Strings(_) => &[],
+            Data::Strings(_) | Data::Items(_) => &[],
         }
     }
 
@@ -200,6 +234,7 @@ impl Tensor {
         match &self.data {
             Data::Bytes(b) => (b.as_slice().as_ptr() as usize, b.as_slice().len()),
             Data::Strings(s) => (s.as_ptr() as usize, s.len()),
+            Data::Items(items) => (items.as_ptr() as usize, items.len()),
         }
     }
 
@@ -210,7 +245,7 @@ impl Tensor {
     pub fn strings(&self) -> Result<&[String]> {
         match &self.data {
             Data::Strings(s) => Ok(s),
-            Data::Bytes(_) => bail!(InvalidInput, "expected a string tensor, got {}", self.dtype),
+            _ => bail!(InvalidInput, "expected a string tensor, got {}", self.dtype),
         }
     }
 
@@ -398,6 +433,7 @@ impl Tensor {
             bail!(Internal, "element {bad} of a tensor of {len}");
         }
         match &self.data {
+            Data::Items(_) => bail!(Unsupported, "a {} has no elements to select", self.dtype),
             Data::Strings(s) => Tensor::from_strings(shape, sources.iter().map(|i| s[*i].clone()).collect()),
             Data::Bytes(b) => {
                 let (size, from) = (self.dtype.size(), b.as_slice());
@@ -432,6 +468,7 @@ impl Tensor {
     /// `InvalidNode` when the parts differ in element type or there is none.
     pub fn concat(parts: &[Tensor]) -> Result<Tensor> {
         let Some(first) = parts.first() else { bail!(InvalidNode, "nothing to concatenate") };
+        ensure!(!first.dtype.is_container(), InvalidNode, "cannot concatenate values of type {}", first.dtype);
         if let Some(other) = parts.iter().find(|p| p.dtype != first.dtype) {
             bail!(InvalidNode, "cannot concatenate {} and {}", first.dtype, other.dtype);
         }
@@ -450,6 +487,9 @@ impl Tensor {
     pub fn same_bits(&self, other: &Tensor) -> bool {
         let data = match (&self.data, &other.data) {
             (Data::Strings(a), Data::Strings(b)) => a == b,
+            (Data::Items(a), Data::Items(b)) => {
+                a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same_bits(b))
+            }
             _ => self.bytes() == other.bytes(),
         };
         self.dtype == other.dtype && self.shape == other.shape && data
@@ -459,6 +499,10 @@ impl Tensor {
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 8;
+        if let Ok(items) = self.items() {
+            write!(f, "{} ", self.dtype)?;
+            return f.debug_list().entries(items).finish();
+        }
         write!(f, "{}{:?}", self.dtype, self.shape)?;
         let head: Vec<usize> = (0..self.len().min(SHOWN)).collect();
         let Ok(head) = self.select([head.len()], &head) else { return Ok(()) };

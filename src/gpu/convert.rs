@@ -21,9 +21,8 @@ fn words<T: bytemuck::NoUninit>(values: impl Iterator<Item = T>) -> Cow<'static,
 pub fn to_device(t: &Tensor, device: DeviceType) -> Result<Cow<'_, [u8]>> {
     let d = t.dtype();
     Ok(match (d, device) {
-        (DType::F32 | DType::I32 | DType::U32 | DType::I64 | DType::U64, _) | (DType::F16, DeviceType::F16) => {
-            Cow::Borrowed(t.bytes())
-        }
+        (DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64, _)
+        | (DType::F16, DeviceType::F16) => Cow::Borrowed(t.bytes()),
         (DType::F16, _) => words(t.to_slice::<f16>()?.iter().map(|x| x.to_f32())),
         (DType::BF16, _) => words(t.to_slice::<bf16>()?.iter().map(|x| x.to_f32())),
         (d, _) if d.is_small_float() => words(t.bytes().iter().map(|c| small_float::decode(d, *c))),
@@ -45,9 +44,8 @@ pub fn from_device(t: &TensorType, device: DeviceType, bytes: &[u8]) -> Result<T
     let u32s = || bytemuck::pod_collect_to_vec::<u8, u32>(bytes);
     let f32s = || bytemuck::pod_collect_to_vec::<u8, f32>(bytes);
     match (t.dtype, device) {
-        (DType::F32 | DType::I32 | DType::U32 | DType::I64 | DType::U64, _) | (DType::F16, DeviceType::F16) => {
-            Tensor::from_bytes(t.dtype, t.shape.clone(), bytes.to_vec())
-        }
+        (DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64, _)
+        | (DType::F16, DeviceType::F16) => Tensor::from_bytes(t.dtype, t.shape.clone(), bytes.to_vec()),
         (d, _) if d.is_small_float() => {
             // the device keeps values on the type's grid, infinities included, so nothing is left to saturate
             let codes: Vec<u8> = f32s().into_iter().map(|x| small_float::encode(d, x, false)).collect();

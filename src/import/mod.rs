@@ -15,6 +15,7 @@ mod opsets;
 mod order;
 mod tensor;
 mod types;
+mod value;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ use onnx_proto::{ModelProto, ValueInfoProto};
 use prost::Message;
 
 pub use tensor::{tensor_from_proto, tensor_to_proto};
+pub use value::value_from_bytes;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use external::map;

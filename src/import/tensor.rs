@@ -107,7 +107,7 @@ fn typed(t: &TensorProto, dtype: DType) -> Result<Vec<u8>> {
         I8 | U8 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | U4 | I4 | F4E2M1 | U2 | I2 => {
             bytes!(int32_data as u8)
         }
-        String => bail!(Internal, "strings have no packed form"),
+        String | Sequence | Optional | Map => bail!(Internal, "{dtype} has no packed form"),
     })
 }
 

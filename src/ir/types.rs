@@ -47,11 +47,14 @@ pub enum Declared {
 }
 
 impl Declared {
-    /// The element type of a tensor.
+    /// The element type of a tensor, or what kind of container it is.
     pub fn dtype(&self) -> Option<DType> {
         match self {
             Declared::Tensor { dtype, .. } => Some(*dtype),
-            _ => None,
+            Declared::Sequence(_) => Some(DType::Sequence),
+            Declared::Optional(_) => Some(DType::Optional),
+            Declared::Map(..) => Some(DType::Map),
+            Declared::Sparse(_) => None,
         }
     }
 

@@ -1041,6 +1041,8 @@ mod tests {
                     "f16" => "f16(bitcast<f32>(data[i]))",
                     "i32" => "bitcast<i32>(data[i])",
                     "u32" => "data[i]",
+                    "bool" => "data[i] == 1u",
+                    "F64Parts" => "F64Parts(data[i], bitcast<i32>(data[i + 1u]), vec2<u32>(data[i + 2u], 0u))",
                     "vec2<u32>" => "vec2<u32>(data[i], data[i + 1u])",
                     other => panic!("{}: {other}", item.name),
                 })
@@ -1055,6 +1057,7 @@ mod tests {
                 "vec2<i32>" => format!("bitcast<u32>({call}.x)"),
                 "vec2<f32>" => format!("bitcast<u32>({call}.x)"),
                 "F32Reduced" => format!("{call}.quadrant"),
+                "F64Parts" => format!("{call}.negative"),
                 "U64Quotient" => format!("{call}.rest.x"),
                 other => panic!("{}: {other}", item.name),
             };

@@ -26,6 +26,7 @@ pub enum DeviceType {
     Bool,
     I64,
     U64,
+    F64,
 }
 
 use DeviceType::*;
@@ -45,6 +46,8 @@ pub enum StorageClass {
     I64,
     /// `vec2<u32>`, low word first.
     U64,
+    /// `vec2<u32>`, the bits of a double, low word first.
+    F64,
 }
 
 impl StorageClass {
@@ -57,6 +60,7 @@ impl StorageClass {
             StorageClass::U32 => "u32",
             StorageClass::I64 => "i64",
             StorageClass::U64 => "u64",
+            StorageClass::F64 => "f64",
         }
     }
 
@@ -67,7 +71,7 @@ impl StorageClass {
             StorageClass::F16 => "f16",
             StorageClass::I32 => "i32",
             StorageClass::U32 => "u32",
-            StorageClass::I64 | StorageClass::U64 => "vec2<u32>",
+            StorageClass::I64 | StorageClass::U64 | StorageClass::F64 => "vec2<u32>",
         }
     }
 
@@ -76,16 +80,16 @@ impl StorageClass {
         match self {
             StorageClass::F16 => 2,
             StorageClass::F32 | StorageClass::I32 | StorageClass::U32 => 4,
-            StorageClass::I64 | StorageClass::U64 => 8,
+            StorageClass::I64 | StorageClass::U64 | StorageClass::F64 => 8,
         }
     }
 }
 
 impl DeviceType {
     /// Every device type.
-    pub const ALL: [DeviceType; 22] = [
+    pub const ALL: [DeviceType; 23] = [
         F32, F16, BF16, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1, I2, U2, I4, U4, I8, U8, I16, U16,
-        I32, U32, Bool, I64, U64,
+        I32, U32, Bool, I64, U64, F64,
     ];
 
     /// The name of the type's module and the prefix of its functions.
@@ -113,6 +117,7 @@ impl DeviceType {
             Bool => "bool",
             I64 => "i64",
             U64 => "u64",
+            F64 => "f64",
         }
     }
 
@@ -141,6 +146,7 @@ impl DeviceType {
             Bool => "types/bool.wgsl",
             I64 => "types/i64.wgsl",
             U64 => "types/u64.wgsl",
+            F64 => "types/f64.wgsl",
         }
     }
 
@@ -158,6 +164,7 @@ impl DeviceType {
             U2 | U4 | U8 | U16 | U32 | Bool => StorageClass::U32,
             I64 => StorageClass::I64,
             U64 => StorageClass::U64,
+            F64 => StorageClass::F64,
         }
     }
 
@@ -173,7 +180,7 @@ impl DeviceType {
 
     /// Whether the type is a floating-point one.
     pub fn is_float(self) -> bool {
-        matches!(self.class(), StorageClass::F32 | StorageClass::F16)
+        matches!(self.class(), StorageClass::F32 | StorageClass::F16 | StorageClass::F64)
     }
 }
 
@@ -182,6 +189,16 @@ impl DeviceType {
 pub fn cast_expr(from: DeviceType, to: DeviceType, x: &str) -> String {
     if from == to {
         return x.to_string();
+    }
+    if from == F64 {
+        return match to.class() {
+            _ if to == F32 => format!("f64_to_f32({x})"),
+            _ if to == U64 => format!("f64_to_u64({x})"),
+            // zero is what is false, however small it is not
+            _ if to == Bool => format!("u32(f64_ne({x}, f64_zero()))"),
+            StorageClass::F32 | StorageClass::F16 => format!("{}_from_f32(f64_narrowed({x}, true))", to.name()),
+            _ => cast_expr(I64, to, &format!("f64_to_i64({x})")),
+        };
     }
     let to = to.name();
     match from.class() {
@@ -198,7 +215,8 @@ pub fn cast_wrap_expr(from: DeviceType, to: DeviceType, x: &str) -> String {
     if !wraps || from == to {
         return cast_expr(from, to, x);
     }
-    format!("{}_from_f32_wrap({})", to.name(), cast_expr(from, F32, x))
+    let wide = if from == F64 { format!("f64_narrowed({x}, true)") } else { cast_expr(from, F32, x) };
+    format!("{}_from_f32_wrap({wide})", to.name())
 }
 
 #[cfg(test)]

@@ -320,14 +320,28 @@ pub fn lower_views(
     views: &[View],
     emit: impl FnOnce(&mut Emit<'_>, &[Var]) -> Result<Var>,
 ) -> Result<()> {
+    let out = cx.output(0)?;
+    apply(cx, label, views, &out, emit)
+}
+
+/// Makes `out`, a dense view at offset 0, by one dispatch of the function that `emit` writes for arguments that are
+/// elements of `views`, each of which broadcasts to its shape.
+///
+/// # Errors
+/// Those of `emit` and of [`map`].
+pub fn apply(
+    cx: &mut LowerCx<'_>,
+    label: &str,
+    views: &[View],
+    out: &View,
+    emit: impl FnOnce(&mut Emit<'_>, &[Var]) -> Result<Var>,
+) -> Result<()> {
     let profile = cx.profile().clone();
     let mut e = Emit::new(&profile);
     let args: Vec<Var> = views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
     let result = emit(&mut e, &args)?;
-    let want = cx.output_type(0)?.dtype;
-    ensure!(result.dtype == want, Internal, "{label} made {}, inferred {want}", result.dtype);
-    let out = cx.output(0)?;
-    map(cx, label, e.body(), &result, views, &out)
+    ensure!(result.dtype == out.dtype, Internal, "{label} made {}, expected {}", result.dtype, out.dtype);
+    map(cx, label, e.body(), &result, views, out)
 }
 
 /// Applies a generated function to `views`, each of which broadcasts to the shape of `out`, a dense view at offset 0.

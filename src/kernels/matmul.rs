@@ -216,7 +216,15 @@ fn panels(source: &Tensor, packed: &[usize], n: usize, transposed: bool) -> Resu
 
 /// Whether WGSL's own operators multiply the type.
 fn tiles(t: DeviceType) -> bool {
-    !matches!(t, DeviceType::I64 | DeviceType::U64)
+    !matches!(t, DeviceType::I64 | DeviceType::U64 | DeviceType::F64)
+}
+
+/// `x`, a sum, by a factor of the params.
+fn scaled(acc: DeviceType, x: &str, factor: &str) -> String {
+    match acc {
+        DeviceType::F64 => format!("f64_mul(f64_from_f32(params.{factor}), {x})"),
+        _ => format!("params.{factor} * {x}"),
+    }
 }
 
 /// The type that sums are kept in.
@@ -228,6 +236,7 @@ fn accumulator(out: DeviceType) -> DeviceType {
         StorageClass::U32 => DeviceType::U32,
         StorageClass::I64 => DeviceType::I64,
         StorageClass::U64 => DeviceType::U64,
+        StorageClass::F64 => DeviceType::F64,
     }
 }
 
@@ -268,11 +277,11 @@ impl Common {
         let acc = self.acc();
         let mut epilogue = String::new();
         if self.scales {
-            epilogue += "    value = value * params.alpha;\n";
+            epilogue += &format!("    value = {};\n", scaled(acc, "value", "alpha"));
         }
         if let Some(c) = self.bias {
             let c = cast_expr(c, acc, "bias[c]");
-            let c = if self.scales_bias { format!("params.beta * {c}") } else { c };
+            let c = if self.scales_bias { scaled(acc, &c, "beta") } else { c };
             epilogue += &format!("    value = {}_add(value, {c});\n", acc.name());
         }
         let result = format!("    return {};\n", cast_expr(acc, self.out, "value"));
@@ -463,7 +472,7 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch && b_k == k;
     ensure!(fits && p.b.columns() == n, Internal, "{:?} x {:?} does not make {:?}", p.a.shape, b.shape, p.out.shape);
     let float = p.out.device.is_float();
-    ensure!(float || (p.alpha == 1.0 && p.beta == 1.0), Unsupported, "scaled products of integers");
+    ensure!(float || (p.alpha == 1.0 && p.beta == 1.0), Unsupported, "scaled products of {}", p.out.dtype);
     if p.out.numel() == 0 {
         return Ok(());
     }

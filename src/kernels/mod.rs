@@ -23,6 +23,7 @@ pub mod quant;
 pub mod reduce;
 pub mod resize;
 pub mod rnn;
+pub mod trees;
 
 pub use compose::{ComposeError, Param, Spec, compose};
 pub use device_type::{DeviceType, cast_expr, cast_wrap_expr};

@@ -87,6 +87,7 @@ impl Kernel for Reduce {
 /// The type that results are gathered in: what is divided or rooted later must not have wrapped before.
 fn accumulator(fold: Fold, device: DeviceType, out: DeviceType) -> DeviceType {
     match device {
+        DeviceType::F64 => DeviceType::F64,
         d if d.is_float() => DeviceType::F32,
         DeviceType::U64 => DeviceType::U64,
         _ if out == DeviceType::I64 || matches!(fold, Fold::L2 | Fold::RootSum | Fold::Mean) => DeviceType::I64,
@@ -109,6 +110,7 @@ pub fn reduce(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], out: &
     let chunks = length.div_ceil(PART);
     let wide = match accumulator(second, x.device, out.device) {
         DeviceType::F32 => DType::F32,
+        DeviceType::F64 => DType::F64,
         DeviceType::I64 => DType::I64,
         _ => x.dtype,
     };

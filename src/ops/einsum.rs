@@ -209,7 +209,7 @@ impl Op for Einsum {
         let labels = self.labels(&shapes)?;
         let t = cx.output_type(0)?;
         // sums of narrow floats are rounded once, at the end
-        let work = if t.dtype.is_float() { F32 } else { t.dtype };
+        let work = if t.dtype.is_float() && t.dtype != F64 { F32 } else { t.dtype };
         let mut operands: Vec<Operand> = views.iter().zip(&labels.terms).map(|(v, l)| Operand::new(v, l)).collect();
         let last = operands.len() - 1;
         let mut done = operands.remove(0);
@@ -324,7 +324,7 @@ fn contract(cx: &mut LowerCx<'_>, a: &Operand, b: &Operand, keep: &[Label], to: 
     if k.is_empty() {
         let views = [a.ordered(&labels, &out.shape)?, b.ordered(&labels, &out.shape)?];
         apply(cx, &views, &out, |e, args| {
-            let wide = if to.is_float() { F32 } else { to };
+            let wide = if to.is_float() && to != F64 { F32 } else { to };
             let (x, y) = (e.cast(&args[0], wide)?, e.cast(&args[1], wide)?);
             let xy = e.call(wide, "mul", &[&x, &y])?;
             e.cast(&xy, to)

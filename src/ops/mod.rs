@@ -15,12 +15,17 @@ mod einsum;
 pub(crate) mod fused;
 mod gather;
 mod glu;
+mod image_decoder;
 mod join;
 mod linear_attention;
 mod logic;
 mod loss;
 mod lp_norm;
 mod matmul;
+mod ml_features;
+mod ml_linear;
+mod ml_scores;
+mod ml_trees;
 mod norm;
 mod order;
 mod pool;
@@ -32,8 +37,10 @@ mod resize;
 pub(crate) mod rnn;
 mod scatter;
 mod select;
+mod sequence;
 mod shape_of;
 mod softmax;
+mod text;
 mod unary;
 mod view;
 mod window;
@@ -67,12 +74,16 @@ const FAMILIES: &[&[OpDef]] = &[
     fused::FAMILY,
     gather::FAMILY,
     glu::FAMILY,
+    image_decoder::FAMILY,
     join::FAMILY,
     linear_attention::FAMILY,
     logic::FAMILY,
     loss::FAMILY,
     lp_norm::FAMILY,
     matmul::FAMILY,
+    ml_features::FAMILY,
+    ml_linear::FAMILY,
+    ml_trees::FAMILY,
     norm::FAMILY,
     order::FAMILY,
     pool::FAMILY,
@@ -83,8 +94,10 @@ const FAMILIES: &[&[OpDef]] = &[
     rnn::FAMILY,
     scatter::FAMILY,
     select::FAMILY,
+    sequence::FAMILY,
     shape_of::FAMILY,
     softmax::FAMILY,
+    text::FAMILY,
     unary::FAMILY,
     view::FAMILY,
 ];
@@ -217,6 +230,11 @@ pub trait Op: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Whether its place is the host even where the caller denies fallback: text, pictures, lookups by name.
+    fn on_host(&self) -> bool {
+        false
+    }
+
     /// Bodies, run by [`Op::control`].
     fn bodies(&self) -> Vec<&Arc<Graph>> {
         vec![]
@@ -267,6 +285,94 @@ pub trait ControlFlow {
 /// `Conv`, or `com.microsoft::Gelu` outside ai.onnx.
 pub fn qualified(domain: &str, op_type: &str) -> String {
     if domain.is_empty() || domain == "ai.onnx" { op_type.into() } else { format!("{domain}::{op_type}") }
+}
+
+/// ai.onnx operators whose kernels compute doubles as doubles, or only move them.
+pub const DOUBLES: &[&str] = &[
+    "Abs",
+    "Add",
+    "ArgMax",
+    "ArgMin",
+    "BitCast",
+    "Cast",
+    "CastLike",
+    "Ceil",
+    "Compress",
+    "Concat",
+    "ConstantOfShape",
+    "CumProd",
+    "CumSum",
+    "DepthToSpace",
+    "Div",
+    "Einsum",
+    "Equal",
+    "Exp",
+    "Expand",
+    "EyeLike",
+    "Flatten",
+    "Floor",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Gemm",
+    "Greater",
+    "GreaterOrEqual",
+    "Identity",
+    "IsInf",
+    "IsNaN",
+    "Less",
+    "LessOrEqual",
+    "Log",
+    "LogSoftmax",
+    "MatMul",
+    "Max",
+    "Mean",
+    "Min",
+    "Mod",
+    "Mul",
+    "Neg",
+    "Not",
+    "OneHot",
+    "Pad",
+    "Range",
+    "Reciprocal",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Relu",
+    "Reshape",
+    "ReverseSequence",
+    "Round",
+    "ScatterElements",
+    "ScatterND",
+    "Shape",
+    "Sign",
+    "Size",
+    "Slice",
+    "Softmax",
+    "SpaceToDepth",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tile",
+    "Transpose",
+    "Trilu",
+    "Unsqueeze",
+    "Where",
+];
+
+/// Whether a node's kernels take doubles.
+pub fn takes_doubles(node: &crate::ir::Node) -> bool {
+    matches!(node.operator.domain.as_str(), "" | "ai.onnx") && DOUBLES.contains(&node.operator.op_type.as_str())
 }
 
 /// Every row of the registry.

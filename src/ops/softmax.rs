@@ -7,10 +7,12 @@ use super::infer::one;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
+use crate::kernels::elementwise::apply;
 use crate::kernels::norm::{self, Soft};
-use crate::plan::LowerCx;
+use crate::kernels::reduce::{Fold, reduce};
+use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
-use crate::{Result, shape};
+use crate::{Result, ensure, err, shape};
 
 const fn row(name: &'static str, parse: Parse, cases: fn() -> Vec<Case>) -> OpDef {
     OpDef { domain: "", name, versions: &[1, 11, 13], parse, cases }
@@ -63,6 +65,29 @@ impl Softmax {
     }
 }
 
+impl Softmax {
+    /// Step by step, in the arithmetic of the elementwise and reducing kernels.
+    fn lower_doubles(&self, cx: &mut LowerCx<'_>, x: &View, rows: [usize; 3], out: &View) -> Result<()> {
+        ensure!(self.kind != Soft::Hard, Unsupported, "Hardmax of doubles");
+        let folded = |v: &View| v.reshaped(&rows).ok_or_else(|| err!(Internal, "{:?} in rows", v.shape));
+        let (x, out) = (folded(x)?, folded(out)?);
+        let one = [rows[0], 1, rows[2]];
+        let (top, sum) = (cx.temp(F64, &one)?, cx.temp(F64, &one)?);
+        let (less, powers) = (cx.temp(F64, &rows)?, cx.temp(F64, &rows)?);
+        reduce(cx, Fold::Max, &x, &[1], &top)?;
+        apply(cx, "x - max", &[x, top], &less, |e, a| e.call(F64, "sub", &[&a[0], &a[1]]))?;
+        apply(cx, "exp", std::slice::from_ref(&less), &powers, |e, a| e.call(F64, "exp", &[&a[0]]))?;
+        reduce(cx, Fold::Sum, &powers, &[1], &sum)?;
+        if self.kind == Soft::Log {
+            return apply(cx, "x - log", &[less, sum], &out, |e, a| {
+                let log = e.call(F64, "log", &[&a[1]])?;
+                e.call(F64, "sub", &[&a[0], &log])
+            });
+        }
+        apply(cx, "p / sum", &[powers, sum], &out, |e, a| e.call(F64, "div", &[&a[0], &a[1]]))
+    }
+}
+
 impl Op for Softmax {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         self.rows(cx.shape(0)?)?;
@@ -88,6 +113,9 @@ impl Op for Softmax {
         let x = cx.dense_input(0)?;
         let rows = self.rows(&x.shape)?;
         let out = cx.output(0)?;
+        if x.dtype == DType::F64 {
+            return self.lower_doubles(cx, &x, rows, &out);
+        }
         norm::softmax(cx, self.kind, &x, rows, &out)
     }
 

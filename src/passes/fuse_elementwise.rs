@@ -49,7 +49,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     Ok(changed)
 }
 
-/// Values of element types that no device has a form for, as far as declarations, constants and casts tell: their
+/// Values of element types that devices have no form for, or (doubles) not in every operator, as far as declarations, constants and casts tell: their
 /// readers must not draw neighbours to the host.
 fn on_the_host(graph: &Graph) -> HashSet<ValueId> {
     let mut types: HashMap<ValueId, TensorType> = HashMap::new();
@@ -66,7 +66,7 @@ fn on_the_host(graph: &Graph) -> HashSet<ValueId> {
             types.extend(node.used_outputs().zip(made));
         }
     }
-    types.into_iter().filter(|(_, t)| t.dtype.device().is_none()).map(|(v, _)| v).collect()
+    types.into_iter().filter(|(_, t)| t.dtype.device().is_none() || t.dtype == DType::F64).map(|(v, _)| v).collect()
 }
 
 /// The members of the group whose result is that of `root`, ascending.

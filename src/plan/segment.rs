@@ -74,7 +74,7 @@ const DEMAND: usize = 1 << 16;
 fn folds(types: &[TensorType]) -> bool {
     let small = |t: &TensorType| {
         let limit = if t.dtype.is_float() { FOLD_ANY } else { FOLD_INTEGER };
-        t.numel() <= limit || t.dtype == DType::String
+        t.numel() <= limit || t.dtype == DType::String || t.dtype.is_container()
     };
     types.iter().all(small)
 }
@@ -99,9 +99,14 @@ pub fn plan(
     for (i, node) in graph.nodes.iter().enumerate().skip(start) {
         let step = step(&mut low, &host, node, i, fallback).map_err(|e| e.in_node(node.path()))?;
         match step {
+            // the inputs' data can only join a plan at its beginning; here it is read like any other
+            Step::Demand(v, _) if start > 0 => {
+                end = End::Read(v, i);
+                break;
+            }
             Step::Next => {}
             Step::Refused(why) => refused.push(format!("{} ({why})", node.path())),
-            Step::Demand(inputs) => return Ok(Planned::Demand(inputs)),
+            Step::Demand(_, inputs) => return Ok(Planned::Demand(inputs)),
             Step::End(e) => {
                 end = e;
                 break;
@@ -142,7 +147,8 @@ fn live_after(graph: &Graph, end: &End) -> Vec<ValueId> {
 enum Step {
     Next,
     Refused(String),
-    Demand(Vec<ValueId>),
+    /// The data of this value, which follows from that of these inputs.
+    Demand(ValueId, Vec<ValueId>),
     End(End),
 }
 
@@ -188,6 +194,11 @@ fn step(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
             low.types.insert(*v, t);
         }
     }
+    // kernels that compute in f32 would lose what a double holds
+    let doubles = |v: ValueId| low.types.get(&v).is_some_and(|t| t.dtype == DType::F64);
+    if node.used_inputs().chain(node.used_outputs()).any(doubles) && !crate::ops::takes_doubles(node) {
+        return on_host(low, node, index, fallback, "no GPU form for doubles");
+    }
     let (dispatches, buffers) = (low.program.dispatches.len(), low.program.buffers.len());
     let lowered = op.lower(&mut LowerCx::new(node, index, low));
     match lowered {
@@ -205,10 +216,15 @@ fn step(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
     }
 }
 
-/// A node for the host: always where strings are involved, else only when the caller allows it.
+/// A node for the host: always where strings or containers are involved or the operator belongs there (what the device
+/// has no form for in ai.onnx.ml does), else only when
+/// the caller allows it.
 fn on_host(low: &mut Lowering, node: &Node, index: usize, fallback: Fallback, why: &str) -> Result<Step> {
-    let text = |v: ValueId| low.types.get(&v).is_some_and(|t| t.dtype == DType::String);
-    let by_nature = node.used_inputs().chain(node.used_outputs()).any(text);
+    let of_the_host = |d: DType| d == DType::String || d.is_container();
+    let by_nature = node.operator.op.on_host()
+        || node.operator.domain == "ai.onnx.ml"
+        || (node.used_inputs().chain(node.used_outputs()))
+            .any(|v| low.types.get(&v).is_some_and(|t| of_the_host(t.dtype)));
     if fallback == Fallback::Allow || by_nature {
         // what the host is yet to make is not on the device
         node.used_outputs().for_each(|v| drop(low.types.remove(&v)));
@@ -246,7 +262,7 @@ fn need(low: &Lowering, host: &HashSet<ValueId>, v: ValueId, index: usize) -> St
             _ => return Step::End(End::Read(v, index)),
         }
     }
-    Step::Demand(inputs)
+    Step::Demand(v, inputs)
 }
 
 fn set_known(low: &mut Lowering, node: &Node, values: Vec<Tensor>) {

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use shadernet::ops::Tolerance;
+use shadernet::ops::{CaseInput, Tolerance};
 use shadernet::{DType, Gpu, GpuOptions, Rng, Session, SessionOptions, Tensor, cpu, ops};
 
 /// The device under test, opened once; `None` where no adapter is installed.
@@ -29,8 +29,10 @@ pub fn check(case: &ops::Case, seed: u64) -> Result<(), String> {
     let (graph, inputs) = case.build(&mut Rng::new(seed)).map_err(|e| fail(e.to_string()))?;
     let op = graph.nodes[0].operator.op.clone();
     let want = cpu::run(&graph, &inputs).map_err(|e| fail(format!("reference: {e}")))?;
-    let host_only = want.iter().chain(&inputs).any(|t| t.dtype().device().is_none());
-    if host_only || !op.deterministic() {
+    let doubles = ops::takes_doubles(&graph.nodes[0]);
+    let on_host = |d: DType| d.device().is_none() || (d == DType::F64 && !doubles);
+    let host_only = want.iter().chain(&inputs).any(|t| on_host(t.dtype()));
+    if host_only || op.on_host() || !op.deterministic() {
         return Ok(());
     }
     let session = Session::from_graph(gpu, &graph, &SessionOptions::default()).map_err(|e| fail(e.to_string()))?;
@@ -44,6 +46,23 @@ pub fn check(case: &ops::Case, seed: u64) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The case with doubles for floats; `None` when it has none, or doubles are not of the operator's types.
+pub fn in_doubles(case: &ops::Case) -> Option<ops::Case> {
+    let double = |t: &Tensor| Tensor::from_f64s(DType::F64, t.shape(), t.to_f64s().ok()?).ok();
+    let mut out = case.clone();
+    let mut any = false;
+    for input in &mut out.inputs {
+        match input {
+            CaseInput::Random { dtype: dtype @ DType::F32, .. } => *dtype = DType::F64,
+            CaseInput::Value(t) | CaseInput::Constant(t) if t.dtype() == DType::F32 => *t = double(t)?,
+            _ => continue,
+        }
+        any = true;
+    }
+    let takes = |(graph, inputs): (_, Vec<Tensor>)| cpu::run(&graph, &inputs).is_ok();
+    (any && out.build(&mut Rng::new(1)).is_ok_and(takes)).then_some(out)
 }
 
 /// As [`check`], but what the reference refuses the device must refuse too.
@@ -99,6 +118,7 @@ fn mismatch_over(got: &Tensor, want: &Tensor, tolerance: Tolerance, terms: f64) 
 fn subnormal(d: DType) -> f64 {
     match d {
         DType::F32 | DType::BF16 => f32::MIN_POSITIVE as f64,
+        DType::F64 => f64::MIN_POSITIVE,
         DType::F16 => 2f64.powi(-14),
         _ => 0.0,
     }

@@ -19,6 +19,9 @@ pub fn compare(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Difference 
     if got.dtype() != want.dtype() || got.shape() != want.shape() {
         return wrong(format!("expected {}{:?}, got {}{:?}", want.dtype(), want.shape(), got.dtype(), got.shape()));
     }
+    if let (Ok(a), Ok(b)) = (got.items(), want.items()) {
+        return compare_items(a, b, rtol, atol);
+    }
     if let (Ok(a), Ok(b)) = (got.strings(), want.strings()) {
         return if a == b { Difference::default() } else { wrong(format!("expected {want:?}, got {got:?}")) };
     }
@@ -47,6 +50,21 @@ pub fn compare(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Difference 
     out.wrong = first.map(|(i, a, b)| {
         format!("{bad} of {} elements, first {i}: expected {b}, got {a}; max abs {:.3e}", g.len(), out.max_abs)
     });
+    out
+}
+
+/// Values of two containers, one by one.
+fn compare_items(got: &[Tensor], want: &[Tensor], rtol: f64, atol: f64) -> Difference {
+    let mut out = Difference::default();
+    if got.len() != want.len() {
+        out.wrong = Some(format!("expected {} items, got {}", want.len(), got.len()));
+    }
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        let d = compare(g, w, rtol, atol);
+        out.max_abs = out.max_abs.max(d.max_abs);
+        out.max_rel = out.max_rel.max(d.max_rel);
+        out.wrong = out.wrong.or(d.wrong.map(|w| format!("item {i}: {w}")));
+    }
     out
 }
 

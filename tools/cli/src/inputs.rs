@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use prost::Message;
+use shadernet::import::value_from_bytes;
 use shadernet::ir::{Declared, Dim};
-use shadernet::{DType, Error, ErrorKind, Model, Result, Rng, Tensor};
+use shadernet::{DType, Error, ErrorKind, Model, Result, Rng, Tensor, ValueInfo};
 
 fn bad(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
@@ -262,6 +263,18 @@ fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
 fn read_entry(npz: &mut ndarray_npy::NpzReader<std::fs::File>, name: &str) -> Result<Tensor> {
     try_types!(npz.by_name(name), f32, f64, i64, i32, bool, u8, i8, i16, u16, u32, u64);
     Err(bad(format!("array {name:?} has no known element type")))
+}
+
+/// A value of the declared type (a tensor if none is) from a file of an ONNX test case.
+pub fn read_value(info: Option<&ValueInfo>, path: &Path) -> Result<Tensor> {
+    match info.and_then(|i| i.declared.as_ref()) {
+        Some(declared @ (Declared::Sequence(_) | Declared::Optional(_) | Declared::Map(..))) => {
+            let bytes =
+                std::fs::read(path).map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", path.display())))?;
+            value_from_bytes(declared, &bytes).map_err(|e| e.in_file(path.display().to_string()))
+        }
+        _ => read_pb(path),
+    }
 }
 
 /// The `input_i.pb` or `output_i.pb` files of a test data set, in order.

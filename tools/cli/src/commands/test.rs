@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use shadernet::{Error, ErrorKind, Model, Result, Tensor};
 
 use crate::compare::{compare, greatest};
-use crate::inputs::{data_set, read_pb};
+use crate::inputs::{data_set, read_value};
 use crate::output;
 use crate::place::{Place, Where};
 
@@ -181,14 +181,14 @@ fn try_case(place: &Where, case: &Case, args: &Args, row: &mut Row) -> Result<()
         let files = data_set(&set, "input");
         let mut inputs: Vec<(&str, Tensor)> = vec![];
         for (info, file) in model.inputs().iter().zip(&files) {
-            inputs.push((&info.name, read_pb(file)?));
+            inputs.push((&info.name, read_value(Some(info), file)?));
         }
         let start = Instant::now();
         let got = runner.run(&inputs)?;
         row.ms += start.elapsed().as_secs_f64() * 1e3;
         row.host_nodes = row.host_nodes.max(runner.stats().host_nodes.len());
         for (i, file) in data_set(&set, "output").iter().enumerate() {
-            let want = read_pb(file)?;
+            let want = read_value(model.outputs().get(i), file)?;
             let Some((name, got)) = got.get(i) else {
                 row.status = "wrong";
                 row.detail = format!("the model has no output {i}");
