@@ -248,7 +248,10 @@ pub mod small_float {
         };
         let sign = if f.signed && code >> (f.exponent_bits + f.mantissa_bits) & 1 == 1 { -1.0 } else { 1.0 };
         if nan {
-            return f32::NAN;
+            // the code's bits stay, for BitCast
+            let fraction = (code & ((1 << f.mantissa_bits) - 1)) << (23 - f.mantissa_bits);
+            let bits = if fraction == 0 { f32::NAN.to_bits() } else { 0x7f80_0000 | fraction };
+            return f32::from_bits(bits).copysign(sign);
         }
         if infinite {
             return sign * f32::INFINITY;

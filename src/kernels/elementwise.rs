@@ -400,6 +400,17 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
     cx.dispatch(&kernel, params, &binds, linear_grid(threads, LINEAR_WORKGROUP))
 }
 
+/// Every element of `from`, which broadcasts to `to`, converted as the Cast operator does; `to` is dense, at offset 0.
+///
+/// # Errors
+/// As [`map`].
+pub fn convert(cx: &mut LowerCx<'_>, from: &View, to: &View) -> Result<()> {
+    let profile = cx.profile().clone();
+    let mut e = Emit::new(&profile);
+    let y = e.cast(&Var { name: "x0".into(), dtype: from.dtype }, to.dtype)?;
+    map(cx, "convert", e.body(), &y, std::slice::from_ref(from), to)
+}
+
 /// The sole argument of a unary function.
 ///
 /// # Errors

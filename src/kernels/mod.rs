@@ -5,10 +5,15 @@ mod compose;
 mod device_type;
 mod profile;
 
+pub mod bitcast;
+pub mod causal_conv;
 pub mod conv;
 pub mod copy;
+pub mod det;
 pub mod elementwise;
 pub mod gather;
+pub mod linear_attention;
+pub mod loss;
 pub mod matmul;
 pub mod norm;
 pub mod order;

@@ -8,15 +8,22 @@ mod infer;
 mod attention;
 mod attention_stages;
 mod binary;
+mod bitcast;
+mod causal_conv;
 mod control;
 mod conv;
+mod det;
 mod einsum;
 mod flex;
 pub(crate) mod fused;
 mod gather;
+mod glu;
 mod image_decoder;
 mod join;
+mod linear_attention;
 mod logic;
+mod loss;
+mod lp_norm;
 mod matmul;
 mod ml_features;
 mod ml_linear;
@@ -63,15 +70,22 @@ pub const MAX_OPSET: i64 = 28;
 const FAMILIES: &[&[OpDef]] = &[
     attention::FAMILY,
     binary::FAMILY,
+    bitcast::FAMILY,
     conv::FAMILY,
+    causal_conv::FAMILY,
     control::FAMILY,
+    det::FAMILY,
     einsum::FAMILY,
     flex::FAMILY,
     fused::FAMILY,
     gather::FAMILY,
+    glu::FAMILY,
     image_decoder::FAMILY,
     join::FAMILY,
+    linear_attention::FAMILY,
     logic::FAMILY,
+    loss::FAMILY,
+    lp_norm::FAMILY,
     matmul::FAMILY,
     ml_features::FAMILY,
     ml_linear::FAMILY,
