@@ -52,7 +52,7 @@ fn sum_of_all(lane: u32, value: f32) -> f32 {
 //#endif
 
 fn rounded(x: f32) -> f32 {
-    //#if MASKED
+    //#if STEPS
     return T_to_f32(T_from_f32(x));
     //#else
     return x;

@@ -14,11 +14,11 @@ const LONG: usize = 8192;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Soft {
+    /// Of 16-bit types each step is rounded; of bf16 also the sums of every 8 weights, with each addend.
     Max,
     Log,
     Hard,
-    /// As `Max`, but rows of nothing but -inf become zeros, and each step is rounded to the element type. Of bf16 also
-    /// the sums of every 8 weights, with each addend.
+    /// As `Max`, but rows of nothing but -inf become zeros.
     Masked,
 }
 
@@ -41,7 +41,8 @@ impl Kernel for Softmax {
             .flag("LOG", self.kind == Soft::Log)
             .flag("HARD", self.kind == Soft::Hard)
             .flag("MASKED", self.kind == Soft::Masked)
-            .flag("BLOCKS", self.kind == Soft::Masked && self.device == DeviceType::BF16)
+            .flag("STEPS", matches!(self.kind, Soft::Max | Soft::Masked))
+            .flag("BLOCKS", matches!(self.kind, Soft::Max | Soft::Masked) && self.device == DeviceType::BF16)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::attention_stages::lower;
 use super::eval::{need, opt};
+use super::softmax::{map, rounded, weights};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::{AttrReader, TensorType};
@@ -200,15 +201,6 @@ pub(super) fn padded(mask: &[usize], keys: usize) -> Vec<usize> {
     s
 }
 
-/// Rounded to a 16-bit type; wider types are computed as they come.
-fn rounded(d: DType, v: Vec<f64>) -> Result<Vec<f64>> {
-    if matches!(d, F16 | BF16) { Tensor::from_f64s(d, [v.len()], v)?.to_f64s() } else { Ok(v) }
-}
-
-fn map(d: DType, v: &[f64], f: impl Fn(f64) -> f64) -> Result<Vec<f64>> {
-    rounded(d, v.iter().map(|x| f(*x)).collect())
-}
-
 /// `[batch, heads, length, depth]` in row-major order, behind what is `past`.
 fn cached(past: Option<&Tensor>, t: &Tensor, heads: usize) -> Result<Tensor> {
     let [b, h, l, d] = split_heads(t.shape(), Some(heads as i64))?;
@@ -280,16 +272,6 @@ impl Attention {
     }
 }
 
-/// The sum of a row. The specification's reference rounds bf16 with each addend, which stalls in long rows: so only
-/// within blocks of 8.
-fn total(d: DType, v: &[f64]) -> Result<f64> {
-    if d != BF16 {
-        return Ok(v.iter().sum());
-    }
-    let block = |part: &[f64]| part.iter().try_fold(0.0, |sum, x| Ok(rounded(d, vec![sum + x])?[0]));
-    v.chunks(8).map(block).sum()
-}
-
 /// The softmax of rows of `n`, each step rounded to `d`. Rows of nothing but -inf become zeros.
 fn probabilities(d: DType, x: &[f64], n: usize) -> Result<Vec<f64>> {
     let mut y = vec![];
@@ -299,9 +281,7 @@ fn probabilities(d: DType, x: &[f64], n: usize) -> Result<Vec<f64>> {
             y.extend(vec![0.0; n]);
             continue;
         }
-        let powers = map(d, &map(d, row, |v| v - max)?, f64::exp)?;
-        let sum = rounded(d, vec![total(d, &powers)?])?[0];
-        y.extend(map(d, &powers, |v| v / sum)?);
+        y.extend(weights(d, row, max)?);
     }
     Ok(y)
 }

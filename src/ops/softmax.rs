@@ -33,6 +33,32 @@ struct Softmax {
     flatten: bool,
 }
 
+/// Rounded to a 16-bit type; wider types are computed as they come.
+pub(super) fn rounded(d: DType, v: Vec<f64>) -> Result<Vec<f64>> {
+    if matches!(d, F16 | BF16) { Tensor::from_f64s(d, [v.len()], v)?.to_f64s() } else { Ok(v) }
+}
+
+pub(super) fn map(d: DType, v: &[f64], f: impl Fn(f64) -> f64) -> Result<Vec<f64>> {
+    rounded(d, v.iter().map(|x| f(*x)).collect())
+}
+
+/// The sum of a row. The specification's reference rounds bf16 with each addend, which stalls in long rows: so only
+/// within blocks of 8.
+fn total(d: DType, v: &[f64]) -> Result<f64> {
+    if d != BF16 {
+        return Ok(v.iter().sum());
+    }
+    let block = |part: &[f64]| part.iter().try_fold(0.0, |sum, x| Ok(rounded(d, vec![sum + x])?[0]));
+    v.chunks(8).map(block).sum()
+}
+
+/// `exp(x - max)` over its sum, each step rounded to `d`.
+pub(super) fn weights(d: DType, row: &[f64], max: f64) -> Result<Vec<f64>> {
+    let powers = map(d, &map(d, row, |v| v - max)?, f64::exp)?;
+    let sum = rounded(d, vec![total(d, &powers)?])?[0];
+    map(d, &powers, |v| v / sum)
+}
+
 fn parse(kind: Soft, a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let flatten = n.version < 13;
     Ok(Arc::new(Softmax { kind, axis: a.int_or("axis", if flatten { 1 } else { -1 })?, flatten }))
@@ -53,15 +79,17 @@ impl Softmax {
         Ok([shape::numel(&s[..axis]), s[axis], shape::numel(&s[axis + 1..])])
     }
 
-    fn row(&self, v: &[f64]) -> Vec<f64> {
+    fn row(&self, d: DType, v: &[f64]) -> Result<Vec<f64>> {
         let max = v.iter().copied().fold(f64::NEG_INFINITY, |a, b| if a.is_nan() || a > b { a } else { b });
         if self.kind == Soft::Hard {
             let first = v.iter().position(|x| *x == max || x.is_nan()).unwrap_or(0);
-            return (0..v.len()).map(|i| (i == first) as u8 as f64).collect();
+            return Ok((0..v.len()).map(|i| (i == first) as u8 as f64).collect());
+        }
+        if self.kind == Soft::Max {
+            return weights(d, v, max);
         }
         let sum: f64 = v.iter().map(|x| (x - max).exp()).sum();
-        let one = |x: &f64| if self.kind == Soft::Log { x - max - sum.ln() } else { (x - max).exp() / sum };
-        v.iter().map(one).collect()
+        Ok(v.iter().map(|x| x - max - sum.ln()).collect())
     }
 }
 
@@ -103,7 +131,7 @@ impl Op for Softmax {
             for i in 0..inner {
                 let at = |k: usize| (o * n + k) * inner + i;
                 let row: Vec<f64> = (0..n).map(|k| v[at(k)]).collect();
-                self.row(&row).into_iter().enumerate().for_each(|(k, r)| y[at(k)] = r);
+                self.row(x.dtype(), &row)?.into_iter().enumerate().for_each(|(k, r)| y[at(k)] = r);
             }
         }
         Ok(vec![Tensor::from_f64s(x.dtype(), x.shape(), y)?])
