@@ -12,6 +12,7 @@ pub mod copy;
 pub mod det;
 pub mod elementwise;
 pub mod gather;
+pub mod grid;
 pub mod linear_attention;
 pub mod loss;
 pub mod matmul;
@@ -23,6 +24,7 @@ pub mod quant;
 pub mod reduce;
 pub mod resize;
 pub mod rnn;
+pub mod shift;
 pub mod trees;
 
 pub use compose::{ComposeError, Param, Spec, compose};

@@ -23,12 +23,10 @@ pub const FAMILY: &[OpDef] = &[
     row("Pad", &[2, 11, 13, 18, 19, 21, 23, 24, 25], parse_pad, pad_cases),
     row("Tile", &[6, 13], |_, _| Ok(Arc::new(Tile)), tile_cases),
     row("DepthToSpace", &[1, 11, 13], parse_depth, depth_cases),
-    row(
-        "SpaceToDepth",
-        &[1, 13],
-        |a, _| Ok(Arc::new(Blocks { size: block(a)?, order: Order::Space })),
-        || vec![Case::new("SpaceToDepth", 13).rand(F32, &[2, 3, 4, 6]).int("blocksize", 2)],
-    ),
+    row("SpaceToDepth", &[1, 13, 28], parse_space, || {
+        let case = || Case::new("SpaceToDepth", 28).rand(F32, &[2, 3, 4, 6]).int("blocksize", 2);
+        vec![case(), case().string("mode", "CRD"), case().string("mode", "DCR")]
+    }),
     row("Trilu", &[14], |a, _| Ok(Arc::new(Trilu { upper: a.flag_or("upper", true)? })), trilu_cases),
 ];
 
@@ -318,8 +316,10 @@ enum Order {
     Dcr,
     /// Column, row, depth.
     Crd,
-    /// The way back.
-    Space,
+    /// From space to depth, in the order of [`Order::Dcr`].
+    SpaceDcr,
+    /// From space to depth, in the order of [`Order::Crd`].
+    SpaceCrd,
 }
 
 #[derive(Debug)]
@@ -343,14 +343,25 @@ fn parse_depth(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     Ok(Arc::new(Blocks { size: block(a)?, order }))
 }
 
+fn parse_space(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
+    let mode = if n.version >= 28 { a.string_or("mode", "DCR".into())? } else { "DCR".into() };
+    let order = match mode.as_str() {
+        "DCR" => Order::SpaceDcr,
+        "CRD" => Order::SpaceCrd,
+        other => bail!(InvalidNode, "attribute mode: expected DCR or CRD, got {other:?}"),
+    };
+    Ok(Arc::new(Blocks { size: block(a)?, order }))
+}
+
 impl Blocks {
     /// The six-dimensional view, its permutation, and the shape of the result.
     fn steps(&self, from: &[usize]) -> Result<([usize; 6], [usize; 6], [usize; 4])> {
         let [n, c, h, w] = from[..] else { bail!(InvalidNode, "expected 4 dims, got {from:?}") };
         let b = self.size;
-        if let Order::Space = self.order {
+        if let Order::SpaceDcr | Order::SpaceCrd = self.order {
             ensure!(h.is_multiple_of(b) && w.is_multiple_of(b), InvalidNode, "{from:?} has no blocks of {b}");
-            return Ok(([n, c, h / b, b, w / b, b], [0, 3, 5, 1, 2, 4], [n, c * b * b, h / b, w / b]));
+            let perm = if let Order::SpaceCrd = self.order { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
+            return Ok(([n, c, h / b, b, w / b, b], perm, [n, c * b * b, h / b, w / b]));
         }
         ensure!(c.is_multiple_of(b * b), InvalidNode, "{c} channels do not make blocks of {b}");
         let (d, to) = (c / (b * b), [n, c / (b * b), h * b, w * b]);

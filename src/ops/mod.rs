@@ -18,6 +18,7 @@ mod flex;
 pub(crate) mod fused;
 mod gather;
 mod glu;
+mod grid;
 mod image_decoder;
 mod join;
 mod linear_attention;
@@ -43,6 +44,7 @@ mod scatter;
 mod select;
 mod sequence;
 mod shape_of;
+mod shift;
 mod softmax;
 mod text;
 mod unary;
@@ -80,6 +82,7 @@ const FAMILIES: &[&[OpDef]] = &[
     fused::FAMILY,
     gather::FAMILY,
     glu::FAMILY,
+    grid::FAMILY,
     image_decoder::FAMILY,
     join::FAMILY,
     linear_attention::FAMILY,
@@ -103,6 +106,7 @@ const FAMILIES: &[&[OpDef]] = &[
     select::FAMILY,
     sequence::FAMILY,
     shape_of::FAMILY,
+    shift::FAMILY,
     softmax::FAMILY,
     text::FAMILY,
     unary::FAMILY,
@@ -304,6 +308,7 @@ pub const DOUBLES: &[&str] = &[
     "Cast",
     "CastLike",
     "Ceil",
+    "CenterCropPad",
     "Compress",
     "Concat",
     "ConstantOfShape",
@@ -370,6 +375,7 @@ pub const DOUBLES: &[&str] = &[
     "Squeeze",
     "Sub",
     "Sum",
+    "TensorScatter",
     "Tile",
     "TopK",
     "Transpose",
