@@ -72,7 +72,7 @@ const WIDTHS: &[&[DType]] = &[
     &[U8, I8, Bool, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0],
     &[U16, I16, F16, BF16],
     &[U32, I32, F32],
-    &[U64, I64],
+    &[U64, I64, F64],
 ];
 
 /// Every code of up to 16 bits but those of 16-bit floats that are no numbers; many of the wider ones that are.
