@@ -297,7 +297,7 @@ pub mod small_float {
         if x.is_nan() {
             return match d {
                 DType::F8E4M3FNUZ | DType::F8E5M2FNUZ => 0x80,
-                DType::F4E2M1 => top,
+                DType::F4E2M1 => sign_bit,
                 _ => sign | 0x7f,
             };
         }

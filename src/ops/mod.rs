@@ -9,6 +9,7 @@ mod attention;
 mod attention_stages;
 mod binary;
 mod bitcast;
+mod boxes;
 mod causal_conv;
 mod control;
 mod conv;
@@ -45,8 +46,10 @@ mod select;
 mod sequence;
 mod shape_of;
 mod shift;
+mod signal;
 mod softmax;
 mod text;
+mod training;
 mod unary;
 mod view;
 mod window;
@@ -72,6 +75,7 @@ pub const MAX_OPSET: i64 = 28;
 const FAMILIES: &[&[OpDef]] = &[
     attention::FAMILY,
     binary::FAMILY,
+    boxes::FAMILY,
     bitcast::FAMILY,
     conv::FAMILY,
     causal_conv::FAMILY,
@@ -107,8 +111,10 @@ const FAMILIES: &[&[OpDef]] = &[
     sequence::FAMILY,
     shape_of::FAMILY,
     shift::FAMILY,
+    signal::FAMILY,
     softmax::FAMILY,
     text::FAMILY,
+    training::FAMILY,
     unary::FAMILY,
     view::FAMILY,
 ];

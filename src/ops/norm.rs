@@ -9,6 +9,7 @@ use crate::dtype::DType::{self, *};
 use crate::ir::{AttrReader, TensorType};
 use crate::kernels::elementwise::{self, Emit, Var};
 use crate::kernels::norm::{self, NormPlan};
+use crate::kernels::reduce::{Fold, reduce};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err, shape};
@@ -64,6 +65,8 @@ pub const FAMILY: &[OpDef] = &[
 #[derive(Debug)]
 struct Batch {
     epsilon: f32,
+    /// In training the batch's own statistics count, and the running ones move towards them by 1 less this.
+    momentum: Option<f32>,
 }
 
 fn parse_batch(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
@@ -71,12 +74,12 @@ fn parse_batch(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
         let spatial = a.int_or("spatial", 1)?;
         ensure!(spatial == 1, Unsupported, "spatial = {spatial}");
     }
-    // how running statistics move in training, which inference does not do
-    a.ignore("momentum");
+    let momentum = a.float_or("momentum", 0.9)?;
     let training = n.version >= 14 && a.flag_or("training_mode", false)?;
     let outputs = n.outputs.iter().filter(|o| **o).count();
-    ensure!(!training && outputs <= 1, Unsupported, "training_mode");
-    Ok(Arc::new(Batch { epsilon: a.float_or("epsilon", 1e-5)? }))
+    // before opset 14 more outputs meant training
+    ensure!(training || outputs <= 1, Unsupported, "{outputs} outputs without training_mode");
+    Ok(Arc::new(Batch { epsilon: a.float_or("epsilon", 1e-5)?, momentum: training.then_some(momentum) }))
 }
 
 fn batch_cases() -> Vec<Case> {
@@ -93,7 +96,29 @@ fn batch_cases() -> Vec<Case> {
         case(F32, F32, &[0, 3, 2]),
     ]);
     all.push(case(F32, F32, &[2, 67, 9, 9]).float("epsilon", 0.1));
+    all.push(case(F32, F32, &[3, 5, 4, 2]).int("training_mode", 1).float("momentum", 0.7).outputs(3).sum(24));
     all
+}
+
+impl Batch {
+    /// Mean and variance of each channel of the batch.
+    fn statistics(&self, cx: &mut LowerCx<'_>, x: &View) -> Result<[View; 2]> {
+        let axes: Vec<usize> = (0..x.rank()).filter(|d| *d != 1).collect();
+        let channels = x.shape.get(1).copied().unwrap_or(1);
+        let (mean, variance) = (cx.temp(F32, &[channels])?, cx.temp(F32, &[channels])?);
+        reduce(cx, Fold::Mean, x, &axes, &mean)?;
+        let squares = cx.temp(F32, &x.shape)?;
+        let mut s = vec![1; x.rank() - 1];
+        s[0] = channels;
+        let column = mean.reshaped(&s).ok_or_else(|| err!(Internal, "a vector did not reshape"))?;
+        elementwise::apply(cx, "deviation", &[x.clone(), column], &squares, |e, args| {
+            let v = e.cast(&args[0], F32)?;
+            let d = e.call(F32, "sub", &[&v, &args[1]])?;
+            e.call(F32, "mul", &[&d, &d])
+        })?;
+        reduce(cx, Fold::Mean, &squares, &axes, &variance)?;
+        Ok([mean, variance])
+    }
 }
 
 impl Op for Batch {
@@ -105,20 +130,40 @@ impl Op for Batch {
                 return Err(err!(InvalidNode, "input {i}: expected [{c}], got {:?}", cx.shape(i)?).into());
             }
         }
+        if self.momentum.is_some() {
+            return Ok(vec![x.clone(), cx.input(3)?.clone(), cx.input(4)?.clone()]);
+        }
         one(x.dtype, x.shape.clone())
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let x = need(inputs, 0)?;
         let p = |i: usize| need(inputs, i)?.to_f64s();
-        let (scale, bias, mean, variance) = (p(1)?, p(2)?, p(3)?, p(4)?);
+        let (scale, bias, mut mean, mut variance) = (p(1)?, p(2)?, p(3)?, p(4)?);
         let inner: usize = x.shape().iter().skip(2).product();
         let channels = x.shape().get(1).copied().unwrap_or(1);
+        let mut moved = vec![];
+        if let Some(momentum) = self.momentum {
+            let v = x.to_f64s()?;
+            let count = x.len().checked_div(channels).unwrap_or(0) as f64;
+            let (mut m, mut s) = (vec![0.0; channels], vec![0.0; channels]);
+            let channel = |i: usize| i / inner.max(1) % channels.max(1);
+            v.iter().enumerate().for_each(|(i, x)| m[channel(i)] += x / count);
+            v.iter().enumerate().for_each(|(i, x)| s[channel(i)] += (x - m[channel(i)]).powi(2) / count);
+            for (i, (running, now)) in [(&mean, &m), (&variance, &s)].into_iter().enumerate() {
+                let t = need(inputs, 3 + i)?;
+                let k = f64::from(momentum);
+                let to = running.iter().zip(now).map(|(r, n)| r * k + n * (1.0 - k)).collect();
+                moved.push(Tensor::from_f64s(t.dtype(), t.shape(), to)?);
+            }
+            (mean, variance) = (m, s);
+        }
         let one = |(i, x): (usize, f64)| {
             let c = i / inner.max(1) % channels.max(1);
             (x - mean[c]) / (variance[c] + self.epsilon as f64).sqrt() * scale[c] + bias[c]
         };
-        Ok(vec![Tensor::from_f64s(x.dtype(), x.shape(), x.to_f64s()?.into_iter().enumerate().map(one).collect())?])
+        let y = Tensor::from_f64s(x.dtype(), x.shape(), x.to_f64s()?.into_iter().enumerate().map(one).collect())?;
+        Ok([vec![y], moved].concat())
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
@@ -132,6 +177,25 @@ impl Op for Batch {
         let mut views = vec![x.clone()];
         for i in 1..5 {
             views.push(column(cx.dense_input(i)?)?);
+        }
+        if let Some(momentum) = self.momentum {
+            let statistics = self.statistics(cx, &x)?;
+            for (i, now) in statistics.into_iter().enumerate() {
+                let now = column(now)?;
+                if cx.has_output(1 + i) {
+                    let out = column(cx.output(1 + i)?)?;
+                    elementwise::apply(cx, "running", &[views[3 + i].clone(), now.clone()], &out, |e, args| {
+                        let (r, n) = (e.cast(&args[0], F32)?, e.cast(&args[1], F32)?);
+                        let k = momentum;
+                        let v = e.expr(F32, format!("{} * {k:?} + {} * {:?}", r.name, n.name, 1.0 - k));
+                        e.cast(&v, args[0].dtype)
+                    })?;
+                }
+                views[3 + i] = now;
+            }
+            if !cx.has_output(0) {
+                return Ok(());
+            }
         }
         let profile = cx.profile().clone();
         let mut e = Emit::new(&profile);

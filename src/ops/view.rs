@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::eval::{need, opt};
 use super::infer::one;
+use super::random::Source;
 use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Parse};
 use crate::dtype::DType::{self, *};
 use crate::ir::{AttrReader, TensorType};
@@ -72,17 +73,20 @@ fn ints(v: &[i64]) -> Tensor {
 struct Same;
 
 fn parse_dropout(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
-    // in inference nothing is dropped, so neither the ratio nor the seed can matter
-    a.ignore("ratio");
-    a.ignore("seed");
-    Ok(Arc::new(Dropout { mask: n.has_output(1), trains: n.has_input(2) }))
+    if n.version < 12 {
+        // these versions never train
+        a.ignore("ratio");
+    }
+    let source = Source::new(a)?;
+    Ok(Arc::new(Dropout { mask: n.has_output(1), trains: n.has_input(2), source }))
 }
 
-/// Dropout in inference; `trains`: input 2 says whether it is training instead.
+/// Dropout; `trains`: input 2 says whether elements are dropped at all.
 #[derive(Debug)]
 struct Dropout {
     mask: bool,
     trains: bool,
+    source: Source,
 }
 
 fn dropout_cases() -> Vec<Case> {
@@ -113,17 +117,19 @@ impl Op for Same {
 }
 
 impl Dropout {
-    fn check(training: Option<&Tensor>) -> Result<()> {
+    /// The share of elements to drop: 0 unless this is training.
+    fn ratio(ratio: Option<&Tensor>, training: Option<&Tensor>) -> Result<f64> {
         let on = training.map(|t| t.to_slice::<bool>().map(|b| b.first() == Some(&true))).transpose()?;
-        ensure!(on != Some(true), Unsupported, "training_mode");
-        Ok(())
+        let ratio = ratio.map(|t| t.to_f64s()).transpose()?.and_then(|r| r.first().copied()).unwrap_or(0.5);
+        ensure!((0.0..1.0).contains(&ratio), InvalidNode, "ratio is {ratio}");
+        Ok(if on == Some(true) { ratio } else { 0.0 })
     }
 }
 
 impl Op for Dropout {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         if self.trains {
-            Dropout::check(Some(cx.value(2)?))?;
+            cx.value(2)?;
         }
         let t = cx.input(0)?.clone();
         let mask = TensorType::new(Bool, t.shape.clone());
@@ -131,18 +137,35 @@ impl Op for Dropout {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Dropout::check(opt(inputs, 2))?;
         let x = need(inputs, 0)?;
-        Ok(vec![x.clone(), Tensor::new(x.shape(), vec![true; x.len()])?])
+        let ratio = if self.trains { Dropout::ratio(opt(inputs, 1), opt(inputs, 2))? } else { 0.0 };
+        if ratio == 0.0 {
+            return Ok(vec![x.clone(), Tensor::new(x.shape(), vec![true; x.len()])?]);
+        }
+        let mut rng = self.source.next();
+        let kept: Vec<bool> = (0..x.len()).map(|_| rng.unit() >= ratio).collect();
+        let scaled = x.to_f64s()?.into_iter().zip(&kept).map(|(v, k)| if *k { v / (1.0 - ratio) } else { 0.0 });
+        Ok(vec![Tensor::from_f64s(x.dtype(), x.shape(), scaled.collect())?, Tensor::new(x.shape(), kept)?])
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        if self.trains {
+            ensure!(Dropout::ratio(None, cx.value(2))? == 0.0, Unsupported, "training");
+        }
         let x = cx.input(0)?;
         if self.mask && cx.has_output(1) {
             let on = cx.constant(Tensor::scalar(true))?;
             cx.alias(1, on.broadcast(&x.shape))?;
         }
         cx.alias(0, x)
+    }
+
+    fn deterministic(&self) -> bool {
+        !self.trains
+    }
+
+    fn on_host(&self) -> bool {
+        self.trains
     }
 }
 
