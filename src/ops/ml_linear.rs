@@ -457,15 +457,12 @@ impl SvmClassifier {
         let k = self.per_class.len();
         ensure!(a.len() >= decisions.len(), InvalidNode, "{} items of prob_a for {} pairs", a.len(), decisions.len());
         let mut pairs = vec![vec![0.0; k]; k];
-        let mut n = 0;
-        for i in 0..k {
-            for j in i + 1..k {
-                let f = decisions[n] * a[n] + b[n];
-                let p = if f >= 0.0 { (-f).exp() / (1.0 + (-f).exp()) } else { 1.0 / (1.0 + f.exp()) };
-                let p = p.clamp(1e-7, 1.0 - 1e-7);
-                (pairs[i][j], pairs[j][i]) = (p, 1.0 - p);
-                n += 1;
-            }
+        let of_classes = (0..k).flat_map(|i| (i + 1..k).map(move |j| (i, j)));
+        for (n, (i, j)) in of_classes.enumerate() {
+            let f = decisions[n] * a[n] + b[n];
+            let p = if f >= 0.0 { (-f).exp() / (1.0 + (-f).exp()) } else { 1.0 / (1.0 + f.exp()) };
+            let p = p.clamp(1e-7, 1.0 - 1e-7);
+            (pairs[i][j], pairs[j][i]) = (p, 1.0 - p);
         }
         Ok(SvmClassifier::couple(&pairs))
     }

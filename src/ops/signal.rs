@@ -399,7 +399,7 @@ impl Op for Window {
         let period = if self.periodic { n } else { n.saturating_sub(1) }.max(1) as f64;
         let term = |i: usize, k: usize, a: f64| {
             let c = (TAU * (k * i) as f64 / period).cos();
-            if k % 2 == 0 { a * c } else { -a * c }
+            if k.is_multiple_of(2) { a * c } else { -a * c }
         };
         let at = |i: usize| self.terms.iter().enumerate().map(|(k, a)| term(i, k, *a)).sum();
         Ok(vec![typed(self.dtype, vec![n], (0..n).map(at).collect())?])
