@@ -7,6 +7,7 @@ mod profile;
 
 pub mod bitcast;
 pub mod causal_conv;
+pub mod col2im;
 pub mod conv;
 pub mod copy;
 pub mod det;

@@ -11,6 +11,7 @@ mod binary;
 mod bitcast;
 mod boxes;
 mod causal_conv;
+mod col2im;
 mod control;
 mod conv;
 mod det;
@@ -77,6 +78,7 @@ const FAMILIES: &[&[OpDef]] = &[
     binary::FAMILY,
     boxes::FAMILY,
     bitcast::FAMILY,
+    col2im::FAMILY,
     conv::FAMILY,
     causal_conv::FAMILY,
     control::FAMILY,
