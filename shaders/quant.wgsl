@@ -1,6 +1,8 @@
 // The range of a tensor and the scale and zero point that quantise it to 8 bits. First pass (PARTS): each of the
 // grid's invocations takes every `stride`-th element. Second pass: one workgroup joins their ranges.
 
+alias T = f32; //#type
+
 struct Params {
     count: u32,
     base: u32,
@@ -46,9 +48,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     var scale = 1.0;
     if range.x != range.y {
-        scale = (range.y - range.x) / 255.0;
+        scale = T_quotient(range.y - range.x, 255.0);
     }
     scale_of[0] = scale;
-    zero_of[0] = u32(round(clamp(-range.x / scale, 0.0, 255.0)));
+    zero_of[0] = u32(round(clamp(T_quotient(-range.x, scale), 0.0, 255.0)));
 }
 //#endif

@@ -75,13 +75,26 @@ fn time_of(step: u32, len: u32, d: u32) -> u32 {
 //#if !CANDIDATE
 // Sums over the state before the step, by gate.
 fn recurrent(d: u32, j: u32) -> Gates {
-    var sum = Gates();
     var at = d * params.hidden * params.hidden + j;
+//#if QUANTISED
+    // exact integers, and a factor for each gate after those of the row
+    let row = before * 5u;
+    var count = Weights();
+    for (var k = 0u; k < params.hidden; k++) {
+        count += i32(quantised[row + k]) * weights[at];
+        at += params.hidden;
+    }
+    let scales = row + params.hidden + 4u * j;
+    return Gates(count)
+        * Gates(quantised[scales], quantised[scales + 1u], quantised[scales + 2u], quantised[scales + 3u]);
+//#else
+    var sum = Gates();
     for (var k = 0u; k < params.hidden; k++) {
         sum += previous(k) * Gates(weights[at]);
         at += params.hidden;
     }
     return sum;
+//#endif
 }
 //#endif
 

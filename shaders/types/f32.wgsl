@@ -567,6 +567,21 @@ fn f32_parity(y: f32) -> u32 {
 // The high bits of x, few enough for exact products of two such.
 fn f32_high(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u); }
 
+// a / b, rounded correctly: drivers may be 2.5 units in the last place off, of which one shifts a quantised value. The
+// remainder, whose products of halves are exact, corrects the quotient.
+fn f32_quotient(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let size = abs(a);
+    if !(size > 1e-25 && size < 1e25 && abs(b) > 1e-25 && abs(b) < 1e25) {
+        return q;
+    }
+    let qh = f32_high(q);
+    let bh = f32_high(b);
+    let ql = q - qh;
+    let bl = b - bh;
+    return q + (((a - qh * bh) - qh * bl) - ql * bh - ql * bl) / b;
+}
+
 // The binary logarithm of a number of these bits, positive and finite, in a high part and a low one (FreeBSD's e_powf.c).
 fn f32_log2_parts(bits: u32) -> vec2<f32> {
     let s = f32_split(bits);

@@ -1,6 +1,6 @@
 //! Quantisation: `shaders/quant.wgsl` finds the range of a tensor, `shaders/conv_integer.wgsl` convolves integers.
 
-use super::{Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
 use crate::Result;
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
@@ -16,7 +16,7 @@ impl Kernel for Range {
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        Spec::new("quant.wgsl").flag("PARTS", self.parts)
+        Spec::new("quant.wgsl").ty("T", DeviceType::F32).flag("PARTS", self.parts)
     }
 }
 

@@ -2,7 +2,7 @@
 //! over time within a workgroup where the states fit its memory and steps by dispatches where they do not. Lengths and
 //! batches are data; the hidden size is a weight's extent.
 
-use super::elementwise::{Emit, Var, map};
+use super::elementwise::{Emit, Var, apply, map};
 use super::matmul::{Product, product, right};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
 use crate::dtype::DType;
@@ -65,6 +65,7 @@ impl Kernel for Rnn {
             .wgsl("Gates", vector("f32"))
             .wgsl("Weights", vector(self.weights.wgsl()))
             .flag("LOOP", self.form == Form::Loop)
+            .flag("QUANTISED", has("quantised"))
             .flag("LENS", has("lens"))
             .flag("EXTRA", has("extra"))
             .flag("LSTM", self.cell == Cell::Lstm)
@@ -206,6 +207,8 @@ struct Plan<'a> {
     weights: View,
     extra: Option<View>,
     lens: Option<View>,
+    /// Of quantised weights: their scales, `[directions, hidden, 4]`.
+    scales: Option<View>,
     y: View,
 }
 
@@ -298,7 +301,9 @@ impl Plan<'_> {
             let state_in = Slot { name: "state_in", bind: Bind::Read(&state), wide: false };
             let ends = [("y", &self.y), ("state_out", &next)];
             let ends = ends.map(|(name, v)| Slot { name, bind: Bind::Write(v), wide: false });
+            let quantised = self.quantised_state(cx, &state)?;
             let mut slots = self.slots();
+            slots.extend(quantised.as_ref().map(|v| Slot { name: "quantised", bind: Bind::Read(v), wide: false }));
             slots.push(state_in);
             if op.cell == (Cell::Gru { linear_before_reset: false }) {
                 let scaled = cx.temp(DType::F32, &[2, op.directions, e.batch, e.hidden])?;
@@ -325,6 +330,17 @@ impl Plan<'_> {
         self.state_outputs(cx, &states)
     }
 
+    /// Where weights are quantised: the hidden state so too, a row a sequence and direction.
+    fn quantised_state(&self, cx: &mut LowerCx<'_>, state: &View) -> Result<Option<View>> {
+        let Some(scales) = &self.scales else { return Ok(None) };
+        let (rows, hidden) = (self.op.directions * self.e.batch, self.e.hidden);
+        let out = cx.temp(DType::F32, &[rows, 5 * hidden])?;
+        let params = Params::new().u32(rows).u32(hidden).u32(self.e.batch).u32(cx.base(scales));
+        let binds = [Bind::Read(state), Bind::Read(scales), Bind::Write(&out)];
+        cx.dispatch(&QuantiseState, params, &binds, linear_grid(rows, 1))?;
+        Ok(Some(out))
+    }
+
     /// The states before the first step, `[kinds, directions, batch, hidden]` in f32.
     fn initial(&self, cx: &mut LowerCx<'_>, kinds: usize) -> Result<View> {
         let (op, e) = (self.op, &self.e);
@@ -348,6 +364,55 @@ impl Plan<'_> {
     }
 }
 
+#[derive(Debug)]
+struct QuantiseState;
+
+impl Kernel for QuantiseState {
+    fn label(&self) -> String {
+        "quantise states".into()
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        Spec::new("rnn_quantise.wgsl").ty("T", DeviceType::F32)
+    }
+}
+
+/// What takes the place of a network's weights where they are quantised.
+#[derive(Debug)]
+pub struct QuantisedWeights {
+    /// The inputs of all steps times the input weights, `[directions, rows, gates · hidden]` in f32, without a bias.
+    pub projection: View,
+    /// Recurrent weights less their zero points, int32s `[direction, from unit, to unit, gate]`, dense.
+    pub weights: View,
+    /// Their scales, f32 `[directions, hidden, gates]`, dense.
+    pub scales: View,
+}
+
+/// Lowers an LSTM of quantised weights, whose hidden state is quantised in every step, each sequence by its own range.
+/// Inputs 3 to 7 are LSTM's.
+///
+/// # Errors
+/// As [`LowerCx::dispatch`].
+pub fn lower_quantised(cx: &mut LowerCx<'_>, op: &Recurrent, e: Extents, q: QuantisedWeights) -> Result<()> {
+    ensure!(e.hidden > 0, Unsupported, "a hidden state of no elements");
+    let n = op.cell.gates() * e.hidden;
+    let projection = match bias(cx, op, n)? {
+        Some(bias) => {
+            let strides = vec![bias.strides[0], 0, bias.strides[1]];
+            let bias = View { shape: q.projection.shape.clone(), strides, ..bias };
+            let out = cx.temp(DType::F32, &bias.shape)?;
+            apply(cx, "add bias", &[q.projection, bias], &out, |e, x| e.call(DType::F32, "add", &[&x[0], &x[1]]))?;
+            out
+        }
+        None => q.projection,
+    };
+    let dense = |cx: &mut LowerCx<'_>, i: usize| cx.has_input(i).then(|| cx.dense_input(i)).transpose();
+    let (extra, lens) = (dense(cx, 7)?, dense(cx, 4)?);
+    let y = if cx.has_output(0) { cx.output(0)? } else { cx.temp(DType::F32, &op.sequence_shape(&e))? };
+    let scales = Some(q.scales);
+    Plan { op, e, projection, weights: q.weights, extra, lens, scales, y }.stepped(cx)
+}
+
 /// Lowers LSTM, GRU and RNN.
 ///
 /// # Errors
@@ -367,7 +432,7 @@ pub fn lower(cx: &mut LowerCx<'_>, op: &Recurrent) -> Result<()> {
     };
     let lens = dense(cx, 4)?;
     let y = if cx.has_output(0) { cx.output(0)? } else { cx.temp(dtype, &op.sequence_shape(&e))? };
-    let plan = Plan { op, e, projection, weights, extra, lens, y };
+    let plan = Plan { op, e, projection, weights, extra, lens, scales: None, y };
     let memory = held(op.cell) * e.hidden.next_multiple_of(32) * 4;
     let fits = memory <= cx.profile().max_workgroup_memory as usize;
     if fits && e.hidden <= LOOP_UNITS { plan.looped(cx) } else { plan.stepped(cx) }

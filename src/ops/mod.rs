@@ -12,6 +12,7 @@ mod bitcast;
 mod boxes;
 mod causal_conv;
 mod col2im;
+mod contrib_lstm;
 mod control;
 mod conv;
 mod det;
@@ -81,6 +82,7 @@ const FAMILIES: &[&[OpDef]] = &[
     col2im::FAMILY,
     conv::FAMILY,
     causal_conv::FAMILY,
+    contrib_lstm::FAMILY,
     control::FAMILY,
     det::FAMILY,
     einsum::FAMILY,

@@ -269,7 +269,7 @@ impl Op for Quantize {
         apply(cx, &views, &out, |e, args| {
             let (x, s) = (e.cast(&args[0], F32)?, e.cast(&args[1], F32)?);
             let (x, s) = (emit_rounded(e, &x, p)?, emit_rounded(e, &s, p)?);
-            let q = e.call(F32, "div", &[&x, &s])?;
+            let q = e.call(F32, "quotient", &[&x, &s])?;
             let q = emit_rounded(e, &q, p)?;
             emit_quantized(e, &q, args.get(2), out.dtype, saturate)
         })
@@ -367,6 +367,25 @@ pub(super) fn emit_shifted(e: &mut Emit<'_>, x: &Var, zero: Option<&Var>) -> Res
     e.call(wide, "sub", &[&x, &z])
 }
 
+/// The scale and zero point with which values are brought to uint8. Their range always holds 0.
+pub(super) fn dynamic_scale(values: &[f32]) -> (f32, f64) {
+    let (low, high) = values.iter().fold((0f32, 0f32), |(l, h), v| (l.min(*v), h.max(*v)));
+    // of zeros alone there is nothing to scale
+    let scale = if low == high { 1.0 } else { (high - low) / 255.0 };
+    (scale, (-low / scale).clamp(0.0, 255.0).round_ties_even() as f64)
+}
+
+/// Writes `x`, float32s, brought to uint8 by its range, with the scale and zero point.
+pub(super) fn lower_dynamic(cx: &mut LowerCx<'_>, x: &View, out: &View, scale: &View, zero: &View) -> Result<()> {
+    let x = cx.dense(x)?;
+    quant::scale_of(cx, &x, scale, zero)?;
+    let views = [x.clone(), scale.broadcast(&x.shape), zero.broadcast(&x.shape)];
+    apply(cx, &views, out, |e, args| {
+        let q = e.call(F32, "quotient", &[&args[0], &args[1]])?;
+        emit_quantized(e, &q, args.get(2), U8, true)
+    })
+}
+
 #[derive(Debug)]
 struct DynamicQuantize;
 
@@ -382,29 +401,22 @@ impl Op for DynamicQuantize {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let x = need(inputs, 0)?;
         let values = x.to_f32s()?;
-        let (low, high) = values.iter().fold((0f32, 0f32), |(l, h), v| (l.min(*v), h.max(*v)));
-        // of zeros alone there is nothing to scale
-        let scale = if low == high { 1.0 } else { (high - low) / 255.0 };
-        let zero = (-low / scale).clamp(0.0, 255.0).round_ties_even();
-        let y = values.iter().map(|v| quantized(U8, (v / scale) as f64, zero as f64)).collect();
+        let (scale, zero) = dynamic_scale(&values);
+        let y = values.iter().map(|v| quantized(U8, (v / scale) as f64, zero)).collect();
         let zero = Tensor::scalar(zero as u8);
         Ok(vec![Tensor::from_f64s(U8, x.shape(), y)?, Tensor::scalar(scale), zero])
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let x = cx.dense_input(0)?;
+        let x = cx.input(0)?;
         let mut own = |i: usize, d: DType| if cx.has_output(i) { cx.output(i) } else { cx.temp(d, &[]) };
         let (scale, zero) = (own(1, F32)?, own(2, U8)?);
-        quant::scale_of(cx, &x, &scale, &zero)?;
-        if !cx.has_output(0) {
-            return Ok(());
+        if cx.has_output(0) {
+            let out = cx.output(0)?;
+            return lower_dynamic(cx, &x, &out, &scale, &zero);
         }
-        let out = cx.output(0)?;
-        let views = [x.clone(), scale.broadcast(&x.shape), zero.broadcast(&x.shape)];
-        apply(cx, &views, &out, |e, args| {
-            let q = e.call(F32, "div", &[&args[0], &args[1]])?;
-            emit_quantized(e, &q, args.get(2), U8, true)
-        })
+        let x = cx.dense(&x)?;
+        quant::scale_of(cx, &x, &scale, &zero)
     }
 }
 

@@ -84,7 +84,7 @@ fn check(d: DType) -> Result<()> {
 }
 
 /// Elements less their zero point, which broadcasts as `wide`.
-fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<Tensor> {
+pub(super) fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<Tensor> {
     let to = if x.dtype().is_float() { F32 } else { I32 };
     let Some(z) = zero else { return Tensor::from_f64s(to, x.shape(), x.to_f64s()?) };
     let s = wide(z.shape());
@@ -96,18 +96,18 @@ fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize]) -> Vec<usi
 }
 
 /// The bits of a narrow type seen as the type that products are made of; both are held alike on the device.
-fn widened(v: &View) -> View {
+pub(super) fn widened(v: &View) -> View {
     let (dtype, device) = if v.device.is_float() { (F32, DeviceType::F32) } else { (I32, DeviceType::I32) };
     View { dtype, device, ..v.clone() }
 }
 
-fn spread(v: &View, wide: &[usize], to: &[usize]) -> Result<View> {
+pub(super) fn spread(v: &View, wide: &[usize], to: &[usize]) -> Result<View> {
     let v = v.reshaped(wide).ok_or_else(|| err!(Internal, "{:?} is not {wide:?}", v.shape))?;
     Ok(v.broadcast(to))
 }
 
 /// Input `i` less the zero point that is input `zero`.
-fn shifted_view(cx: &mut LowerCx<'_>, i: usize, zero: usize, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<View> {
+pub(super) fn shifted_view(cx: &mut LowerCx<'_>, i: usize, zero: usize, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<View> {
     let x = cx.input(i)?;
     let known_zero = cx.value(zero).is_some_and(|z| z.to_f64s().is_ok_and(|z| z.iter().all(|v| *v == 0.0)));
     let Some(z) = cx.try_input(zero)?.filter(|_| !known_zero) else { return Ok(widened(&x)) };
@@ -215,7 +215,7 @@ impl Scales {
             let [sum, x, w, y] = [&args[0], &args[1], &args[2], &args[3]].map(|a| e.cast(a, F32));
             let (sum, x, w, y) = (sum?, x?, w?, y?);
             let xw = e.call(F32, "mul", &[&x, &w])?;
-            let scale = e.call(F32, "div", &[&xw, &y])?;
+            let scale = e.call(F32, "quotient", &[&xw, &y])?;
             let q = e.call(F32, "mul", &[&sum, &scale])?;
             emit_quantized(e, &q, args.get(4), out.dtype, true)
         })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::eval::{need, opt};
+use super::quant::{dynamic_scale, quantized};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, BF16, F16, F32, F64};
 use crate::ir::{AttrReader, TensorType};
@@ -165,7 +166,12 @@ pub struct Extents {
     pub hidden: usize,
 }
 
-fn parse(mut cell: Cell, a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
+fn parse(cell: Cell, a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
+    Ok(Arc::new(recurrent(cell, n.version >= 14, a)?))
+}
+
+/// The attributes of a network; `layout` among them where it `has_layout`.
+pub(super) fn recurrent(mut cell: Cell, has_layout: bool, a: &AttrReader<'_>) -> Result<Recurrent> {
     let (directions, reverse) = match a.string_or("direction", "forward".into())?.as_str() {
         "forward" => (1, false),
         "reverse" => (1, true),
@@ -179,7 +185,7 @@ fn parse(mut cell: Cell, a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>
     let positive = |h: i64| usize::try_from(h).map_err(|_| err!(InvalidNode, "attribute hidden_size is {h}"));
     let clip = a.float("clip")?;
     ensure!(clip.is_none_or(|c| c >= 0.0 && c.is_finite()), InvalidNode, "attribute clip is {clip:?}");
-    Ok(Arc::new(Recurrent {
+    Ok(Recurrent {
         cell,
         hidden: hidden.map(positive).transpose()?,
         directions,
@@ -187,8 +193,8 @@ fn parse(mut cell: Cell, a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>
         activations: activations(cell, directions, a)?,
         clip,
         input_forget: cell == Cell::Lstm && a.flag_or("input_forget", false)?,
-        batch_first: n.version >= 14 && a.flag_or("layout", false)?,
-    }))
+        batch_first: has_layout && a.flag_or("layout", false)?,
+    })
 }
 
 fn activations(cell: Cell, directions: usize, a: &AttrReader<'_>) -> Result<Vec<Activation>> {
@@ -265,7 +271,7 @@ impl Recurrent {
         &self.activations[direction * n..(direction + 1) * n]
     }
 
-    fn check(&self, e: &Extents, shape: &dyn Fn(usize) -> Option<Vec<usize>>) -> Result<()> {
+    pub(super) fn check(&self, e: &Extents, shape: &dyn Fn(usize) -> Option<Vec<usize>>) -> Result<()> {
         let (d, h, states) = (self.directions, e.hidden, self.state_shape(e));
         let wanted = [
             (3, "B", vec![d, 2 * self.cell.gates() * h]),
@@ -280,6 +286,79 @@ impl Recurrent {
         }
         Ok(())
     }
+
+    /// The reference, from the factors of its products; inputs 3 to 7 are taken from `inputs`.
+    pub(super) fn run(
+        &self,
+        inputs: &[Option<&Tensor>],
+        e: &Extents,
+        dtype: DType,
+        factors: &Factors,
+    ) -> Result<Vec<Tensor>> {
+        let (n, rows) = (e.hidden, self.cell.gates() * e.hidden);
+        let or_zeros = |i: usize, len: usize| opt(inputs, i).map_or(Ok(vec![0.0; len]), Tensor::to_f64s);
+        let states = self.directions * e.batch * n;
+        let (b, peepholes) = (or_zeros(3, self.directions * 2 * rows)?, or_zeros(7, 0)?);
+        let (mut h, mut c) = (or_zeros(5, states)?, or_zeros(6, states)?);
+        let lens = opt(inputs, 4).map_or(Ok(vec![e.steps as i64; e.batch]), Tensor::to_i64s)?;
+        let Factors { x, w, r, scales } = factors;
+        let mut y = vec![0.0; e.steps * states];
+        let ([y_t, y_d, y_b], [s_d, s_b]) = (self.sequence_steps(e), self.state_steps(e));
+        for (d, batch) in (0..self.directions).flat_map(|d| (0..e.batch).map(move |b| (d, b))) {
+            let bias = &b[d * 2 * rows..][..2 * rows];
+            let unit = Unit {
+                op: self,
+                functions: self.functions(d),
+                hidden: n,
+                r: &r[d * rows * n..][..rows * n],
+                rb: &bias[rows..],
+                scales: scales.as_ref().map(|(_, r)| &r[d * rows..][..rows]),
+                peepholes: peepholes.get(d * 3 * n..(d + 1) * 3 * n).unwrap_or(&[]),
+            };
+            let len = lens[batch];
+            let inside = usize::try_from(len).ok().filter(|l| *l <= e.steps);
+            let len = inside.ok_or_else(|| err!(InvalidInput, "a sequence of {len} steps of {}", e.steps))?;
+            let backwards = (d == 1) != self.reverse;
+            let at = d * s_d + batch * s_b;
+            for s in 0..len {
+                let t = if backwards { len - 1 - s } else { s };
+                let row = if self.batch_first { batch * e.steps + t } else { t * e.batch + batch };
+                let now = &x[row * e.input..][..e.input];
+                let product = |k: usize| -> f64 {
+                    let weights = &w[(d * rows + k) * e.input..][..e.input];
+                    weights.iter().zip(now).map(|(a, b)| a * b).sum()
+                };
+                let factor = |k: usize| scales.as_ref().map_or(1.0, |(w, _)| w[d * rows + k] as f64);
+                let wide: Vec<f64> = (0..rows).map(|k| product(k) * factor(k) + bias[k]).collect();
+                unit.step(&wide, &mut h[at..at + n], &mut c[at..at + n]);
+                y[t * y_t + d * y_d + batch * y_b..][..n].copy_from_slice(&h[at..at + n]);
+            }
+        }
+        let mut out = vec![
+            Tensor::from_f64s(dtype, self.sequence_shape(e), y)?,
+            Tensor::from_f64s(dtype, self.state_shape(e), h)?,
+        ];
+        if self.cell == Cell::Lstm {
+            out.push(Tensor::from_f64s(dtype, self.state_shape(e), c)?);
+        }
+        Ok(out)
+    }
+}
+
+/// The factors of a network's products, in the order of X, W and R.
+pub(super) struct Factors {
+    pub x: Vec<f64>,
+    pub w: Vec<f64>,
+    pub r: Vec<f64>,
+    /// Where they are integers: for each row of W what scales its products, for each row of R its scale.
+    pub scales: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+/// A state brought to 8 bits, less its zero point, and its scale.
+fn centred(h: &[f64]) -> (Vec<f64>, f32) {
+    let h: Vec<f32> = h.iter().map(|v| *v as f32).collect();
+    let (scale, zero) = dynamic_scale(&h);
+    (h.iter().map(|v| quantized(DType::U8, (v / scale) as f64, zero) - zero).collect(), scale)
 }
 
 /// What one step of one sequence in one direction computes with.
@@ -292,6 +371,8 @@ struct Unit<'a> {
     /// Recurrent bias.
     rb: &'a [f64],
     peepholes: &'a [f64],
+    /// Scales of the rows of `r`, integers, where it is quantised.
+    scales: Option<&'a [f32]>,
 }
 
 impl Unit<'_> {
@@ -311,8 +392,15 @@ impl Unit<'_> {
     /// The next state, given the projected input with its bias.
     fn step(&self, x: &[f64], h: &mut [f64], c: &mut [f64]) {
         let n = self.hidden;
-        let before = h.to_vec();
-        let sum = |g: usize, j: usize| x[g * n + j] + self.dot(g, j, &before) + self.rb[g * n + j];
+        let (before, scale) = match self.scales {
+            Some(_) => centred(h),
+            None => (h.to_vec(), 1.0),
+        };
+        let factor = |row: usize| self.scales.map_or(1.0, |s| (scale * s[row]) as f64);
+        let sum = |g: usize, j: usize| {
+            let row = g * n + j;
+            x[row] + self.dot(g, j, &before) * factor(row) + self.rb[row]
+        };
         match self.op.cell {
             Cell::Rnn => (0..n).for_each(|j| h[j] = self.f(0, sum(0, j))),
             Cell::Gru { linear_before_reset } => {
@@ -361,52 +449,8 @@ impl Op for Recurrent {
         let (x, w, r) = (need(inputs, 0)?, need(inputs, 1)?, need(inputs, 2)?);
         let e = self.extents(x.shape(), w.shape(), r.shape())?;
         self.check(&e, &|i| opt(inputs, i).map(|t| t.shape().to_vec()))?;
-        let (n, rows) = (e.hidden, self.cell.gates() * e.hidden);
-        let or_zeros = |i: usize, len: usize| opt(inputs, i).map_or(Ok(vec![0.0; len]), Tensor::to_f64s);
-        let states = self.directions * e.batch * n;
-        let (b, peepholes) = (or_zeros(3, self.directions * 2 * rows)?, or_zeros(7, 0)?);
-        let (mut h, mut c) = (or_zeros(5, states)?, or_zeros(6, states)?);
-        let lens = opt(inputs, 4).map_or(Ok(vec![e.steps as i64; e.batch]), Tensor::to_i64s)?;
-        let dtype = x.dtype();
-        let (x, w, r) = (x.to_f64s()?, w.to_f64s()?, r.to_f64s()?);
-        let mut y = vec![0.0; e.steps * states];
-        let ([y_t, y_d, y_b], [s_d, s_b]) = (self.sequence_steps(&e), self.state_steps(&e));
-        for (d, batch) in (0..self.directions).flat_map(|d| (0..e.batch).map(move |b| (d, b))) {
-            let bias = &b[d * 2 * rows..][..2 * rows];
-            let unit = Unit {
-                op: self,
-                functions: self.functions(d),
-                hidden: n,
-                r: &r[d * rows * n..][..rows * n],
-                rb: &bias[rows..],
-                peepholes: peepholes.get(d * 3 * n..(d + 1) * 3 * n).unwrap_or(&[]),
-            };
-            let len = lens[batch];
-            let inside = usize::try_from(len).ok().filter(|l| *l <= e.steps);
-            let len = inside.ok_or_else(|| err!(InvalidInput, "a sequence of {len} steps of {}", e.steps))?;
-            let backwards = (d == 1) != self.reverse;
-            let at = d * s_d + batch * s_b;
-            for s in 0..len {
-                let t = if backwards { len - 1 - s } else { s };
-                let row = if self.batch_first { batch * e.steps + t } else { t * e.batch + batch };
-                let now = &x[row * e.input..][..e.input];
-                let product = |k: usize| -> f64 {
-                    let weights = &w[(d * rows + k) * e.input..][..e.input];
-                    weights.iter().zip(now).map(|(a, b)| a * b).sum()
-                };
-                let wide: Vec<f64> = (0..rows).map(|k| product(k) + bias[k]).collect();
-                unit.step(&wide, &mut h[at..at + n], &mut c[at..at + n]);
-                y[t * y_t + d * y_d + batch * y_b..][..n].copy_from_slice(&h[at..at + n]);
-            }
-        }
-        let mut out = vec![
-            Tensor::from_f64s(dtype, self.sequence_shape(&e), y)?,
-            Tensor::from_f64s(dtype, self.state_shape(&e), h)?,
-        ];
-        if self.cell == Cell::Lstm {
-            out.push(Tensor::from_f64s(dtype, self.state_shape(&e), c)?);
-        }
-        Ok(out)
+        let factors = Factors { x: x.to_f64s()?, w: w.to_f64s()?, r: r.to_f64s()?, scales: None };
+        self.run(inputs, &e, x.dtype(), &factors)
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
