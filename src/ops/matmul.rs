@@ -203,7 +203,7 @@ impl Gemm {
 }
 
 /// A matrix, transposed on demand.
-fn oriented(t: &Tensor, transpose: bool) -> Result<Tensor> {
+pub(super) fn oriented(t: &Tensor, transpose: bool) -> Result<Tensor> {
     match t.shape() {
         &[r, c] if transpose => t.select([c, r], &shape::strided_indices(&[c, r], &[1, c as isize], 0)),
         _ => Ok(t.clone()),

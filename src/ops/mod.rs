@@ -13,6 +13,7 @@ mod boxes;
 mod causal_conv;
 mod col2im;
 mod contrib_lstm;
+mod contrib_quant;
 mod control;
 mod conv;
 mod det;
@@ -83,6 +84,7 @@ const FAMILIES: &[&[OpDef]] = &[
     conv::FAMILY,
     causal_conv::FAMILY,
     contrib_lstm::FAMILY,
+    contrib_quant::FAMILY,
     control::FAMILY,
     det::FAMILY,
     einsum::FAMILY,

@@ -41,6 +41,26 @@ pub const FAMILY: &[OpDef] = &[
         parse: |_, _| Ok(Arc::new(DynamicQuantize)),
         cases: dynamic_cases,
     },
+    OpDef {
+        domain: "com.microsoft",
+        name: "QuantizeLinear",
+        versions: &[1],
+        parse: |a, _| {
+            let by = Granularity { axis: a.int_or("axis", 1)?, block: 0 };
+            Ok(Arc::new(Quantize { by, saturate: true, output: None, precision: None }))
+        },
+        cases: contrib_quantize_cases,
+    },
+    OpDef {
+        domain: "com.microsoft",
+        name: "DequantizeLinear",
+        versions: &[1],
+        parse: |a, _| {
+            let by = Granularity { axis: a.int_or("axis", 1)?, block: 0 };
+            Ok(Arc::new(Dequantize { by, output: None }))
+        },
+        cases: contrib_dequantize_cases,
+    },
     products::MATMUL_INTEGER,
     products::QLINEAR_MATMUL,
     products::CONV_INTEGER,
@@ -483,6 +503,24 @@ fn dequantize_cases() -> Vec<Case> {
     all.push(plain(&[]).rand(F32, &[]));
     all.push(Case::new("DequantizeLinear", 10).rand(I8, &[2, 3]).rand(F32, &[]).rand(I8, &[]));
     all.push(Case::new("DequantizeLinear", 13).rand(I8, &[2, 3, 2, 2]).rand(F32, &[3]).rand(I8, &[3]));
+    all
+}
+
+fn contrib_quantize_cases() -> Vec<Case> {
+    let case = |x: DType| Case::new("QuantizeLinear", 1).domain("com.microsoft").range(x, &[3, 5], -200.0, 200.0);
+    let mut all: Vec<Case> = [I8, U8, I16, U16, I4, U4]
+        .into_iter()
+        .map(|d| zeros_like(case(F32).int("axis", 0).range(F32, &[3], 0.9, 1.1), d, &[3]))
+        .collect();
+    all.push(case(F16).range(F16, &[], 0.9, 1.1));
+    all
+}
+
+fn contrib_dequantize_cases() -> Vec<Case> {
+    let case = |x: DType| Case::new("DequantizeLinear", 1).domain("com.microsoft").rand(x, &[3, 5]);
+    let mut all: Vec<Case> =
+        [I8, U8, I16, U16, I4, U4].into_iter().map(|d| zeros_like(case(d).rand(F32, &[5]), d, &[5])).collect();
+    all.push(case(I32).rand(F16, &[]));
     all
 }
 

@@ -62,7 +62,7 @@ fn by_rows(p: &[usize]) -> Vec<usize> {
 }
 
 /// A parameter of columns, likewise.
-fn by_columns(p: &[usize]) -> Vec<usize> {
+pub(super) fn by_columns(p: &[usize]) -> Vec<usize> {
     if p == [1] { vec![] } else { p.to_vec() }
 }
 
@@ -96,12 +96,12 @@ pub(super) fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize])
 }
 
 /// The bits of a narrow type seen as the type that products are made of; both are held alike on the device.
-pub(super) fn widened(v: &View) -> View {
+fn widened(v: &View) -> View {
     let (dtype, device) = if v.device.is_float() { (F32, DeviceType::F32) } else { (I32, DeviceType::I32) };
     View { dtype, device, ..v.clone() }
 }
 
-pub(super) fn spread(v: &View, wide: &[usize], to: &[usize]) -> Result<View> {
+fn spread(v: &View, wide: &[usize], to: &[usize]) -> Result<View> {
     let v = v.reshaped(wide).ok_or_else(|| err!(Internal, "{:?} is not {wide:?}", v.shape))?;
     Ok(v.broadcast(to))
 }
@@ -118,7 +118,7 @@ pub(super) fn shifted_view(cx: &mut LowerCx<'_>, i: usize, zero: usize, wide: im
 }
 
 /// The right factor, input `i`, less its zero point; made once where both are constant.
-fn shifted_right(cx: &mut LowerCx<'_>, i: usize, zero: usize, g: &Geometry) -> Result<Right> {
+pub(super) fn shifted_right(cx: &mut LowerCx<'_>, i: usize, zero: usize, g: &Geometry) -> Result<Right> {
     let t = cx.input_type(i)?;
     let constant = cx.value(i).is_some() && (cx.value(zero).is_some() || !cx.has_input(zero));
     if constant && t.shape.len() >= 2 {
@@ -136,7 +136,7 @@ fn shifted_right(cx: &mut LowerCx<'_>, i: usize, zero: usize, g: &Geometry) -> R
 
 /// The product of two quantised inputs at `a` and `b`, whose zero points are inputs `zeros`, into `out`, whose shape
 /// is the geometry's with both matrix dims.
-fn integer_product(cx: &mut LowerCx<'_>, [a, b]: [usize; 2], zeros: [usize; 2], out: &View) -> Result<()> {
+pub(super) fn integer_product(cx: &mut LowerCx<'_>, [a, b]: [usize; 2], zeros: [usize; 2], out: &View) -> Result<()> {
     let g = Geometry::new(&cx.input_type(a)?.shape, &cx.input_type(b)?.shape)?;
     let va = shifted_view(cx, a, zeros[0], by_rows)?;
     let va = va.reshaped(&g.a).ok_or_else(|| err!(Internal, "{:?} is not {:?}", va.shape, g.a))?;
