@@ -14,6 +14,7 @@ mod boxes;
 mod causal_conv;
 mod col2im;
 mod contrib_lstm;
+mod contrib_pointwise;
 mod contrib_quant;
 mod control;
 mod contrib_norm;
@@ -87,6 +88,7 @@ const FAMILIES: &[&[OpDef]] = &[
     conv::FAMILY,
     causal_conv::FAMILY,
     contrib_lstm::FAMILY,
+    contrib_pointwise::FAMILY,
     contrib_quant::FAMILY,
     control::FAMILY,
     det::FAMILY,
