@@ -118,6 +118,22 @@ pub fn right_of(
     prepare: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
 ) -> Result<Right> {
     let s = cx.input_type(i)?.shape;
+    right_made(cx, i, TensorType::new(dtype, s), transposed, tag, prepare)
+}
+
+/// As [`right_of`], of a tensor of type `t` that `prepare` makes; `tag` is not empty where it changes anything.
+///
+/// # Errors
+/// As [`LowerCx::prepacked`].
+pub fn right_made(
+    cx: &mut LowerCx<'_>,
+    i: usize,
+    t: TensorType,
+    transposed: bool,
+    tag: &str,
+    prepare: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Right> {
+    let (dtype, s) = (t.dtype, t.shape);
     let rank = s.len();
     ensure!(rank >= 2, Internal, "a right factor of rank {rank}");
     let (mut k, mut n) = (s[rank - 2], s[rank - 1]);

@@ -15,6 +15,7 @@ mod causal_conv;
 mod col2im;
 mod contrib_lstm;
 mod contrib_pointwise;
+mod contrib_nbits;
 mod contrib_quant;
 mod control;
 mod contrib_norm;
@@ -89,6 +90,7 @@ const FAMILIES: &[&[OpDef]] = &[
     causal_conv::FAMILY,
     contrib_lstm::FAMILY,
     contrib_pointwise::FAMILY,
+    contrib_nbits::FAMILY,
     contrib_quant::FAMILY,
     control::FAMILY,
     det::FAMILY,
