@@ -14,6 +14,9 @@ mod boxes;
 mod causal_conv;
 mod col2im;
 mod control;
+mod contrib_attention;
+mod contrib_fused;
+mod contrib_gqa;
 mod contrib_norm;
 mod conv;
 mod det;
@@ -81,6 +84,9 @@ const FAMILIES: &[&[OpDef]] = &[
     boxes::FAMILY,
     bitcast::FAMILY,
     col2im::FAMILY,
+    contrib_attention::FAMILY,
+    contrib_fused::FAMILY,
+    contrib_gqa::FAMILY,
     contrib_norm::FAMILY,
     conv::FAMILY,
     causal_conv::FAMILY,
