@@ -18,6 +18,9 @@ mod contrib_pointwise;
 mod contrib_nbits;
 mod contrib_quant;
 mod control;
+mod contrib_attention;
+mod contrib_fused;
+mod contrib_gqa;
 mod contrib_norm;
 mod conv;
 mod det;
@@ -85,6 +88,9 @@ const FAMILIES: &[&[OpDef]] = &[
     boxes::FAMILY,
     bitcast::FAMILY,
     col2im::FAMILY,
+    contrib_attention::FAMILY,
+    contrib_fused::FAMILY,
+    contrib_gqa::FAMILY,
     contrib_norm::FAMILY,
     conv::FAMILY,
     causal_conv::FAMILY,
