@@ -48,19 +48,19 @@ pub(super) fn tolerance(dtype: DType, k: usize) -> Tolerance {
 
 /// What the scores are of.
 #[derive(Debug, Clone, Copy)]
-struct Scores {
-    batch: usize,
-    heads: usize,
-    queries: usize,
-    past: usize,
+pub(super) struct Scores {
+    pub batch: usize,
+    pub heads: usize,
+    pub queries: usize,
+    pub past: usize,
     /// Keys, those of the past included.
-    keys: usize,
+    pub keys: usize,
 }
 
 /// What both operators do to the scores.
 #[derive(Debug)]
-struct Common {
-    heads: usize,
+pub(super) struct Common {
+    pub heads: usize,
     scale: Option<f32>,
     causal: bool,
     /// What is added to the score of a masked key.
@@ -68,7 +68,7 @@ struct Common {
 }
 
 impl Common {
-    fn parse(a: &AttrReader<'_>) -> Result<Common> {
+    pub fn parse(a: &AttrReader<'_>) -> Result<Common> {
         Ok(Common {
             heads: heads(a, "num_heads")?,
             scale: scale(a)?,
@@ -78,7 +78,7 @@ impl Common {
     }
 
     /// The attributes of the ai.onnx operator.
-    fn attrs(&self, flat: bool) -> Vec<(&'static str, Attr)> {
+    pub fn attrs(&self, flat: bool) -> Vec<(&'static str, Attr)> {
         let mut attrs = vec![("is_causal", Attr::Int(i64::from(self.causal)))];
         attrs.extend(self.scale.map(|s| ("scale", Attr::Float(s))));
         if flat {
@@ -88,7 +88,7 @@ impl Common {
     }
 
     /// What the mask, input `i`, adds to the scores. `whole` admits the forms that only Attention has.
-    fn mask(&self, b: &mut Body<'_>, i: usize, s: &Scores, whole: bool) -> Result<Option<ValueId>> {
+    pub fn mask(&self, b: &mut Body<'_>, i: usize, s: &Scores, whole: bool) -> Result<Option<ValueId>> {
         let Some(mask) = b.opt(i) else { return Ok(None) };
         let t = b.cx().input(i)?;
         ensure!(t.dtype == I32, InvalidNode, "input {i}: expected a mask of int32, got {t}");

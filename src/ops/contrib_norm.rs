@@ -55,7 +55,7 @@ fn vector(b: &Body<'_>, i: usize, d: DType, length: usize) -> Result<()> {
 }
 
 /// The normalisation along the last dim, of 32-bit floats, in type `d`; then mean and inverse deviation.
-fn normalised(
+pub(super) fn normalised(
     b: &mut Body<'_>,
     sum: ValueId,
     [scale, shift]: [Option<ValueId>; 2],

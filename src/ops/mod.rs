@@ -16,6 +16,8 @@ mod col2im;
 mod contrib_lstm;
 mod contrib_pointwise;
 mod contrib_nbits;
+mod contrib_qbert;
+mod contrib_qlinear;
 mod contrib_quant;
 mod control;
 mod contrib_attention;
@@ -97,6 +99,8 @@ const FAMILIES: &[&[OpDef]] = &[
     contrib_lstm::FAMILY,
     contrib_pointwise::FAMILY,
     contrib_nbits::FAMILY,
+    contrib_qbert::FAMILY,
+    contrib_qlinear::FAMILY,
     contrib_quant::FAMILY,
     control::FAMILY,
     det::FAMILY,

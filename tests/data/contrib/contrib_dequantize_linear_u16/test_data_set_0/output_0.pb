@@ -1,0 +1,1 @@
+By0J<R¯C3saC)œvCëCn<C33„BázC™DR¸¦@ÌÌÎB\O©C¸zB\/ÝCÂuC…ëUA

@@ -1,0 +1,2 @@
+By0J˜ü6äBÍ»¡Bi^›BT’ÎBH¨BiM[BMDCÇØ”Bå?:BDécBý¥€BYdVB¤ßäAžÍ§Bä²ËBô,˜BUBî£B6Z…B{ƒ[B.ÿÊBÌ¬
+C»–ÓB¶ó›BFröBä²¡BÖôŠBä’C+öþB{C¬B	ˆB‡tÂBð˜B!‘BQêBÜBd*B·/uBT’žBØpZBr×<B;ÎBVÛðBÉÃ•B£p…BnÒÌBWŠ’BÙhB™C€¸Bsõ´Bá:£BïxÊB8³Bcî.Br—íB¾ÏB±.|B/{„B›ÕÝBa!kB¬dB0âB?†«BÃ$‚BÉÃ?B°²¾BÉÔ;Bã¥mBiÒB

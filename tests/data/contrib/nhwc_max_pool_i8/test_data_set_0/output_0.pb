@@ -1,0 +1,1 @@
+By0J¬$ãJ_^XPpUuXPp u)0ØØ?&8?&8éymPcwymp4wg\pMuY\êMCY&@=8+&@åíy"~&wy^T4wg^T4PY@ø=RYG@?R+G@?r=~&Zr^u|$^^b|åP(bJe^LDe^LD½r¹ÊZrì|Ú(b|»ò(béše¼L>½e¼L>½a>G;3a>ïV~NFV~;7zN/zlzw\zlw\iqusNiqub~IzFb~3zzqfYlzq=Yl=U=zw6cpzwcWwz[WCz[CV@xU"@xµU"[w{#pEw[{LbE[{R{egR{g gDÂg ["[²XþL	[sLb	[s)begDâg gD¬g [ð

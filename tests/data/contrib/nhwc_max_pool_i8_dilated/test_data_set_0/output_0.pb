@@ -1,0 +1,1 @@
+By0Jèy"?ñwyPp4wgPp4uY@ê=CY&@=8+&@åícmPc<cmTU0X\TMP&\øMR?3R?3y"~&wy^p4wg^p4uY@ê=CYG@?8+G@?ícmucçcmu10^]TMP&\üMR&^3DR$^3Dy"~&wy^?|wg^b|CY@b=CeGL?8eGL?íc=uêçc]u1Ý^]TJPÿüJR$^3DR$^3Di63ia	V~EzFV~3zz3V@lzUä@lUäzqusNzqucow)[boCe[qfzx=w\zx=w\iw6#piwV~EzFV~3zzCV@lzU"@lU"zq{sNzqu{NwE[{f{e[qf{x=q=Yx==iwX#piw[sWbz[sWbzgV@g gD@g ["z2{cz@{wE[{R{K[3R{xÕxÅ
