@@ -8,8 +8,7 @@ use super::infer::one;
 use super::quant::{apply, emit_quantized, emit_shifted, quantized};
 use super::{Case, InferCx, Inferred, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, Bool, F32, I8, U8};
-use crate::kernels::elementwise::{Emit, Var};
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
 
@@ -113,42 +112,89 @@ impl Pointwise {
         }
     }
 
-    /// The same on the device.
-    fn emit(&self, e: &mut Emit<'_>, x: &[Var], s: &[Var], to: &Var, first: Option<&Var>) -> Result<Var> {
-        let scaled = |e: &mut Emit<'_>, i: usize| e.call(F32, "mul", &[&x[i], &s[i]]);
-        match self.0 {
-            Function::Add => {
-                let mut sum = vec![];
-                for i in 0..2 {
-                    let ratio = e.call(F32, "quotient", &[&s[i], to])?;
-                    sum.push(e.call(F32, "mul", &[&ratio, &x[i]])?);
-                }
-                e.call(F32, "add", &[&sum[0], &sum[1]])
+    /// One tensor, at `t`, brought to the result's range.
+    fn lower_single(&self, cx: &mut LowerCx<'_>, t: usize, out: &View) -> Result<()> {
+        let (to, x) = (self.target(), cx.input(t)?);
+        let mut views = vec![x];
+        for i in [t + 1, to, t + 2, to + 1] {
+            views.push(parameter(cx, i, out)?);
+        }
+        apply(cx, &views, out, |e, x| {
+            let shifted = emit_shifted(e, &x[0], Some(&x[3]))?;
+            let wide = e.cast(&shifted, F32)?;
+            let v = e.call(F32, "mul", &[&wide, &x[1]])?;
+            let y = match self.0 {
+                Function::Sigmoid => e.call(F32, "sigmoid", &[&v])?,
+                Function::LeakyRelu(alpha) => e.activation(F32, "leaky_relu", &[&v], &[alpha])?,
+                _ => v,
+            };
+            let q = e.call(F32, "quotient", &[&y, &x[2]])?;
+            emit_quantized(e, &q, Some(&x[4]), out.dtype, true)
+        })
+    }
+
+    /// Two tensors: their scales become factors first, lest one dispatch bind too many buffers.
+    fn lower_pair(&self, cx: &mut LowerCx<'_>, out: &View) -> Result<()> {
+        let [a, b] = [cx.input(0)?, cx.input(3)?].map(|v| v.broadcast(&out.shape));
+        let to = self.target();
+        let mut scales = vec![];
+        for i in [1, 4, to] {
+            scales.push(parameter(cx, i, out)?);
+        }
+        let known: Option<Vec<f32>> =
+            [1, 4, to].iter().map(|i| cx.value(*i)?.to_f32s().ok()?.first().copied()).collect();
+        let add = self.0 == Function::Add;
+        let mut factors = vec![];
+        if let Some(&[a, b, to]) = known.as_deref() {
+            let values = if add { vec![a / to, b / to] } else { vec![a * b / to] };
+            for v in values {
+                factors.push(cx.constant(Tensor::scalar(v))?);
             }
-            Function::Mul => {
-                let scale = e.call(F32, "mul", &[&s[0], &s[1]])?;
-                let scale = e.call(F32, "quotient", &[&scale, to])?;
-                let product = e.call(F32, "mul", &[&x[0], &x[1]])?;
-                e.call(F32, "mul", &[&product, &scale])
-            }
-            Function::Where => {
-                let (a, b) = (scaled(e, 0)?, scaled(e, 1)?);
-                let first = first.ok_or_else(|| err!(Internal, "no condition"))?;
-                let v = e.select(first, &a, &b);
-                e.call(F32, "quotient", &[&v, to])
-            }
-            Function::Sigmoid => {
-                let v = scaled(e, 0)?;
-                let y = e.call(F32, "sigmoid", &[&v])?;
-                e.call(F32, "quotient", &[&y, to])
-            }
-            Function::LeakyRelu(alpha) => {
-                let v = scaled(e, 0)?;
-                let y = e.activation(F32, "leaky_relu", &[&v], &[alpha])?;
-                e.call(F32, "quotient", &[&y, to])
+        } else {
+            for i in 0..if add { 2 } else { 1 } {
+                let factor = cx.temp(F32, &[])?;
+                let single = |v: &View| View { shape: vec![], strides: vec![], ..v.clone() };
+                let parts: Vec<View> = if add { vec![&scales[i], &scales[2]] } else { scales.iter().collect() }
+                    .into_iter()
+                    .map(single)
+                    .collect();
+                apply(cx, &parts, &factor, |e, x| match x {
+                    [a, b, to] => {
+                        let both = e.call(F32, "mul", &[a, b])?;
+                        e.call(F32, "quotient", &[&both, to])
+                    }
+                    _ => e.call(F32, "quotient", &[&x[0], &x[1]]),
+                })?;
+                factors.push(factor);
             }
         }
+        let mut views = vec![a, parameter(cx, 2, out)?, b, parameter(cx, 5, out)?, parameter(cx, to + 1, out)?];
+        views.extend(factors.iter().map(|f| f.broadcast(&out.shape)));
+        apply(cx, &views, out, |e, x| {
+            let (a, b) = (emit_shifted(e, &x[0], Some(&x[1]))?, emit_shifted(e, &x[2], Some(&x[3]))?);
+            let (a, b, zero) = (e.cast(&a, F32)?, e.cast(&b, F32)?, e.cast(&x[4], F32)?);
+            let sum = if add {
+                let (a, b) = (e.call(F32, "mul", &[&x[5], &a])?, e.call(F32, "mul", &[&x[6], &b])?);
+                e.call(F32, "add", &[&a, &b])?
+            } else {
+                let product = e.call(F32, "mul", &[&a, &b])?;
+                e.call(F32, "mul", &[&product, &x[5]])?
+            };
+            // rounded after the zero point is added, which decides about halves
+            let q = e.call(F32, "add", &[&sum, &zero])?;
+            emit_quantized(e, &q, None, out.dtype, true)
+        })
     }
+}
+
+/// The one element of input `i`, or a 0 of the result's type where it is left out, under the result's shape.
+fn parameter(cx: &mut LowerCx<'_>, i: usize, out: &View) -> Result<View> {
+    let v = match cx.try_input(i)? {
+        Some(v) => v,
+        None => cx.constant(Tensor::zeros(out.dtype, []))?,
+    };
+    let v = v.reshaped(&[]).ok_or_else(|| err!(Internal, "{:?} is not one element", v.shape))?;
+    Ok(v.broadcast(&out.shape))
 }
 
 impl Op for Pointwise {
@@ -196,37 +242,20 @@ impl Op for Pointwise {
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let out = cx.output(0)?;
-        // the views of inputs that are there, and where they stand
-        let (mut views, mut places) = (vec![], vec![None; cx.input_count()]);
-        for (i, place) in places.iter_mut().enumerate() {
-            if let Some(v) = cx.try_input(i)? {
-                *place = Some(views.len());
-                // one element is one element under any rank
-                let v = if v.numel() == 1 { v.reshaped(&[]).unwrap_or(v) } else { v };
-                views.push(v.broadcast(&out.shape));
-            }
-        }
-        apply(cx, &views, &out, |e, args| {
-            let at = |i: usize| places.get(i).copied().flatten().map(|p| &args[p]);
-            let need = |i: usize| at(i).ok_or_else(|| err!(InvalidNode, "input {i} is missing"));
-            let (mut x, mut s) = (vec![], vec![]);
-            for t in self.tensors() {
-                let shifted = emit_shifted(e, need(*t)?, at(t + 2))?;
-                x.push(e.cast(&shifted, F32)?);
-                s.push(need(t + 1)?.clone());
-            }
-            let first = if self.0 == Function::Where { at(0) } else { None };
-            let q = self.emit(e, &x, &s, need(self.target())?, first)?;
-            let zero = at(self.target() + 1);
-            match (self.0, zero) {
-                (Function::Add | Function::Mul, Some(z)) => {
-                    let z = e.cast(z, F32)?;
-                    let q = e.call(F32, "add", &[&q, &z])?;
-                    emit_quantized(e, &q, None, out.dtype, true)
+        match self.0 {
+            Function::Add | Function::Mul => self.lower_pair(cx, &out),
+            Function::Where => {
+                let mut parts = vec![cx.input(0)?.broadcast(&out.shape)];
+                for t in self.tensors() {
+                    let x = cx.input(*t)?;
+                    let y = cx.temp(out.dtype, &x.shape)?;
+                    self.lower_single(cx, *t, &y)?;
+                    parts.push(y.broadcast(&out.shape));
                 }
-                _ => emit_quantized(e, &q, zero, out.dtype, true),
+                apply(cx, &parts, &out, |e, x| Ok(e.select(&x[0], &x[1], &x[2])))
             }
-        })
+            Function::Sigmoid | Function::LeakyRelu(_) => self.lower_single(cx, 0, &out),
+        }
     }
 
     fn tolerance(&self, _: DType, _: usize) -> Tolerance {
@@ -246,7 +275,8 @@ fn cases(name: &'static str, operands: usize) -> Vec<Case> {
     let mut all = vec![];
     for d in [I8, U8] {
         let low = if d == I8 { -128.0 } else { 0.0 };
-        for (a, b) in [(vec![3, 37], vec![3, 37]), (vec![2, 3, 8], vec![3, 1]), (vec![], vec![5]), (vec![0, 3], vec![3])]
+        for (a, b) in
+            [(vec![3, 37], vec![3, 37]), (vec![2, 3, 8], vec![3, 1]), (vec![], vec![5]), (vec![0, 3], vec![3])]
         {
             let mut case = Case::new(name, 1).domain("com.microsoft");
             for s in [a, b].iter().take(operands) {

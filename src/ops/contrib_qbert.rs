@@ -115,7 +115,10 @@ fn attention_cases() -> Vec<Case> {
     vec![
         of(U8, I8, F32, &[]),
         zeros(of(U8, U8, F32, &[24]).value(mask(&[2], &[3, 5])), U8, U8, &[24]).outputs(2),
-        zeros(of(U8, I8, F32, &[]).absent(), U8, I8, &[]).int("unidirectional", 1).rand(F32, &[2, 2, 2, 3, 4]).outputs(2),
+        zeros(of(U8, I8, F32, &[]).absent(), U8, I8, &[])
+            .int("unidirectional", 1)
+            .rand(F32, &[2, 2, 2, 3, 4])
+            .outputs(2),
         zeros(of(I8, I8, F32, &[1]).range(I32, &[2, 5], 0.0, 2.0), I8, I8, &[]).float("mask_filter_value", -3.0),
         of(U8, U8, F16, &[24]).float("scale", 0.3),
     ]

@@ -22,11 +22,7 @@ pub const FAMILY: &[OpDef] = &[
         global_cases,
     ),
     row("QLinearAveragePool", parse_average, average_cases),
-    row(
-        "QLinearConcat",
-        |a, _| Ok(Arc::new(Defined(Concat { axis: a.required_int("axis")? }))),
-        concat_cases,
-    ),
+    row("QLinearConcat", |a, _| Ok(Arc::new(Defined(Concat { axis: a.required_int("axis")? }))), concat_cases),
     row("QLinearSoftmax", parse_softmax, softmax_cases),
     row("QLinearReduceMean", parse_mean, mean_cases),
     row("NhwcMaxPool", |a, _| Ok(Arc::new(Defined(NhwcMaxPool { window: window(a, &["dilations"])? }))), max_cases),
@@ -188,7 +184,9 @@ impl Function for Concat {
         let d = b.cx().dtype(1)?;
         let inputs = b.cx().len();
         if inputs < 5 || (inputs - 2) % 3 != 0 {
-            return Err(err!(InvalidNode, "expected tensors with scale and zero point each, got {inputs} inputs").into());
+            return Err(
+                err!(InvalidNode, "expected tensors with scale and zero point each, got {inputs} inputs").into()
+            );
         }
         let mut parts = vec![];
         for i in (2..inputs).step_by(3) {
@@ -330,9 +328,7 @@ fn parameters(c: Case, d: DType, scale: f32) -> Case {
 fn global_cases() -> Vec<Case> {
     let mut all = vec![];
     for d in [I8, U8] {
-        let of = |s: &[usize]| {
-            parameters(parameters(case("QLinearGlobalAveragePool").rand(d, s), d, 0.07), d, 0.04)
-        };
+        let of = |s: &[usize]| parameters(parameters(case("QLinearGlobalAveragePool").rand(d, s), d, 0.07), d, 0.04);
         all.extend([of(&[2, 3, 5, 7]), of(&[2, 5, 7, 3]).int("channels_last", 1), of(&[1, 4, 9])]);
     }
     all

@@ -257,7 +257,8 @@ impl Op for QGemm {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         eight_bits(cx.dtype(0)?)?;
         eight_bits(cx.dtype(B)?)?;
-        for (i, name) in [(A_SCALE, "a_scale"), (A_ZERO, "a_zero_point"), (Y_SCALE, "y_scale"), (Y_ZERO, "y_zero_point")]
+        for (i, name) in
+            [(A_SCALE, "a_scale"), (A_ZERO, "a_zero_point"), (Y_SCALE, "y_scale"), (Y_ZERO, "y_zero_point")]
         {
             if let Some(t) = cx.try_input(i) {
                 single(name, &t.shape)?;

@@ -313,7 +313,11 @@ pub(super) fn apply(
     let args: Vec<Var> = views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
     let result = f(&mut emit, &args)?;
     let label = cx.op_label();
-    map(cx, &label, emit.body(), &result, views, out)
+    // one element for all is read once, not by strides
+    let one = |v: &View| v.rank() > 0 && v.numel() > 0 && v.strides.iter().all(|s| *s == 0);
+    let single = |v: &View| View { shape: vec![], strides: vec![], ..v.clone() };
+    let views: Vec<View> = views.iter().map(|v| if one(v) { single(v) } else { v.clone() }).collect();
+    map(cx, &label, emit.body(), &result, &views, out)
 }
 
 #[derive(Debug)]

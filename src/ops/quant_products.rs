@@ -107,7 +107,12 @@ fn spread(v: &View, wide: &[usize], to: &[usize]) -> Result<View> {
 }
 
 /// Input `i` less the zero point that is input `zero`.
-pub(super) fn shifted_view(cx: &mut LowerCx<'_>, i: usize, zero: usize, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<View> {
+pub(super) fn shifted_view(
+    cx: &mut LowerCx<'_>,
+    i: usize,
+    zero: usize,
+    wide: impl Fn(&[usize]) -> Vec<usize>,
+) -> Result<View> {
     let x = cx.input(i)?;
     let known_zero = cx.value(zero).is_some_and(|z| z.to_f64s().is_ok_and(|z| z.iter().all(|v| *v == 0.0)));
     let Some(z) = cx.try_input(zero)?.filter(|_| !known_zero) else { return Ok(widened(&x)) };
