@@ -14,6 +14,8 @@ use crate::{Result, ensure};
 
 /// Units up to which one workgroup serves a sequence; beyond, a step is spread over workgroups.
 const LOOP_UNITS: usize = 256;
+/// Loop steps of a thread that every driver takes.
+const LOOP_STEPS: usize = 60_000;
 
 /// Which part of a step a dispatch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -434,6 +436,9 @@ pub fn lower(cx: &mut LowerCx<'_>, op: &Recurrent) -> Result<()> {
     let y = if cx.has_output(0) { cx.output(0)? } else { cx.temp(dtype, &op.sequence_shape(&e))? };
     let plan = Plan { op, e, projection, weights, extra, lens, scales: None, y };
     let memory = held(op.cell) * e.hidden.next_multiple_of(32) * 4;
-    let fits = memory <= cx.profile().max_workgroup_memory as usize;
+    // products of a state and weights in a step, and what llvmpipe lets a thread loop
+    let products = if op.cell == (Cell::Gru { linear_before_reset: false }) { 2 } else { 1 };
+    let long = cx.profile().cpu && e.steps * (products * (e.hidden + 2) + 2) > LOOP_STEPS;
+    let fits = memory <= cx.profile().max_workgroup_memory as usize && !long;
     if fits && e.hidden <= LOOP_UNITS { plan.looped(cx) } else { plan.stepped(cx) }
 }

@@ -342,10 +342,8 @@ impl Function for GatherBlockQuantized {
         if d != U8 {
             packed[q] = blocks;
         }
-        if let Some(z) = b.cx().try_input(3) {
-            if z.dtype != d || z.shape != packed {
-                return Err(err!(InvalidNode, "expected zero points {d}{packed:?}, got {z}").into());
-            }
+        if let Some(z) = b.cx().try_input(3).filter(|z| z.dtype != d || z.shape != packed) {
+            return Err(err!(InvalidNode, "expected zero points {d}{packed:?}, got {z}").into());
         }
         let mut scale = b.need(2)?;
         if scales.shape != whole {
@@ -408,7 +406,7 @@ fn matmul_cases() -> Vec<Case> {
         let add = |c: Case, t: Tensor| if constant { c.constant(t) } else { c.value(t) };
         for bits in [2, 4, 8] {
             all.push(case(F32, &[2, 3], [9, 40], bits, 16, constant));
-            let packed = bytes(&[33, (3 * bits as usize).div_ceil(8)], 5);
+            let packed = bytes(&[33, (3 * bits).div_ceil(8)], 5);
             all.push(add(case(F32, &[5], [33, 70], bits, 32, constant), packed));
         }
         all.push(add(case(F32, &[4], [8, 32], 4, 16, constant), floats(F32, &[8, 2])).absent().rand(F32, &[8]));

@@ -183,7 +183,7 @@ impl Function for Concat {
     fn define(&self, b: &mut Body<'_>) -> Result<Vec<ValueId>, Defer> {
         let d = b.cx().dtype(1)?;
         let inputs = b.cx().len();
-        if inputs < 5 || (inputs - 2) % 3 != 0 {
+        if inputs < 5 || !(inputs - 2).is_multiple_of(3) {
             return Err(
                 err!(InvalidNode, "expected tensors with scale and zero point each, got {inputs} inputs").into()
             );

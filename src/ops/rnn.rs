@@ -553,6 +553,8 @@ fn cases(name: &'static str, gates: usize) -> Vec<Case> {
         // as many units as a workgroup has invocations, and more
         Draft { lens: Some(vec![2, 3]), ..draft(3, 2, 7, 256) }.build(),
         draft(3, 2, 7, 300).build(),
+        // more steps than a thread may loop through
+        draft(1100, 1, 1, 60).build().outputs(2),
         Draft { lens: Some(vec![1, 3]), batch_first: true, states: true, directions: 2, ..draft(3, 2, 3, 260) }.build(),
         Draft { dtype: F16, peepholes: true, ..draft(3, 2, 7, 260) }.build(),
         small().build().outputs(1),
