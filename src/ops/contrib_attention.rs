@@ -168,9 +168,7 @@ fn parse_projected(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let sizes = match &a.ints_or("qkv_hidden_sizes", vec![])?[..] {
         [] => None,
         &[q, k, v] if q == k && q > 0 && v > 0 => Some([q, k, v].map(|n| n as usize)),
-        other => {
-            bail!(InvalidNode, "attribute qkv_hidden_sizes: expected three, those of Q and K equal, got {other:?}")
-        }
+        other => bail!(InvalidNode, "attribute qkv_hidden_sizes: expected three, those of Q and K equal, got {other:?}"),
     };
     let even = sizes.is_none_or(|s| s[1] == s[2]);
     ensure!(even || !n.has_output(1), Unsupported, "present of keys and values of different sizes");
@@ -246,11 +244,7 @@ fn projected_cases() -> Vec<Case> {
             with(d, small).int("unidirectional", 1).outputs(2),
             with(d, small).range(I32, &[2, 5], 0.0, 2.0).float("mask_filter_value", -3.0),
             with(d, small).absent().rand(d, &[2, 2, 2, 3, 4]).int("unidirectional", 1).outputs(2),
-            with(d, small)
-                .range(I32, &[2, 5], 0.0, 2.0)
-                .absent()
-                .rand(d, &[2, 1, 5, 5])
-                .float("mask_filter_value", -3.0),
+            with(d, small).range(I32, &[2, 5], 0.0, 2.0).absent().rand(d, &[2, 1, 5, 5]).float("mask_filter_value", -3.0),
         ]);
     }
     let masked = |c: Case| c.float("mask_filter_value", -3.0);
@@ -491,10 +485,6 @@ fn rotary_cases() -> Vec<Case> {
             ]);
         }
     }
-    all.extend([
-        case(F32, &[1, 1, 8], &[1], 4),
-        case(F32, &[0, 3, 8], &[0, 3], 4),
-        case(F32, &[1, 2, 7, 64], &[1], 32),
-    ]);
+    all.extend([case(F32, &[1, 1, 8], &[1], 4), case(F32, &[0, 3, 8], &[0, 3], 4), case(F32, &[1, 2, 7, 64], &[1], 32)]);
     all
 }
