@@ -25,6 +25,7 @@ pub mod quant;
 pub mod reduce;
 pub mod resize;
 pub mod rnn;
+pub mod roi;
 pub mod shift;
 pub mod trees;
 

@@ -41,6 +41,7 @@ mod random;
 mod reduce;
 mod resize;
 pub(crate) mod rnn;
+mod roi;
 mod rotary;
 mod scatter;
 mod select;
@@ -107,6 +108,7 @@ const FAMILIES: &[&[OpDef]] = &[
     reduce::FAMILY,
     resize::FAMILY,
     rnn::FAMILY,
+    roi::FAMILY,
     rotary::FAMILY,
     scatter::FAMILY,
     select::FAMILY,
