@@ -10,6 +10,7 @@ pub mod causal_conv;
 pub mod col2im;
 pub mod conv;
 pub mod copy;
+pub mod deform;
 pub mod det;
 pub mod elementwise;
 pub mod gather;

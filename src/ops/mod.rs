@@ -14,6 +14,7 @@ mod causal_conv;
 mod col2im;
 mod control;
 mod conv;
+mod deform;
 mod det;
 mod einsum;
 mod flex;
@@ -83,6 +84,7 @@ const FAMILIES: &[&[OpDef]] = &[
     conv::FAMILY,
     causal_conv::FAMILY,
     control::FAMILY,
+    deform::FAMILY,
     det::FAMILY,
     einsum::FAMILY,
     flex::FAMILY,

@@ -17,10 +17,8 @@ const fn row(name: &'static str, versions: &'static [i64], parse: Parse, cases: 
 }
 
 /// The rows of the registry.
-pub const FAMILY: &[OpDef] = &[
-    row("RoiAlign", &[10, 16, 22], parse_align, align_cases),
-    row("MaxRoiPool", &[1, 22], parse_pool, pool_cases),
-];
+pub const FAMILY: &[OpDef] =
+    &[row("RoiAlign", &[10, 16, 22], parse_align, align_cases), row("MaxRoiPool", &[1, 22], parse_pool, pool_cases)];
 
 fn extent(name: &str, v: i64) -> Result<usize> {
     ensure!((1..=1 << 16).contains(&v), InvalidNode, "attribute {name}: expected 1 to 65536, got {v}");
@@ -68,8 +66,10 @@ fn parse_align(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let ratio = a.int_or("sampling_ratio", 0)?;
     let fits = (0..=1 << 12).contains(&ratio);
     ensure!(fits, InvalidNode, "attribute sampling_ratio: expected 0 to 4096, got {ratio}");
-    let output =
-        [extent("output_height", a.int_or("output_height", 1)?)?, extent("output_width", a.int_or("output_width", 1)?)?];
+    let output = [
+        extent("output_height", a.int_or("output_height", 1)?)?,
+        extent("output_width", a.int_or("output_width", 1)?)?,
+    ];
     let scale = a.float_or("spatial_scale", 1.0)?;
     Ok(Arc::new(RoiAlign(Align { max, half_pixel, ratio: ratio as usize, output, scale })))
 }
@@ -179,8 +179,10 @@ impl Op for RoiAlign {
 }
 
 fn align_cases() -> Vec<Case> {
-    let rois = |d: DType, r: &[f64]| Tensor::from_f64s(d, [r.len() / 4, 4], r.to_vec()).unwrap_or(Tensor::zeros(d, [0, 4]));
-    let some = [0.3, 1.2, 7.6, 8.9, -3.0, -2.5, 4.4, 5.7, 5.2, 3.1, 5.3, 3.2, 6.0, 7.0, 2.0, 1.0, -90.0, 2.0, 130.0, 4.5];
+    let rois =
+        |d: DType, r: &[f64]| Tensor::from_f64s(d, [r.len() / 4, 4], r.to_vec()).unwrap_or(Tensor::zeros(d, [0, 4]));
+    let some =
+        [0.3, 1.2, 7.6, 8.9, -3.0, -2.5, 4.4, 5.7, 5.2, 3.1, 5.3, 3.2, 6.0, 7.0, 2.0, 1.0, -90.0, 2.0, 130.0, 4.5];
     let case = |d: DType, opset: i64| {
         let c = Case::new("RoiAlign", opset).rand(d, &[2, 3, 9, 10]).value(rois(d, &some));
         c.value(Tensor::vector(&[0i64, 1, 1, 0, 1])).int("output_height", 3).int("output_width", 2).sum(400)
@@ -248,10 +250,8 @@ impl Op for MaxRoiPool {
         let mut out = vec![];
         for r in rois.to_f64s()?.chunks(5) {
             let first = image(r[0], x.shape()[0])? * to[1];
-            let (xs, ys) = (
-                self.bins([r[1], r[3]], to[3], width, x.dtype()),
-                self.bins([r[2], r[4]], to[2], height, x.dtype()),
-            );
+            let (xs, ys) =
+                (self.bins([r[1], r[3]], to[3], width, x.dtype()), self.bins([r[2], r[4]], to[2], height, x.dtype()));
             for plane in data.chunks(height * width).skip(first).take(to[1]) {
                 for (y, x) in ys.iter().flat_map(|y| xs.iter().map(move |x| (y, x))) {
                     let empty = y.0 >= y.1 || x.0 >= x.1;
