@@ -305,6 +305,14 @@ impl Op for Normalise {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         let x = cx.input(0)?;
         self.plan(&x.shape, cx.input(1)?.numel())?;
+        if let Rows::Layer { axis, .. } = self.rows {
+            let tail = &x.shape[shape::axis(axis, x.rank())?..];
+            for t in [1, 2].into_iter().filter_map(|i| cx.try_input(i)) {
+                if shape::broadcast(&[&t.shape, tail]).ok().as_deref() != Some(tail) {
+                    return Err(err!(Unsupported, "scale or bias {t} for rows of {tail:?}").into());
+                }
+            }
+        }
         let mut out = vec![TensorType::new(x.dtype, x.shape.clone())];
         if let Rows::Layer { .. } = self.rows {
             let t = TensorType::new(self.stash, self.stat_shape(&x.shape)?);
