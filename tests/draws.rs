@@ -34,6 +34,9 @@ const BY_DATA: &[&str] = &[
     "SoftmaxCrossEntropyLoss",
 ];
 
+/// Operators whose values grow without bound: where they overflow depends on the order of the arithmetic.
+const GROWING: &[&str] = &["LSTM", "GRU", "RNN", "CumProd"];
+
 /// Elements that no input passes.
 const MOST: usize = 20_000;
 /// Draws for each that must be compared, at most: many relatives are refused.
@@ -84,10 +87,14 @@ impl Kin {
     fn draw(&self, rng: &mut Rng) -> Case {
         let mut case = pick(rng, &self.cases).clone();
         let other = pick(rng, &self.cases);
-        if one_in(rng, 4) && other.inputs.len() == case.inputs.len() && other.opset == case.opset {
+        // a body goes with its node's inputs
+        let whole = case.attrs.values().any(|a| matches!(a, Attr::Graph(_)));
+        if !whole && one_in(rng, 4) && other.inputs.len() == case.inputs.len() && other.opset == case.opset {
             case.attrs.clone_from(&other.attrs);
         }
-        self.other_attrs(rng, &mut case);
+        if !whole {
+            self.other_attrs(rng, &mut case);
+        }
         self.other_types(rng, &mut case);
         if !one_in(rng, 4) {
             other_extents(rng, &mut case);
@@ -223,6 +230,7 @@ fn relatives_of_every_case() {
                 Ok(common::Outcome::NotOnDevice) => {}
                 // told to the caller, who may allow the host instead
                 Err(e) if e.contains("not on this GPU") => refused_here += 1,
+                Err(e) if GROWING.contains(&def.name) && (e.contains(" got inf") || e.contains(" got NaN")) => {}
                 Err(e) => {
                     failures.push(format!("{} draw {i}: {e}", def.name));
                     wrong += 1;

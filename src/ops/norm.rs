@@ -148,6 +148,9 @@ impl Op for Batch {
             let count = x.len().checked_div(channels).unwrap_or(0) as f64;
             let (mut m, mut s) = (vec![0.0; channels], vec![0.0; channels]);
             let channel = |i: usize| i / inner.max(1) % channels.max(1);
+            if count == 0.0 {
+                (m, s) = (vec![f64::NAN; channels], vec![f64::NAN; channels]);
+            }
             v.iter().enumerate().for_each(|(i, x)| m[channel(i)] += x / count);
             v.iter().enumerate().for_each(|(i, x)| s[channel(i)] += (x - m[channel(i)]).powi(2) / count);
             for (i, (running, now)) in [(&mean, &m), (&variance, &s)].into_iter().enumerate() {
