@@ -9,10 +9,12 @@ mod attention;
 mod attention_stages;
 mod binary;
 mod bitcast;
+mod body;
 mod boxes;
 mod causal_conv;
 mod col2im;
 mod control;
+mod contrib_norm;
 mod conv;
 mod deform;
 mod det;
@@ -81,6 +83,7 @@ const FAMILIES: &[&[OpDef]] = &[
     boxes::FAMILY,
     bitcast::FAMILY,
     col2im::FAMILY,
+    contrib_norm::FAMILY,
     conv::FAMILY,
     causal_conv::FAMILY,
     control::FAMILY,

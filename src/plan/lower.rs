@@ -7,6 +7,7 @@ use super::{BufId, BufKind, Buffer, Constant, Dispatch, Make, Program, Span, Vie
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::{self, Kernel, Params, Profile};
+use crate::ops::Defer;
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err};
 
@@ -81,6 +82,21 @@ impl Lowering {
         let view = self.constant(&name, data, "", t, Arc::new(|t: &Tensor| Ok(t.clone())))?;
         self.views.insert(v, view.clone());
         Ok(view)
+    }
+
+    /// Lowers all nodes, in the place of node `index` of another graph, and gives where the outputs lie.
+    fn lower_all(&mut self, index: usize) -> Result<Vec<View>> {
+        let graph = self.graph.clone();
+        for node in &graph.nodes {
+            let types = node.operator.op.infer(&super::segment::infer_cx(self, node)?);
+            let types = types.map_err(|d| match d {
+                Defer::Error(e) => e,
+                _ => err!(Internal, "{}: the shape depends on data", node.path()),
+            })?;
+            self.types.extend(node.outputs.iter().zip(types).filter_map(|(v, t)| Some(((*v)?, t))));
+            node.operator.op.lower(&mut LowerCx::new(node, index, self))?;
+        }
+        graph.outputs.iter().map(|v| self.view(*v)).collect()
     }
 
     fn constant(&mut self, name: &str, source: Tensor, tag: &str, t: TensorType, make: Make) -> Result<View> {
@@ -285,6 +301,35 @@ impl<'a> LowerCx<'a> {
         };
         let name = format!("{} {tag}", self.low.graph.value(id).name);
         self.low.constant(&name, source, tag, t, Arc::new(make))
+    }
+
+    /// Lowers the nodes of `body` in this node's place. Its inputs are the node's inputs with the numbers `inputs`, its
+    /// outputs the node's outputs with the numbers `outputs`.
+    ///
+    /// # Errors
+    /// Those of the nodes.
+    pub fn inline(&mut self, body: Graph, inputs: &[usize], outputs: &[usize]) -> Result<()> {
+        let body = Arc::new(body);
+        let mut inner = Lowering::new(body.clone(), self.low.profile.clone());
+        for (id, v) in body.values() {
+            if let Some(data) = &v.constant {
+                inner.types.insert(id, TensorType::new(data.dtype(), data.shape()));
+                inner.known.insert(id, data.clone());
+            }
+        }
+        for (id, i) in body.inputs.iter().zip(inputs) {
+            inner.types.insert(*id, self.input_type(*i)?);
+            inner.views.insert(*id, self.input(*i)?);
+        }
+        std::mem::swap(&mut inner.program, &mut self.low.program);
+        std::mem::swap(&mut inner.constants, &mut self.low.constants);
+        let done = inner.lower_all(self.index);
+        std::mem::swap(&mut inner.program, &mut self.low.program);
+        std::mem::swap(&mut inner.constants, &mut self.low.constants);
+        for (view, i) in done?.into_iter().zip(outputs) {
+            self.alias(*i, view)?;
+        }
+        Ok(())
     }
 
     /// `view` in row-major order at an offset that the device can bind; copied when it is not so already.

@@ -274,7 +274,7 @@ fn set_known(low: &mut Lowering, node: &Node, values: Vec<Tensor>) {
     }
 }
 
-fn infer_cx<'a>(low: &'a Lowering, node: &Node) -> Result<InferCx<'a>> {
+pub(super) fn infer_cx<'a>(low: &'a Lowering, node: &Node) -> Result<InferCx<'a>> {
     let one = |v: &Option<ValueId>| match v {
         None => Ok(None),
         Some(v) => {
