@@ -19,6 +19,7 @@ mod contrib_fused;
 mod contrib_gqa;
 mod contrib_norm;
 mod conv;
+mod deform;
 mod det;
 mod einsum;
 mod flex;
@@ -46,6 +47,7 @@ mod random;
 mod reduce;
 mod resize;
 pub(crate) mod rnn;
+mod roi;
 mod rotary;
 mod scatter;
 mod select;
@@ -91,6 +93,7 @@ const FAMILIES: &[&[OpDef]] = &[
     conv::FAMILY,
     causal_conv::FAMILY,
     control::FAMILY,
+    deform::FAMILY,
     det::FAMILY,
     einsum::FAMILY,
     flex::FAMILY,
@@ -116,6 +119,7 @@ const FAMILIES: &[&[OpDef]] = &[
     reduce::FAMILY,
     resize::FAMILY,
     rnn::FAMILY,
+    roi::FAMILY,
     rotary::FAMILY,
     scatter::FAMILY,
     select::FAMILY,

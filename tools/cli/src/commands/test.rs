@@ -31,6 +31,10 @@ pub struct Args {
     /// Write the results as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The cases that are known not to pass, a line each: name, status, reason. Then success is that exactly these do
+    /// not pass, in that way.
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
     /// Print only the summary.
     #[arg(short, long)]
     quiet: bool,
@@ -103,7 +107,43 @@ pub fn run(args: &Args) -> Result<bool> {
         std::fs::write(file, doc.to_string())
             .map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
     }
-    Ok(!rows.is_empty() && rows.iter().all(|r| matches!(r.status, "pass" | "ran")))
+    let expected = args.expect.as_deref().map_or_else(|| Ok(BTreeMap::new()), expectations)?;
+    Ok(!rows.is_empty() && as_expected(&rows, &expected))
+}
+
+/// The lines of a file of expectations: status by name. `#` begins a comment.
+fn expectations(file: &Path) -> Result<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let entry = |line: &str| {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (Some(name), Some(status @ ("wrong" | "unsupported" | "error")), Some(_)) => Ok((name.into(), status.into())),
+            _ => {
+                let what = format!("{}: expected a name, wrong|unsupported|error, a reason: {line:?}", file.display());
+                Err(Error::new(ErrorKind::InvalidInput, what))
+            }
+        }
+    };
+    lines.map(entry).collect()
+}
+
+/// Whether those cases that are expected to fail do, in the expected way, and all others pass. Says which differ.
+fn as_expected(rows: &[Row], expected: &BTreeMap<String, String>) -> bool {
+    let mut same = true;
+    for r in rows {
+        let good = matches!(r.status, "pass" | "ran");
+        match expected.get(&r.name) {
+            None if good => continue,
+            Some(status) if status == r.status => continue,
+            Some(status) => println!("{}: expected {status}, is {}", r.name, r.status),
+            None if !expected.is_empty() => println!("{}: expected to pass, is {}", r.name, r.status),
+            None => {}
+        }
+        same = false;
+    }
+    same
 }
 
 /// Entries by canonical folder, from `manifest.jsonl` in `dir` or the folder above it.
