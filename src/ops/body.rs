@@ -127,7 +127,8 @@ impl<'a> Body<'a> {
     ) -> Result<Vec<ValueId>> {
         let attrs = attrs.iter().map(|(k, v)| ((*k).to_string(), v.clone())).collect();
         let present = inputs.iter().map(Option::is_some).collect();
-        let operator = Operator::new("", op, attrs, &NodeInfo { inputs: present, ..NodeInfo::full(OPSET, 0, outputs) })?;
+        let operator =
+            Operator::new("", op, attrs, &NodeInfo { inputs: present, ..NodeInfo::full(OPSET, 0, outputs) })?;
         let of = |v: &Option<ValueId>| {
             v.and_then(|v| Some((self.types.get(&v)?, self.graph.value(v).constant.as_ref()))) // absent: None
         };

@@ -168,7 +168,9 @@ fn parse_projected(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let sizes = match &a.ints_or("qkv_hidden_sizes", vec![])?[..] {
         [] => None,
         &[q, k, v] if q == k && q > 0 && v > 0 => Some([q, k, v].map(|n| n as usize)),
-        other => bail!(InvalidNode, "attribute qkv_hidden_sizes: expected three, those of Q and K equal, got {other:?}"),
+        other => {
+            bail!(InvalidNode, "attribute qkv_hidden_sizes: expected three, those of Q and K equal, got {other:?}")
+        }
     };
     let even = sizes.is_none_or(|s| s[1] == s[2]);
     ensure!(even || !n.has_output(1), Unsupported, "present of keys and values of different sizes");
@@ -244,7 +246,11 @@ fn projected_cases() -> Vec<Case> {
             with(d, small).int("unidirectional", 1).outputs(2),
             with(d, small).range(I32, &[2, 5], 0.0, 2.0).float("mask_filter_value", -3.0),
             with(d, small).absent().rand(d, &[2, 2, 2, 3, 4]).int("unidirectional", 1).outputs(2),
-            with(d, small).range(I32, &[2, 5], 0.0, 2.0).absent().rand(d, &[2, 1, 5, 5]).float("mask_filter_value", -3.0),
+            with(d, small)
+                .range(I32, &[2, 5], 0.0, 2.0)
+                .absent()
+                .rand(d, &[2, 1, 5, 5])
+                .float("mask_filter_value", -3.0),
         ]);
     }
     let masked = |c: Case| c.float("mask_filter_value", -3.0);
@@ -485,6 +491,76 @@ fn rotary_cases() -> Vec<Case> {
             ]);
         }
     }
-    all.extend([case(F32, &[1, 1, 8], &[1], 4), case(F32, &[0, 3, 8], &[0, 3], 4), case(F32, &[1, 2, 7, 64], &[1], 32)]);
+    all.extend([
+        case(F32, &[1, 1, 8], &[1], 4),
+        case(F32, &[0, 3, 8], &[0, 3], 4),
+        case(F32, &[1, 2, 7, 64], &[1], 32),
+    ]);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse as parse_op;
+    use super::*;
+    use crate::ir::Attrs;
+
+    fn run(op: &str, attrs: &[(&str, Attr)], inputs: &[Option<&Tensor>], outputs: usize) -> Result<Vec<Tensor>> {
+        let attrs: Attrs = attrs.iter().map(|(k, v)| ((*k).into(), v.clone())).collect();
+        let present = inputs.iter().map(Option::is_some).collect();
+        let info = NodeInfo { inputs: present, ..NodeInfo::full(1, 0, outputs) };
+        parse_op("com.microsoft", op, &attrs, &info)?.eval(inputs)
+    }
+
+    #[test]
+    fn packed_forms_are_the_plain_one() {
+        let tensor = |s: &[usize], from: usize, step: usize| {
+            let n = s.iter().product::<usize>();
+            Tensor::new(s, (0..n).map(|i| (((from + i * step) * 7) % 11) as f32 / 4.0).collect()).unwrap()
+        };
+        let heads = [("num_heads", Attr::Int(2))];
+        let parts: Vec<Tensor> = (0..3).map(|i| tensor(&[1, 2, 4], i, 3)).collect();
+        let [q, k, v] = [0, 1, 2].map(|i| &parts[i]);
+        // [length, heads, part, depth] of parts of [length, heads, depth]
+        let packed = |parts: &[&Tensor]| {
+            let all = Tensor::concat(&parts.iter().map(|p| (*p).clone()).collect::<Vec<_>>()).unwrap();
+            let n = parts.len();
+            let at: Vec<usize> = shape::coords(&[2, 2, n, 2]).map(|c| c[2] * 8 + c[0] * 4 + c[1] * 2 + c[3]).collect();
+            all.select([1, 2, 2, n, 2], &at).unwrap()
+        };
+        let plain = run("MultiHeadAttention", &heads, &[Some(q), Some(k), Some(v)], 3).unwrap();
+        let all = run("MultiHeadAttention", &heads, &[Some(&packed(&[q, k, v]))], 3).unwrap();
+        let pair = run("MultiHeadAttention", &heads, &[Some(q), Some(&packed(&[k, v]))], 3).unwrap();
+        for (i, want) in plain.iter().enumerate() {
+            assert!(all[i].same_bits(want) && pair[i].same_bits(want), "output {i}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused() {
+        let heads = ("num_heads", Attr::Int(2));
+        let (x, w) = (Tensor::zeros(F32, [1, 2, 4]), Tensor::zeros(F32, [4, 12]));
+        let projected = |name: &'static str, n: i64| {
+            run("Attention", &[heads.clone(), (name, Attr::Int(n))], &[Some(&x), Some(&w)], 1)
+        };
+        assert!(projected("unidirectional", 1).is_ok());
+        assert!(projected("do_rotary", 1).is_err());
+        assert!(projected("past_present_share_buffer", 1).is_err());
+        assert!(projected("num_heads", 3).is_err());
+        assert!(projected("unknown", 0).is_err());
+        let uneven = [heads.clone(), ("qkv_hidden_sizes", Attr::Ints(vec![2, 2, 8]))];
+        assert!(run("Attention", &uneven, &[Some(&x), Some(&w)], 1).is_ok());
+        assert!(run("Attention", &uneven, &[Some(&x), Some(&w)], 2).is_err());
+        let packed = Tensor::zeros(I32, [5]);
+        assert!(run("Attention", &[heads.clone()], &[Some(&x), Some(&w), None, Some(&packed)], 1).is_err());
+        let longer = Tensor::zeros(F32, [1, 3, 4]);
+        let causal = [heads, ("unidirectional", Attr::Int(1))];
+        assert!(run("MultiHeadAttention", &causal, &[Some(&x), Some(&x), Some(&x)], 1).is_ok());
+        assert!(run("MultiHeadAttention", &causal, &[Some(&x), Some(&longer), Some(&longer)], 1).is_err());
+        let (ids, cache) = (Tensor::zeros(I64, [1]), Tensor::zeros(F32, [3, 1]));
+        let rotary = [Some(&x), Some(&ids), Some(&cache), Some(&cache)];
+        assert!(run("RotaryEmbedding", &[], &rotary, 1).is_ok());
+        assert!(run("RotaryEmbedding", &[("is_packed_batching", Attr::Int(1))], &rotary, 1).is_err());
+        assert!(run("RotaryEmbedding", &[("scale", Attr::Float(2.0))], &rotary, 1).is_err());
+    }
 }

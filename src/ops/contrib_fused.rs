@@ -160,7 +160,9 @@ fn matmul_cases(name: &'static str) -> Vec<Case> {
         Tensor::from_f64s(d, s, values).unwrap_or_else(|_| Tensor::zeros(d, s))
     };
     for d in [F32, F16, BF16, F64] {
-        all.push(new().rand(d, &[2, 9, 16]).constant(weights(d, &[33, 16])).int("transB", 1).float("alpha", 0.5).sum(16));
+        all.push(
+            new().rand(d, &[2, 9, 16]).constant(weights(d, &[33, 16])).int("transB", 1).float("alpha", 0.5).sum(16),
+        );
         all.push(new().rand(d, &[2, 16, 9]).rand(d, &[2, 16, 12]).int("transA", 1).float("alpha", -2.0).sum(16));
     }
     all.extend([
@@ -224,7 +226,8 @@ impl Activation {
             }
             (name, numbers) => {
                 let names = ACTIVATIONS.iter().find(|(n, _)| *n == name).map_or(&[] as &[&str], |a| a.1);
-                let attrs: Vec<(&str, Attr)> = names.iter().copied().zip(numbers.iter().map(|n| Attr::Float(*n))).collect();
+                let attrs: Vec<(&str, Attr)> =
+                    names.iter().copied().zip(numbers.iter().map(|n| Attr::Float(*n))).collect();
                 b.with(name, &[x], &attrs)
             }
         }

@@ -13,11 +13,11 @@ mod body;
 mod boxes;
 mod causal_conv;
 mod col2im;
-mod control;
 mod contrib_attention;
 mod contrib_fused;
 mod contrib_gqa;
 mod contrib_norm;
+mod control;
 mod conv;
 mod deform;
 mod det;
@@ -407,7 +407,12 @@ pub const DOUBLES: &[&str] = &[
 
 /// Whether a node's kernels take doubles.
 pub fn takes_doubles(node: &crate::ir::Node) -> bool {
-    matches!(node.operator.domain.as_str(), "" | "ai.onnx") && DOUBLES.contains(&node.operator.op_type.as_str())
+    let name = node.operator.op_type.as_str();
+    match node.operator.domain.as_str() {
+        "" | "ai.onnx" => DOUBLES.contains(&name),
+        "com.microsoft" => matches!(name, "FusedMatMul" | "TransposeMatMul"),
+        _ => false,
+    }
 }
 
 /// Every row of the registry.
