@@ -13,8 +13,8 @@ mod body;
 mod boxes;
 mod causal_conv;
 mod col2im;
-mod control;
 mod contrib_norm;
+mod control;
 mod conv;
 mod deform;
 mod det;
@@ -23,6 +23,7 @@ mod flex;
 pub(crate) mod fused;
 mod gather;
 mod glu;
+mod gradient;
 mod grid;
 mod image_decoder;
 mod join;
@@ -94,6 +95,7 @@ const FAMILIES: &[&[OpDef]] = &[
     fused::FAMILY,
     gather::FAMILY,
     glu::FAMILY,
+    gradient::FAMILY,
     grid::FAMILY,
     image_decoder::FAMILY,
     join::FAMILY,
