@@ -26,6 +26,7 @@ mod flex;
 pub(crate) mod fused;
 mod gather;
 mod glu;
+mod gradient;
 mod grid;
 mod image_decoder;
 mod join;
@@ -100,6 +101,7 @@ const FAMILIES: &[&[OpDef]] = &[
     fused::FAMILY,
     gather::FAMILY,
     glu::FAMILY,
+    gradient::FAMILY,
     grid::FAMILY,
     image_decoder::FAMILY,
     join::FAMILY,

@@ -123,13 +123,15 @@ pub fn run(args: &Args) -> Result<bool> {
 
 /// The lines of a file of expectations: status by name. `#` begins a comment.
 fn expectations(file: &Path) -> Result<BTreeMap<String, String>> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     let entry = |line: &str| {
         let mut words = line.split_whitespace();
         match (words.next(), words.next(), words.next()) {
-            (Some(name), Some(status @ ("wrong" | "unsupported" | "error")), Some(_)) => Ok((name.into(), status.into())),
+            (Some(name), Some(status @ ("wrong" | "unsupported" | "error")), Some(_)) => {
+                Ok((name.into(), status.into()))
+            }
             _ => {
                 let what = format!("{}: expected a name, wrong|unsupported|error, a reason: {line:?}", file.display());
                 Err(Error::new(ErrorKind::InvalidInput, what))
