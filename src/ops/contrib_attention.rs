@@ -65,16 +65,27 @@ struct Common {
     causal: bool,
     /// What is added to the score of a masked key.
     filter: f32,
+    /// Whether there is a mask.
+    masks: bool,
 }
 
 impl Common {
-    fn parse(a: &AttrReader<'_>) -> Result<Common> {
+    /// Of an operator whose mask is input `mask`.
+    fn parse(a: &AttrReader<'_>, n: &NodeInfo, mask: usize) -> Result<Common> {
         Ok(Common {
+            masks: n.has_input(mask),
             heads: heads(a, "num_heads")?,
             scale: scale(a)?,
             causal: a.flag_or("unidirectional", false)?,
             filter: a.float_or("mask_filter_value", -10_000.0)?,
         })
+    }
+
+    /// Where all keys are masked, the scores are rounded as numbers of the filter's size.
+    fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
+        let t = tolerance(dtype, k);
+        let rounding = if self.masks { f64::from(self.filter.abs()) * f64::from(f32::EPSILON) } else { 0.0 };
+        Tolerance { abs: t.abs.max(rounding), ..t }
     }
 
     /// The attributes of the ai.onnx operator.
@@ -174,7 +185,7 @@ fn parse_projected(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     };
     let even = sizes.is_none_or(|s| s[1] == s[2]);
     ensure!(even || !n.has_output(1), Unsupported, "present of keys and values of different sizes");
-    Ok(Arc::new(Defined(Projected { common: Common::parse(a)?, sizes })))
+    Ok(Arc::new(Defined(Projected { common: Common::parse(a, n, 3)?, sizes })))
 }
 
 impl Function for Projected {
@@ -225,7 +236,7 @@ impl Function for Projected {
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
-        tolerance(dtype, k)
+        self.common.tolerance(dtype, k)
     }
 }
 
@@ -280,7 +291,7 @@ struct MultiHead(Common);
 
 fn parse_multi_head(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     ensure!(!n.has_input(8) && !n.has_input(9), Unsupported, "a past of fixed size");
-    Ok(Arc::new(Defined(MultiHead(Common::parse(a)?))))
+    Ok(Arc::new(Defined(MultiHead(Common::parse(a, n, 4)?))))
 }
 
 impl MultiHead {
@@ -367,7 +378,7 @@ impl Function for MultiHead {
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
-        tolerance(dtype, k)
+        self.0.tolerance(dtype, k)
     }
 }
 
