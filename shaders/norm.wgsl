@@ -58,13 +58,13 @@ fn sum_of_all(lane: u32, value: f32) -> f32 {
 }
 //#endif
 
-// The sum of (x - middle), or of its square, over elements first, first + step, … of a row, in blocks.
-fn total(origin: u32, first: u32, step: u32, middle: f32, square: bool) -> f32 {
+// The sum of (x - shift - middle), or of its square, over elements first, first + step, … of a row, in blocks.
+fn total(origin: u32, first: u32, step: u32, shift: f32, middle: f32, square: bool) -> f32 {
     var sum = 0.0;
     for (var i = first; i < params.length;) {
         var part = 0.0;
         for (var k = 0u; k < BLOCK && i < params.length; k++) {
-            let x = T_to_f32(source[origin + i]) - middle;
+            let x = (T_to_f32(source[origin + i]) - shift) - middle;
             part += select(x, x * x, square);
             i += step;
         }
@@ -92,15 +92,20 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     let origin = params.base + start;
     let count = f32(params.length);
 
+    // the mean is shift + mean: differences from an element of the row are exact where the row's elements are close
+    var shift = 0.0;
     var mean = 0.0;
     //#if CENTER
-    mean = total(origin, lane, step, 0.0, false);
+    if params.length > 0u {
+        shift = T_to_f32(source[origin]);
+    }
+    mean = total(origin, lane, step, shift, 0.0, false);
     //#if GROUP
     mean = sum_of_all(lane, mean);
     //#endif
     mean /= count;
     //#endif
-    var variance = total(origin, lane, step, mean, true);
+    var variance = total(origin, lane, step, shift, mean, true);
     //#if GROUP
     variance = sum_of_all(lane, variance);
     //#endif
@@ -112,7 +117,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     //#endif
 
     for (var i = lane; i < params.length; i += step) {
-        var y = (T_to_f32(source[origin + i]) - mean) * inverse;
+        var y = ((T_to_f32(source[origin + i]) - shift) - mean) * inverse;
         let channel = (row * params.row_step + i / params.inner) % params.channels;
         //#if SCALE
         y *= S_to_f32(scale[params.scale_base + channel]);
@@ -124,7 +129,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     }
     if lane == 0u {
         //#if MEAN
-        means[row] = M_from_f32(mean);
+        means[row] = M_from_f32(shift + mean);
         //#endif
         //#if DEVIATION
         deviations[row] = M_from_f32(inverse);

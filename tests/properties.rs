@@ -318,7 +318,7 @@ macro_rules! equals_the_reference {
             $(
                 #[test]
                 fn $name(case in $cases, seed in 0u64..1000) {
-                    common::check_or_refuse(&case, seed).map_err(TestCaseError::fail)?;
+                    common::check_or_refuse(&case, seed, false).map_err(TestCaseError::fail)?;
                 }
             )*
         }

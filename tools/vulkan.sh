@@ -3,6 +3,17 @@
 # Mesa's device-select layer looks for a display and says so on standard error.
 export NODEVICE_SELECT=1
 
+# A second, independent driver, held to what every WebGPU device has. Chromium brings it along.
+swiftshader=/usr/lib/chromium/vk_swiftshader_icd.json
+
+have_swiftshader() {
+    [ -f "$swiftshader" ]
+}
+
+on_swiftshader() {
+    VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader SHADERNET_PROFILE=base "$@"
+}
+
 have_vulkan_driver() {
     [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && return 0
     local manifest

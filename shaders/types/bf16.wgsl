@@ -59,6 +59,7 @@ fn bf16_asinh(x: f32) -> f32 { return bf16_from_f32(f32_asinh(x)); }
 fn bf16_acosh(x: f32) -> f32 { return bf16_from_f32(f32_acosh(x)); }
 fn bf16_atanh(x: f32) -> f32 { return bf16_from_f32(f32_atanh(x)); }
 fn bf16_erf(x: f32) -> f32 { return bf16_from_f32(f32_erf(x)); }
+fn bf16_erfc(x: f32) -> f32 { return bf16_from_f32(f32_erfc(x)); }
 fn bf16_floor(x: f32) -> f32 { return bf16_from_f32(f32_floor(x)); }
 fn bf16_ceil(x: f32) -> f32 { return bf16_from_f32(f32_ceil(x)); }
 fn bf16_round(x: f32) -> f32 { return bf16_from_f32(f32_round(x)); }

@@ -58,6 +58,7 @@ fn f16_asinh(x: f16) -> f16 { return f16_from_f32(f32_asinh(f32(x))); }
 fn f16_acosh(x: f16) -> f16 { return f16_from_f32(f32_acosh(f32(x))); }
 fn f16_atanh(x: f16) -> f16 { return f16_from_f32(f32_atanh(f32(x))); }
 fn f16_erf(x: f16) -> f16 { return f16_from_f32(f32_erf(f32(x))); }
+fn f16_erfc(x: f16) -> f16 { return f16_from_f32(f32_erfc(f32(x))); }
 fn f16_floor(x: f16) -> f16 { return f16_from_f32(f32_floor(f32(x))); }
 fn f16_ceil(x: f16) -> f16 { return f16_from_f32(f32_ceil(f32(x))); }
 fn f16_round(x: f16) -> f16 { return f16_from_f32(f32_round(f32(x))); }

@@ -498,24 +498,8 @@ fn f32_atanh(x: f32) -> f32 {
     return f32_with_sign_of(0.5 * f32_log((1.0 + a) / (1.0 - a)), x);
 }
 
-fn f32_erf(x: f32) -> f32 {
-    if f32_is_nan(x) {
-        return x;
-    }
-    let a = abs(x);
-    if a < 1.0 {
-        let z = x * x;
-        var p = 7.853861353153693e-5;
-        p = p * z - 8.010193625184903e-4;
-        p = p * z + 5.188327685732524e-3;
-        p = p * z - 2.685381193529856e-2;
-        p = p * z + 1.128358514861418e-1;
-        p = p * z - 3.761262582423300e-1;
-        p = p * z + 1.128379165726710;
-        return p * x;
-    }
-    // Past 4 it is 1 to all bits.
-    let b = min(a, 4.0);
+// 1 - erf(b) for b from 1 on.
+fn f32_erfc_tail(b: f32) -> f32 {
     let q = 1.0 / b;
     let y = q * q;
     var p: f32;
@@ -539,7 +523,35 @@ fn f32_erf(x: f32) -> f32 {
         p = p * y - 2.820767439740514e-1;
         p = p * y + 5.641895067754075e-1;
     }
-    return f32_with_sign_of(1.0 - f32_exp(-b * b) * q * p, x);
+    return f32_exp(-b * b) * q * p;
+}
+
+fn f32_erf(x: f32) -> f32 {
+    if f32_is_nan(x) {
+        return x;
+    }
+    let a = abs(x);
+    if a < 1.0 {
+        let z = x * x;
+        var p = 7.853861353153693e-5;
+        p = p * z - 8.010193625184903e-4;
+        p = p * z + 5.188327685732524e-3;
+        p = p * z - 2.685381193529856e-2;
+        p = p * z + 1.128358514861418e-1;
+        p = p * z - 3.761262582423300e-1;
+        p = p * z + 1.128379165726710;
+        return p * x;
+    }
+    // Past 4 it is 1 to all bits.
+    return f32_with_sign_of(1.0 - f32_erfc_tail(min(a, 4.0)), x);
+}
+
+// 1 - erf(x), without the cancellation.
+fn f32_erfc(x: f32) -> f32 {
+    if f32_is_nan(x) || x < 1.0 {
+        return 1.0 - f32_erf(x);
+    }
+    return f32_erfc_tail(min(x, 12.0));
 }
 
 fn f32_sigmoid(x: f32) -> f32 {

@@ -57,6 +57,7 @@ fn f4e2m1_asinh(x: f32) -> f32 { return f4e2m1_from_f32(f32_asinh(x)); }
 fn f4e2m1_acosh(x: f32) -> f32 { return f4e2m1_from_f32(f32_acosh(x)); }
 fn f4e2m1_atanh(x: f32) -> f32 { return f4e2m1_from_f32(f32_atanh(x)); }
 fn f4e2m1_erf(x: f32) -> f32 { return f4e2m1_from_f32(f32_erf(x)); }
+fn f4e2m1_erfc(x: f32) -> f32 { return f4e2m1_from_f32(f32_erfc(x)); }
 fn f4e2m1_floor(x: f32) -> f32 { return f4e2m1_from_f32(f32_floor(x)); }
 fn f4e2m1_ceil(x: f32) -> f32 { return f4e2m1_from_f32(f32_ceil(x)); }
 fn f4e2m1_round(x: f32) -> f32 { return f4e2m1_from_f32(f32_round(x)); }

@@ -55,6 +55,7 @@ fn f8e4m3fn_asinh(x: f32) -> f32 { return f8e4m3fn_from_f32_wrap(f32_asinh(x)); 
 fn f8e4m3fn_acosh(x: f32) -> f32 { return f8e4m3fn_from_f32_wrap(f32_acosh(x)); }
 fn f8e4m3fn_atanh(x: f32) -> f32 { return f8e4m3fn_from_f32_wrap(f32_atanh(x)); }
 fn f8e4m3fn_erf(x: f32) -> f32 { return f8e4m3fn_from_f32_wrap(f32_erf(x)); }
+fn f8e4m3fn_erfc(x: f32) -> f32 { return f8e4m3fn_from_f32_wrap(f32_erfc(x)); }
 fn f8e4m3fn_floor(x: f32) -> f32 { return f8e4m3fn_from_f32_wrap(f32_floor(x)); }
 fn f8e4m3fn_ceil(x: f32) -> f32 { return f8e4m3fn_from_f32_wrap(f32_ceil(x)); }
 fn f8e4m3fn_round(x: f32) -> f32 { return f8e4m3fn_from_f32_wrap(f32_round(x)); }

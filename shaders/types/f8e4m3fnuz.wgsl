@@ -55,6 +55,7 @@ fn f8e4m3fnuz_asinh(x: f32) -> f32 { return f8e4m3fnuz_from_f32_wrap(f32_asinh(x
 fn f8e4m3fnuz_acosh(x: f32) -> f32 { return f8e4m3fnuz_from_f32_wrap(f32_acosh(x)); }
 fn f8e4m3fnuz_atanh(x: f32) -> f32 { return f8e4m3fnuz_from_f32_wrap(f32_atanh(x)); }
 fn f8e4m3fnuz_erf(x: f32) -> f32 { return f8e4m3fnuz_from_f32_wrap(f32_erf(x)); }
+fn f8e4m3fnuz_erfc(x: f32) -> f32 { return f8e4m3fnuz_from_f32_wrap(f32_erfc(x)); }
 fn f8e4m3fnuz_floor(x: f32) -> f32 { return f8e4m3fnuz_from_f32_wrap(f32_floor(x)); }
 fn f8e4m3fnuz_ceil(x: f32) -> f32 { return f8e4m3fnuz_from_f32_wrap(f32_ceil(x)); }
 fn f8e4m3fnuz_round(x: f32) -> f32 { return f8e4m3fnuz_from_f32_wrap(f32_round(x)); }

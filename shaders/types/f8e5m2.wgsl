@@ -56,6 +56,7 @@ fn f8e5m2_asinh(x: f32) -> f32 { return f8e5m2_from_f32_wrap(f32_asinh(x)); }
 fn f8e5m2_acosh(x: f32) -> f32 { return f8e5m2_from_f32_wrap(f32_acosh(x)); }
 fn f8e5m2_atanh(x: f32) -> f32 { return f8e5m2_from_f32_wrap(f32_atanh(x)); }
 fn f8e5m2_erf(x: f32) -> f32 { return f8e5m2_from_f32_wrap(f32_erf(x)); }
+fn f8e5m2_erfc(x: f32) -> f32 { return f8e5m2_from_f32_wrap(f32_erfc(x)); }
 fn f8e5m2_floor(x: f32) -> f32 { return f8e5m2_from_f32_wrap(f32_floor(x)); }
 fn f8e5m2_ceil(x: f32) -> f32 { return f8e5m2_from_f32_wrap(f32_ceil(x)); }
 fn f8e5m2_round(x: f32) -> f32 { return f8e5m2_from_f32_wrap(f32_round(x)); }

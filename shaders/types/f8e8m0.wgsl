@@ -89,6 +89,7 @@ fn f8e8m0_asinh(x: f32) -> f32 { return f8e8m0_from_f32_nearest(f32_asinh(x)); }
 fn f8e8m0_acosh(x: f32) -> f32 { return f8e8m0_from_f32_nearest(f32_acosh(x)); }
 fn f8e8m0_atanh(x: f32) -> f32 { return f8e8m0_from_f32_nearest(f32_atanh(x)); }
 fn f8e8m0_erf(x: f32) -> f32 { return f8e8m0_from_f32_nearest(f32_erf(x)); }
+fn f8e8m0_erfc(x: f32) -> f32 { return f8e8m0_from_f32_nearest(f32_erfc(x)); }
 fn f8e8m0_floor(x: f32) -> f32 { return f8e8m0_from_f32_nearest(f32_floor(x)); }
 fn f8e8m0_ceil(x: f32) -> f32 { return f8e8m0_from_f32_nearest(f32_ceil(x)); }
 fn f8e8m0_round(x: f32) -> f32 { return f8e8m0_from_f32_nearest(f32_round(x)); }

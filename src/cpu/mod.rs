@@ -5,7 +5,7 @@ pub(crate) mod gemm;
 use std::collections::HashMap;
 
 use crate::ir::{Graph, Node, TensorType, ValueId};
-use crate::ops::{ControlFlow, Handle};
+use crate::ops::{ControlFlow, Defer, Handle, InferCx, Op};
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err};
 
@@ -39,7 +39,7 @@ pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     graph.outputs.iter().map(get).collect()
 }
 
-/// Evaluates one node on host values.
+/// Evaluates one node on host values, and holds it to the types that it infers.
 ///
 /// # Errors
 /// Those of the operator, without the node's path.
@@ -52,9 +52,25 @@ pub fn eval_node(node: &Node, values: &HashMap<ValueId, Tensor>) -> Result<Vec<T
         });
     }
     let op = &node.operator.op;
-    let made = if op.bodies().is_empty() { op.eval(&inputs)? } else { eval_control(node, &inputs)? };
+    let made = if op.bodies().is_empty() { eval_checked(op.as_ref(), &inputs)? } else { eval_control(node, &inputs)? };
     let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
     ensure!(made.len() >= used, Internal, "made {} outputs, {used} are used", made.len());
+    Ok(made)
+}
+
+fn eval_checked(op: &dyn Op, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+    let types: Vec<_> = inputs.iter().map(|t| t.map(|t| TensorType::new(t.dtype(), t.shape()))).collect();
+    let known = types.iter().zip(inputs).map(|(t, v)| Some((t.as_ref()?, *v))).collect();
+    let inferred = match op.infer(&InferCx::new(known)) {
+        Ok(types) => types,
+        Err(Defer::Error(e)) => return Err(e),
+        Err(Defer::NeedsValue(_) | Defer::DataDependent) => return op.eval(inputs),
+    };
+    let made = op.eval(inputs)?;
+    for (i, (t, want)) in made.iter().zip(&inferred).enumerate() {
+        let same = t.dtype() == want.dtype && t.shape() == want.shape;
+        ensure!(same, Internal, "output {i}: inferred {want}, made {}{:?}", t.dtype(), t.shape());
+    }
     Ok(made)
 }
 

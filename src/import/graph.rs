@@ -10,7 +10,7 @@ use super::external::External;
 use super::functions::{self, FunctionId};
 use super::opsets::{OLDEST, Opsets, canonical};
 use super::order::{label, order};
-use super::{Limits, Refused, legacy, tensor, types};
+use super::{Limits, Refused, gradient, legacy, tensor, types};
 use crate::ir::{Attr, Attrs, Declared, Graph, Node, Operator, ValueId};
 use crate::ops::{NodeInfo, qualified};
 use crate::tensor::Tensor;
@@ -221,6 +221,9 @@ impl<'p> Importer<'p> {
                 *b = self.aligned(*a, *b, axis, name)?;
             }
         }
+        if gradient::is_gradient(domain, n.op_type()) {
+            self.differentiated(n, &mut attrs, &mut inputs)?;
+        }
         let present = |names: &[String]| names.iter().map(|s| !s.is_empty()).collect();
         let info = NodeInfo {
             opset,
@@ -408,6 +411,11 @@ impl<'p> Importer<'p> {
 
     fn frame(&self) -> Result<&Frame<'p>> {
         self.levels.last().and_then(|l| l.frames.last()).ok_or_else(no_frame)
+    }
+
+    /// The graph under construction.
+    pub(super) fn graph_so_far(&self) -> Result<&Graph> {
+        self.levels.last().map(|l| &l.graph).ok_or_else(no_frame)
     }
 
     fn here(&mut self) -> Result<&mut Level<'p>> {

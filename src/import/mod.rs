@@ -9,6 +9,7 @@
 mod attrs;
 mod external;
 mod functions;
+mod gradient;
 mod graph;
 mod legacy;
 mod opsets;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use onnx_proto::{ModelProto, ValueInfoProto};
 use prost::Message;
 
+pub(crate) use gradient::FUNCTION;
 pub use tensor::{tensor_from_proto, tensor_to_proto};
 pub use value::value_from_bytes;
 

@@ -10,6 +10,7 @@ pub mod causal_conv;
 pub mod col2im;
 pub mod conv;
 pub mod copy;
+pub mod deform;
 pub mod det;
 pub mod elementwise;
 pub mod gather;
@@ -25,6 +26,7 @@ pub mod quant;
 pub mod reduce;
 pub mod resize;
 pub mod rnn;
+pub mod roi;
 pub mod shift;
 pub mod trees;
 

@@ -158,6 +158,16 @@ fn mod_cases() -> Vec<Case> {
     all
 }
 
+/// The remainder with the divisor's sign.
+fn floored(a: f64, b: f64) -> f64 {
+    let r = a % b;
+    match r != 0.0 {
+        true if (r < 0.0) != (b < 0.0) => r + b,
+        true => r,
+        false => 0f64.copysign(b),
+    }
+}
+
 fn shift_cases() -> Vec<Case> {
     let mut all = vec![];
     for d in [U8, U16, U32, U64] {
@@ -192,7 +202,7 @@ impl Arithmetic {
             Div => Some(&|a, b| a / b),
             Pow => Some(&f64::powf),
             Mod { fmod: true } => Some(&|a, b| a % b),
-            Mod { fmod: false } => Some(&|a: f64, b: f64| a - (a / b).floor() * b),
+            Mod { fmod: false } => Some(&floored),
             Max => Some(&|a, b| if a.is_nan() || a > b { a } else { b }),
             Min => Some(&|a, b| if a.is_nan() || a < b { a } else { b }),
             PRelu => Some(&|a, b| if a < 0.0 { a * b } else { a }),
@@ -215,7 +225,8 @@ impl Arithmetic {
             Min => Some(&|a: i128, b| a.min(b)),
             PRelu => Some(&|a, b| if a < 0 { a * b } else { a }),
             BitShift { left: true } => Some(&|a, b| if (0..bits as i128).contains(&b) { a << b } else { 0 }),
-            BitShift { left: false } => Some(&|a, b| if (0..bits as i128).contains(&b) { a >> b } else { 0 }),
+            // what is shifted in is the sign
+            BitShift { left: false } => Some(&|a, b| a >> if (0..bits as i128).contains(&b) { b } else { 127 }),
             Mean | BiasGelu | FastGelu => None,
         };
         if self.0 == Pow && a.dtype().is_float() != b.dtype().is_float() {

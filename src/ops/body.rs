@@ -84,6 +84,14 @@ impl<'a> Body<'a> {
         self.types.get(&v).map(|t| t.shape.clone()).unwrap_or_default()
     }
 
+    /// The element type of a value.
+    ///
+    /// # Errors
+    /// `Internal` when it is not of this body.
+    pub fn dtype(&self, v: ValueId) -> Result<DType> {
+        self.types.get(&v).map(|t| t.dtype).ok_or_else(|| err!(Internal, "a value that was never made"))
+    }
+
     /// A constant.
     pub fn constant(&mut self, t: Tensor) -> ValueId {
         let ty = TensorType::new(t.dtype(), t.shape());
@@ -127,7 +135,17 @@ impl<'a> Body<'a> {
     ) -> Result<Vec<ValueId>> {
         let attrs = attrs.iter().map(|(k, v)| ((*k).to_string(), v.clone())).collect();
         let present = inputs.iter().map(Option::is_some).collect();
-        let operator = Operator::new("", op, attrs, &NodeInfo { inputs: present, ..NodeInfo::full(OPSET, 0, outputs) })?;
+        let operator =
+            Operator::new("", op, attrs, &NodeInfo { inputs: present, ..NodeInfo::full(OPSET, 0, outputs) })?;
+        self.node(&operator, inputs, outputs)
+    }
+
+    /// The outputs of a member that is parsed already.
+    ///
+    /// # Errors
+    /// Those of its inference.
+    pub fn node(&mut self, operator: &Operator, inputs: &[Option<ValueId>], outputs: usize) -> Result<Vec<ValueId>> {
+        let op = operator.op_type.as_str();
         let of = |v: &Option<ValueId>| {
             v.and_then(|v| Some((self.types.get(&v)?, self.graph.value(v).constant.as_ref()))) // absent: None
         };
@@ -145,7 +163,7 @@ impl<'a> Body<'a> {
         }
         let name = format!("{op}{}", self.graph.nodes.len());
         let outputs = made.iter().copied().map(Some).collect();
-        self.graph.nodes.push(Node { name, operator, inputs: inputs.to_vec(), outputs });
+        self.graph.nodes.push(Node { name, operator: operator.clone(), inputs: inputs.to_vec(), outputs });
         Ok(made)
     }
 

@@ -65,16 +65,27 @@ pub(super) struct Common {
     causal: bool,
     /// What is added to the score of a masked key.
     filter: f32,
+    /// Whether there is a mask.
+    masks: bool,
 }
 
 impl Common {
-    pub fn parse(a: &AttrReader<'_>) -> Result<Common> {
+    /// Of an operator whose mask is input `mask`.
+    pub fn parse(a: &AttrReader<'_>, n: &NodeInfo, mask: usize) -> Result<Common> {
         Ok(Common {
+            masks: n.has_input(mask),
             heads: heads(a, "num_heads")?,
             scale: scale(a)?,
             causal: a.flag_or("unidirectional", false)?,
             filter: a.float_or("mask_filter_value", -10_000.0)?,
         })
+    }
+
+    /// Where all keys are masked, the scores are rounded as numbers of the filter's size.
+    pub fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
+        let t = tolerance(dtype, k);
+        let rounding = if self.masks { f64::from(self.filter.abs()) * f64::from(f32::EPSILON) } else { 0.0 };
+        Tolerance { abs: t.abs.max(rounding), ..t }
     }
 
     /// The attributes of the ai.onnx operator.
@@ -168,11 +179,13 @@ fn parse_projected(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let sizes = match &a.ints_or("qkv_hidden_sizes", vec![])?[..] {
         [] => None,
         &[q, k, v] if q == k && q > 0 && v > 0 => Some([q, k, v].map(|n| n as usize)),
-        other => bail!(InvalidNode, "attribute qkv_hidden_sizes: expected three, those of Q and K equal, got {other:?}"),
+        other => {
+            bail!(InvalidNode, "attribute qkv_hidden_sizes: expected three, those of Q and K equal, got {other:?}")
+        }
     };
     let even = sizes.is_none_or(|s| s[1] == s[2]);
     ensure!(even || !n.has_output(1), Unsupported, "present of keys and values of different sizes");
-    Ok(Arc::new(Defined(Projected { common: Common::parse(a)?, sizes })))
+    Ok(Arc::new(Defined(Projected { common: Common::parse(a, n, 3)?, sizes })))
 }
 
 impl Function for Projected {
@@ -223,7 +236,7 @@ impl Function for Projected {
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
-        tolerance(dtype, k)
+        self.common.tolerance(dtype, k)
     }
 }
 
@@ -244,7 +257,11 @@ fn projected_cases() -> Vec<Case> {
             with(d, small).int("unidirectional", 1).outputs(2),
             with(d, small).range(I32, &[2, 5], 0.0, 2.0).float("mask_filter_value", -3.0),
             with(d, small).absent().rand(d, &[2, 2, 2, 3, 4]).int("unidirectional", 1).outputs(2),
-            with(d, small).range(I32, &[2, 5], 0.0, 2.0).absent().rand(d, &[2, 1, 5, 5]).float("mask_filter_value", -3.0),
+            with(d, small)
+                .range(I32, &[2, 5], 0.0, 2.0)
+                .absent()
+                .rand(d, &[2, 1, 5, 5])
+                .float("mask_filter_value", -3.0),
         ]);
     }
     let masked = |c: Case| c.float("mask_filter_value", -3.0);
@@ -274,7 +291,7 @@ struct MultiHead(Common);
 
 fn parse_multi_head(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     ensure!(!n.has_input(8) && !n.has_input(9), Unsupported, "a past of fixed size");
-    Ok(Arc::new(Defined(MultiHead(Common::parse(a)?))))
+    Ok(Arc::new(Defined(MultiHead(Common::parse(a, n, 4)?))))
 }
 
 impl MultiHead {
@@ -361,7 +378,7 @@ impl Function for MultiHead {
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
-        tolerance(dtype, k)
+        self.0.tolerance(dtype, k)
     }
 }
 
@@ -485,6 +502,76 @@ fn rotary_cases() -> Vec<Case> {
             ]);
         }
     }
-    all.extend([case(F32, &[1, 1, 8], &[1], 4), case(F32, &[0, 3, 8], &[0, 3], 4), case(F32, &[1, 2, 7, 64], &[1], 32)]);
+    all.extend([
+        case(F32, &[1, 1, 8], &[1], 4),
+        case(F32, &[0, 3, 8], &[0, 3], 4),
+        case(F32, &[1, 2, 7, 64], &[1], 32),
+    ]);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse as parse_op;
+    use super::*;
+    use crate::ir::Attrs;
+
+    fn run(op: &str, attrs: &[(&str, Attr)], inputs: &[Option<&Tensor>], outputs: usize) -> Result<Vec<Tensor>> {
+        let attrs: Attrs = attrs.iter().map(|(k, v)| ((*k).into(), v.clone())).collect();
+        let present = inputs.iter().map(Option::is_some).collect();
+        let info = NodeInfo { inputs: present, ..NodeInfo::full(1, 0, outputs) };
+        parse_op("com.microsoft", op, &attrs, &info)?.eval(inputs)
+    }
+
+    #[test]
+    fn packed_forms_are_the_plain_one() {
+        let tensor = |s: &[usize], from: usize, step: usize| {
+            let n = s.iter().product::<usize>();
+            Tensor::new(s, (0..n).map(|i| (((from + i * step) * 7) % 11) as f32 / 4.0).collect()).unwrap()
+        };
+        let heads = [("num_heads", Attr::Int(2))];
+        let parts: Vec<Tensor> = (0..3).map(|i| tensor(&[1, 2, 4], i, 3)).collect();
+        let [q, k, v] = [0, 1, 2].map(|i| &parts[i]);
+        // [length, heads, part, depth] of parts of [length, heads, depth]
+        let packed = |parts: &[&Tensor]| {
+            let all = Tensor::concat(&parts.iter().map(|p| (*p).clone()).collect::<Vec<_>>()).unwrap();
+            let n = parts.len();
+            let at: Vec<usize> = shape::coords(&[2, 2, n, 2]).map(|c| c[2] * 8 + c[0] * 4 + c[1] * 2 + c[3]).collect();
+            all.select([1, 2, 2, n, 2], &at).unwrap()
+        };
+        let plain = run("MultiHeadAttention", &heads, &[Some(q), Some(k), Some(v)], 3).unwrap();
+        let all = run("MultiHeadAttention", &heads, &[Some(&packed(&[q, k, v]))], 3).unwrap();
+        let pair = run("MultiHeadAttention", &heads, &[Some(q), Some(&packed(&[k, v]))], 3).unwrap();
+        for (i, want) in plain.iter().enumerate() {
+            assert!(all[i].same_bits(want) && pair[i].same_bits(want), "output {i}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused() {
+        let heads = ("num_heads", Attr::Int(2));
+        let (x, w) = (Tensor::zeros(F32, [1, 2, 4]), Tensor::zeros(F32, [4, 12]));
+        let projected = |name: &'static str, n: i64| {
+            run("Attention", &[heads.clone(), (name, Attr::Int(n))], &[Some(&x), Some(&w)], 1)
+        };
+        assert!(projected("unidirectional", 1).is_ok());
+        assert!(projected("do_rotary", 1).is_err());
+        assert!(projected("past_present_share_buffer", 1).is_err());
+        assert!(projected("num_heads", 3).is_err());
+        assert!(projected("unknown", 0).is_err());
+        let uneven = [heads.clone(), ("qkv_hidden_sizes", Attr::Ints(vec![2, 2, 8]))];
+        assert!(run("Attention", &uneven, &[Some(&x), Some(&w)], 1).is_ok());
+        assert!(run("Attention", &uneven, &[Some(&x), Some(&w)], 2).is_err());
+        let packed = Tensor::zeros(I32, [5]);
+        assert!(run("Attention", &[heads.clone()], &[Some(&x), Some(&w), None, Some(&packed)], 1).is_err());
+        let longer = Tensor::zeros(F32, [1, 3, 4]);
+        let causal = [heads, ("unidirectional", Attr::Int(1))];
+        assert!(run("MultiHeadAttention", &causal, &[Some(&x), Some(&x), Some(&x)], 1).is_ok());
+        assert!(run("MultiHeadAttention", &causal, &[Some(&x), Some(&longer), Some(&longer)], 1).is_err());
+        let (ids, cache) = (Tensor::zeros(I64, [1]), Tensor::zeros(F32, [3, 1]));
+        let rotary = [Some(&x), Some(&ids), Some(&cache), Some(&cache)];
+        assert!(run("RotaryEmbedding", &[], &rotary, 1).is_ok());
+        assert!(run("RotaryEmbedding", &[("is_packed_batching", Attr::Int(1))], &rotary, 1).is_err());
+        assert!(run("RotaryEmbedding", &[("scale", Attr::Float(2.0))], &rotary, 1).is_err());
+    }
 }

@@ -176,9 +176,8 @@ impl GroupQuery {
         let apart = b.reshape(new, &[e.batch, e.length, self.groups, e.depth])?;
         let new = b.transpose(apart, &[0, 2, 1, 3])?;
         let d = b.cx().dtype(0)?;
-        let zeros = |b: &mut Body<'_>, places: usize| {
-            b.constant(Tensor::zeros(d, [e.batch, self.groups, places, e.depth]))
-        };
+        let zeros =
+            |b: &mut Body<'_>, places: usize| b.constant(Tensor::zeros(d, [e.batch, self.groups, places, e.depth]));
         let extended = |b: &mut Body<'_>, v: ValueId, places: usize| {
             if places == 0 {
                 return Ok(v);

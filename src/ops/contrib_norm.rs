@@ -147,7 +147,9 @@ impl Function for Embed {
             return Err(err!(Unsupported, "embeddings of {d}").into());
         }
         let (&[batch, length], &[_, hidden]) = (&ids.shape[..], &table.shape[..]) else {
-            return Err(err!(InvalidNode, "expected input_ids and word_embedding of rank 2, got {ids} and {table}").into());
+            return Err(
+                err!(InvalidNode, "expected input_ids and word_embedding of rank 2, got {ids} and {table}").into()
+            );
         };
         if b.opt(1).is_some() != b.opt(SEGMENTS).is_some() {
             return Err(err!(InvalidNode, "segment_ids and segment_embedding go together").into());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::body::{Body, Defined, Function};
-use super::contrib_attention::{Common, Scores, tolerance};
+use super::contrib_attention::{Common, Scores};
 use super::contrib_norm::normalised;
 use super::contrib_qlinear::dequantised;
 use super::{Case, Defer, NodeInfo, Op, OpDef, Tolerance};
@@ -43,11 +43,11 @@ const PAST: usize = 8;
 #[derive(Debug)]
 struct QAttention(Common);
 
-fn parse_attention(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
+fn parse_attention(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     for name in ["do_rotary", "past_present_share_buffer"] {
         ensure!(a.int_or(name, 0)? == 0, Unsupported, "attribute {name}");
     }
-    Ok(Arc::new(Defined(QAttention(Common::parse(a)?))))
+    Ok(Arc::new(Defined(QAttention(Common::parse(a, n, MASK)?))))
 }
 
 impl Function for QAttention {
@@ -100,7 +100,7 @@ impl Function for QAttention {
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
-        tolerance(dtype, k)
+        self.0.tolerance(dtype, k)
     }
 }
 

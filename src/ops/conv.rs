@@ -171,6 +171,10 @@ impl Shapes {
 type Inputs<'a> = (&'a [usize], &'a [usize], Option<&'a [usize]>);
 
 fn inferred<'a>(cx: &InferCx<'a>) -> Result<Inputs<'a>> {
+    let d = cx.dtype(0)?;
+    for t in [1, 2].into_iter().filter_map(|i| cx.try_input(i)) {
+        ensure!(t.dtype == d, InvalidNode, "expected weights and bias of {d}, got {}", t.dtype);
+    }
     Ok((cx.shape(0)?, cx.shape(1)?, cx.try_input(2).map(|b| b.shape.as_slice())))
 }
 

@@ -176,6 +176,8 @@ impl Op for Flex {
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
+        // the coarser of the results' type and the one that softmax is made in
+        let dtype = self.precision.filter(|p| matches!(p, F16 | BF16)).unwrap_or(dtype);
         let own = if matches!(dtype, F16 | BF16) { 4.0 } else { 32.0 };
         let t = Tolerance::ulps(dtype, own + (k as f64).sqrt());
         Tolerance { abs: t.rel, ..t }

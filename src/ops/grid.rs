@@ -82,6 +82,7 @@ impl GridSample {
         let dims = x.len().saturating_sub(2);
         let fits = dims > 0 && grid.len() == x.len() && grid[0] == x[0] && grid[dims + 1] == dims;
         ensure!(fits, InvalidNode, "a grid {grid:?} for an image {x:?}");
+        ensure!(!x[2..].contains(&0), InvalidNode, "samples of an image without pixels: {x:?}");
         Ok([&x[..2], &grid[1..=dims]].concat())
     }
 

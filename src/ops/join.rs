@@ -195,6 +195,9 @@ impl Op for Pad {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         let from = cx.shape(0)?;
         let pads = self.pads(from.len(), &|i| cx.ints(i))?;
+        if let Some(fill) = cx.try_input(2).filter(|f| f.dtype != cx.dtype(0).unwrap_or(f.dtype)) {
+            return Err(err!(InvalidNode, "expected {} to fill with, got {fill}", cx.dtype(0)?).into());
+        }
         one(cx.dtype(0)?, self.shape(from, &pads)?)
     }
 

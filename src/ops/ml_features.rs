@@ -99,6 +99,10 @@ fn scaler_cases() -> Vec<Case> {
 
 impl Op for Scaler {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        let features = cx.shape(0)?.last().copied().unwrap_or(1);
+        for (list, what) in [(&self.offset, "offset"), (&self.scale, "scale")] {
+            per_feature(list, 0, features, what)?;
+        }
         one(DType::F32, cx.shape(0)?)
     }
 

@@ -48,6 +48,10 @@ fn row_count(cx: &InferCx<'_>) -> Result<usize> {
     }
 }
 
+fn features(cx: &InferCx<'_>) -> Result<usize> {
+    Ok(cx.shape(0)?.last().copied().unwrap_or(0))
+}
+
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
@@ -76,7 +80,12 @@ impl Linear {
     /// Models with more coefficients than their features use are about; as in ONNX Runtime the first ones count.
     fn check(&self, f: usize) -> Result<()> {
         let n = self.coefficients.len();
-        ensure!(n >= self.targets * f, InvalidNode, "{n} coefficients for {} targets of {f} features", self.targets);
+        ensure!(
+            f > 0 && n >= self.targets * f,
+            InvalidNode,
+            "{n} coefficients for {} targets of {f} features",
+            self.targets
+        );
         Ok(())
     }
 
@@ -121,6 +130,7 @@ fn linear_regressor_cases() -> Vec<Case> {
 
 impl Op for LinearRegressor {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        self.0.check(features(cx)?)?;
         one(DType::F32, [row_count(cx)?, self.0.targets])
     }
 
@@ -187,6 +197,7 @@ fn linear_classifier_cases() -> Vec<Case> {
 
 impl Op for LinearClassifier {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        self.linear.check(features(cx)?)?;
         let n = row_count(cx)?;
         Ok(vec![TensorType::new(self.labels.dtype(), [n]), TensorType::new(DType::F32, [n, self.labels.len()])])
     }

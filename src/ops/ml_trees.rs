@@ -191,12 +191,18 @@ impl Forest {
         most
     }
 
+    /// The rows of input 0, which have all features that are looked at.
+    fn rows(&self, cx: &InferCx<'_>) -> Result<usize> {
+        let f = cx.shape(0)?.last().copied().unwrap_or(1);
+        let feature = self.branches.iter().map(|b| b.feature).max().map_or(0, |m| m + 1);
+        ensure!(feature <= f, InvalidNode, "feature {} of {f}", feature - 1);
+        row_count(cx)
+    }
+
     /// The sums for all rows of input 0, plus `base`, divided by `trees`: `[n, targets]`.
     fn lower(&self, cx: &mut LowerCx<'_>, base: &[f64], trees: usize) -> Result<View> {
         let x = cx.input(0)?;
         let f = x.shape.last().copied().unwrap_or(1);
-        let feature = self.branches.iter().map(|b| b.feature).max().map_or(0, |m| m + 1);
-        ensure!(feature <= f, InvalidNode, "feature {} of {f}", feature - 1);
         let n = x.numel().checked_div(f).unwrap_or(0);
         let rows = cx.temp(DType::F32, &[n, f])?;
         let flat = x.reshaped(&[n, f]).ok_or_else(|| err!(Unsupported, "rows of {:?}", x.shape))?;
@@ -345,7 +351,7 @@ fn parse_ensemble(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
 
 impl Op for Ensemble {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        one(cx.dtype(0)?, [row_count(cx)?, self.forest.targets])
+        one(cx.dtype(0)?, [self.forest.rows(cx)?, self.forest.targets])
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -492,7 +498,7 @@ fn parse_regressor(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
 
 impl Op for Regressor {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        one(DType::F32, [row_count(cx)?, self.forest.targets])
+        one(DType::F32, [self.forest.rows(cx)?, self.forest.targets])
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -549,7 +555,7 @@ impl Classifier {
 
 impl Op for Classifier {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        let n = row_count(cx)?;
+        let n = self.forest.rows(cx)?;
         Ok(vec![TensorType::new(self.labels.dtype(), [n]), TensorType::new(DType::F32, [n, self.labels.len()])])
     }
 

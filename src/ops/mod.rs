@@ -25,12 +25,14 @@ mod contrib_qlinear;
 mod contrib_quant;
 mod control;
 mod conv;
+mod deform;
 mod det;
 mod einsum;
 mod flex;
 pub(crate) mod fused;
 mod gather;
 mod glu;
+mod gradient;
 mod grid;
 mod image_decoder;
 mod join;
@@ -52,6 +54,7 @@ mod random;
 mod reduce;
 mod resize;
 pub(crate) mod rnn;
+mod roi;
 mod rotary;
 mod scatter;
 mod select;
@@ -103,12 +106,14 @@ const FAMILIES: &[&[OpDef]] = &[
     contrib_qlinear::FAMILY,
     contrib_quant::FAMILY,
     control::FAMILY,
+    deform::FAMILY,
     det::FAMILY,
     einsum::FAMILY,
     flex::FAMILY,
     fused::FAMILY,
     gather::FAMILY,
     glu::FAMILY,
+    gradient::FAMILY,
     grid::FAMILY,
     image_decoder::FAMILY,
     join::FAMILY,
@@ -128,6 +133,7 @@ const FAMILIES: &[&[OpDef]] = &[
     reduce::FAMILY,
     resize::FAMILY,
     rnn::FAMILY,
+    roi::FAMILY,
     rotary::FAMILY,
     scatter::FAMILY,
     select::FAMILY,
@@ -415,7 +421,12 @@ pub const DOUBLES: &[&str] = &[
 
 /// Whether a node's kernels take doubles.
 pub fn takes_doubles(node: &crate::ir::Node) -> bool {
-    matches!(node.operator.domain.as_str(), "" | "ai.onnx") && DOUBLES.contains(&node.operator.op_type.as_str())
+    let name = node.operator.op_type.as_str();
+    match node.operator.domain.as_str() {
+        "" | "ai.onnx" => DOUBLES.contains(&name),
+        "com.microsoft" => matches!(name, "FusedMatMul" | "TransposeMatMul"),
+        _ => false,
+    }
 }
 
 /// Every row of the registry.

@@ -148,6 +148,9 @@ impl Op for Batch {
             let count = x.len().checked_div(channels).unwrap_or(0) as f64;
             let (mut m, mut s) = (vec![0.0; channels], vec![0.0; channels]);
             let channel = |i: usize| i / inner.max(1) % channels.max(1);
+            if count == 0.0 {
+                (m, s) = (vec![f64::NAN; channels], vec![f64::NAN; channels]);
+            }
             v.iter().enumerate().for_each(|(i, x)| m[channel(i)] += x / count);
             v.iter().enumerate().for_each(|(i, x)| s[channel(i)] += (x - m[channel(i)]).powi(2) / count);
             for (i, (running, now)) in [(&mean, &m), (&variance, &s)].into_iter().enumerate() {
@@ -305,6 +308,14 @@ impl Op for Normalise {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         let x = cx.input(0)?;
         self.plan(&x.shape, cx.input(1)?.numel())?;
+        if let Rows::Layer { axis, .. } = self.rows {
+            let tail = &x.shape[shape::axis(axis, x.rank())?..];
+            for t in [1, 2].into_iter().filter_map(|i| cx.try_input(i)) {
+                if shape::broadcast(&[&t.shape, tail]).ok().as_deref() != Some(tail) {
+                    return Err(err!(Unsupported, "scale or bias {t} for rows of {tail:?}").into());
+                }
+            }
+        }
         let mut out = vec![TensorType::new(x.dtype, x.shape.clone())];
         if let Rows::Layer { .. } = self.rows {
             let t = TensorType::new(self.stash, self.stat_shape(&x.shape)?);

@@ -235,6 +235,14 @@ impl Op for QLinearMatMul {
         for i in [0, 3, Y_ZERO] {
             check(cx.dtype(i)?)?;
         }
+        for i in [2, 5] {
+            let of = cx.dtype(i - 2)?;
+            if cx.try_input(i).is_some_and(|z| z.dtype != of) || of.is_float() != cx.dtype(0)?.is_float() {
+                return Err(
+                    err!(InvalidNode, "factor {of} of {}, its zero point {}", cx.dtype(0)?, cx.dtype(i)?).into()
+                );
+            }
+        }
         one(cx.dtype(Y_ZERO)?, Geometry::new(cx.shape(0)?, cx.shape(3)?)?.out)
     }
 

@@ -10,7 +10,7 @@ use crate::ir::AttrReader;
 use crate::kernels::reduce::{self, Fold};
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;
-use crate::{Result, bail, shape};
+use crate::{Result, bail, err, shape};
 
 const fn row(name: &'static str, versions: &'static [i64], parse: Parse, cases: fn() -> Vec<Case>) -> OpDef {
     OpDef { domain: "", name, versions, parse, cases }
@@ -262,7 +262,12 @@ impl Arg {
 impl Op for Arg {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         let s = cx.shape(0)?;
-        one(I64, reduced(s, &[shape::axis(self.axis, s.len())?], self.keep))
+        let axis = shape::axis(self.axis, s.len())?;
+        let to = reduced(s, &[axis], self.keep);
+        if s.get(axis) == Some(&0) && shape::numel(&to) > 0 {
+            return Err(err!(InvalidNode, "axis {axis} of {s:?} is empty").into());
+        }
+        one(I64, to)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -116,11 +116,10 @@ impl Op for Scatter {
                 tuples(&x.shape, cx.shape(1)?, cx.shape(2)?)?;
             }
             Scatter::Elements { axis, .. } => {
-                shape::axis(*axis, x.rank())?;
-                if cx.shape(1)? != cx.shape(2)? || cx.input(1)?.rank() != x.rank() {
-                    return Err(
-                        err!(InvalidNode, "data {x}, indices {:?}, updates {:?}", cx.shape(1)?, cx.shape(2)?).into()
-                    );
+                let (axis, indices, updates) = (shape::axis(*axis, x.rank())?, cx.shape(1)?, cx.shape(2)?);
+                let inside = (0..x.rank()).all(|d| d == axis || indices.get(d) <= x.shape.get(d));
+                if indices != updates || indices.len() != x.rank() || !inside {
+                    return Err(err!(InvalidNode, "data {x}, indices {indices:?}, updates {updates:?}").into());
                 }
             }
         }

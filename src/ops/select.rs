@@ -104,6 +104,14 @@ fn clip_cases() -> Vec<Case> {
 
 impl Op for Clip {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        if self.limits.is_some() && !cx.dtype(0)?.is_float() {
+            return Err(crate::err!(InvalidNode, "limits are floats, the input is {}", cx.dtype(0)?).into());
+        }
+        for limit in [1, 2].into_iter().filter_map(|i| cx.try_input(i)) {
+            if limit.dtype != cx.dtype(0)? || crate::shape::numel(&limit.shape) != 1 {
+                return Err(crate::err!(InvalidNode, "expected one {} as limit, got {limit}", cx.dtype(0)?).into());
+            }
+        }
         one(cx.dtype(0)?, cx.shape(0)?)
     }
 

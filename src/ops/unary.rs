@@ -240,11 +240,11 @@ fn silu(e: &mut Emit<'_>, x: &Var, alpha: f32) -> Result<Var> {
 }
 
 pub(super) fn emit_gelu(e: &mut Emit<'_>, x: &Var) -> Result<Var> {
-    let (half, one) = (e.float(x.dtype, 0.5)?, e.int(x.dtype, 1)?);
-    let scale = e.float(x.dtype, FRAC_1_SQRT_2 as f32)?;
+    let half = e.float(x.dtype, 0.5)?;
+    // 1 + erf(x / √2) is erfc(-x / √2)
+    let scale = e.float(x.dtype, -FRAC_1_SQRT_2 as f32)?;
     let y = e.call(x.dtype, "mul", &[x, &scale])?;
-    let y = e.call(x.dtype, "erf", &[&y])?;
-    let y = e.call(x.dtype, "add", &[&one, &y])?;
+    let y = e.call(x.dtype, "erfc", &[&y])?;
     let h = e.call(x.dtype, "mul", &[&half, x])?;
     e.call(x.dtype, "mul", &[&h, &y])
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use shadernet::{Error, ErrorKind, Model, Result, Tensor};
+use shadernet::{DType, Error, ErrorKind, Model, Result, Tensor};
 
 use crate::compare::{compare, greatest};
 use crate::inputs::{data_set, read_value};
@@ -25,12 +25,17 @@ pub struct Args {
     /// Relative tolerance, instead of the manifest's (1e-3 where there is none).
     #[arg(long)]
     rtol: Option<f64>,
-    /// Absolute tolerance, instead of the manifest's (1e-4 of an output's greatest magnitude where there is none).
+    /// Absolute tolerance, instead of the manifest's (1e-4 of an output's greatest magnitude where there
+    /// is none, or the last place of a narrower type).
     #[arg(long)]
     atol: Option<f64>,
     /// Write the results as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The cases that are known not to pass, a line each: name, status, reason. Then success is that exactly these do
+    /// not pass, in that way.
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
     /// Print only the summary.
     #[arg(short, long)]
     quiet: bool,
@@ -73,6 +78,15 @@ struct Row {
 const RTOL: f64 = 1e-3;
 const ATOL_OF_GREATEST: f64 = 1e-4;
 
+/// The same, but for types narrower than that their last place.
+fn of_greatest(d: DType) -> f64 {
+    match d {
+        DType::F16 => 2f64.powi(-10),
+        DType::BF16 => 2f64.powi(-7),
+        _ => ATOL_OF_GREATEST,
+    }
+}
+
 pub fn run(args: &Args) -> Result<bool> {
     let filter = args.filter.as_deref().map(Regex::new).transpose();
     let filter = filter.map_err(|e| Error::new(ErrorKind::InvalidInput, format!("--filter: {e}")))?;
@@ -103,7 +117,45 @@ pub fn run(args: &Args) -> Result<bool> {
         std::fs::write(file, doc.to_string())
             .map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
     }
-    Ok(!rows.is_empty() && rows.iter().all(|r| matches!(r.status, "pass" | "ran")))
+    let expected = args.expect.as_deref().map_or_else(|| Ok(BTreeMap::new()), expectations)?;
+    Ok(!rows.is_empty() && as_expected(&rows, &expected))
+}
+
+/// The lines of a file of expectations: status by name. `#` begins a comment.
+fn expectations(file: &Path) -> Result<BTreeMap<String, String>> {
+    let text =
+        std::fs::read_to_string(file).map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let entry = |line: &str| {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (Some(name), Some(status @ ("wrong" | "unsupported" | "error")), Some(_)) => {
+                Ok((name.into(), status.into()))
+            }
+            _ => {
+                let what = format!("{}: expected a name, wrong|unsupported|error, a reason: {line:?}", file.display());
+                Err(Error::new(ErrorKind::InvalidInput, what))
+            }
+        }
+    };
+    lines.map(entry).collect()
+}
+
+/// Whether those cases that are expected to fail do, in the expected way, and all others pass. Says which differ.
+fn as_expected(rows: &[Row], expected: &BTreeMap<String, String>) -> bool {
+    let mut same = true;
+    for r in rows {
+        let good = matches!(r.status, "pass" | "ran");
+        match expected.get(&r.name) {
+            None if good => continue,
+            Some(status) if status == r.status => continue,
+            Some(status) => println!("{}: expected {status}, is {}", r.name, r.status),
+            None if !expected.is_empty() => println!("{}: expected to pass, is {}", r.name, r.status),
+            None => {}
+        }
+        same = false;
+    }
+    same
 }
 
 /// Entries by canonical folder, from `manifest.jsonl` in `dir` or the folder above it.
@@ -199,7 +251,7 @@ fn try_case(place: &Where, case: &Case, args: &Args, row: &mut Row) -> Result<()
                 continue;
             }
             let rtol = args.rtol.unwrap_or(case.rtol);
-            let atol = args.atol.or(case.atol).unwrap_or_else(|| ATOL_OF_GREATEST * greatest(&want));
+            let atol = args.atol.or(case.atol).unwrap_or_else(|| of_greatest(want.dtype()) * greatest(&want));
             let d = compare(got, &want, rtol, atol);
             row.max_abs = row.max_abs.max(d.max_abs);
             row.max_rel = row.max_rel.max(d.max_rel);

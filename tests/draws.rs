@@ -1,0 +1,252 @@
+//! Every operator on random relatives of its cases: other extents, types, attributes and values, the GPU, with no
+//! fallback, against the reference. What the reference refuses the device must refuse too.
+//!
+//! `SHADERNET_DRAWS` sets how many draws of each operator must be compared, `SHADERNET_OPS=Conv,MatMul` which operators,
+//! `SHADERNET_SEED` where the draws begin.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use shadernet::ir::Attr;
+use shadernet::ops::{self, Case, CaseInput};
+use shadernet::{DType, Rng, Tensor};
+
+/// Operators whose reference looks at the data of indices, regions or ratios and refuses what lies outside. The device
+/// sees that data when it is too late for errors, and takes the nearest that lies inside.
+const BY_DATA: &[&str] = &[
+    "EmbedLayerNormalization",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "GroupQueryAttention",
+    "ScatterElements",
+    "Scatter",
+    "ScatterND",
+    "TensorScatter",
+    "MaxUnpool",
+    "RoiAlign",
+    "MaxRoiPool",
+    "ArrayFeatureExtractor",
+    "Dropout",
+    "ReverseSequence",
+    "RotaryEmbedding",
+    "NegativeLogLikelihoodLoss",
+    "SoftmaxCrossEntropyLoss",
+];
+
+/// Operators whose values grow without bound: where they overflow depends on the order of the arithmetic.
+const GROWING: &[&str] = &["LSTM", "GRU", "RNN", "CumProd"];
+
+/// Elements that no input passes.
+const MOST: usize = 20_000;
+/// Draws for each that must be compared, at most: many relatives are refused.
+const PATIENCE: usize = 12;
+
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+fn one_in(rng: &mut Rng, n: usize) -> bool {
+    rng.below(n) == 0
+}
+
+fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
+    &from[rng.below(from.len())]
+}
+
+/// Extents, with 0, 1, primes and more than a workgroup among them.
+fn extent(rng: &mut Rng) -> usize {
+    *pick(rng, &[0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 31, 64, 67, 130])
+}
+
+/// What the cases of an operator have between them.
+struct Kin {
+    cases: Vec<Case>,
+    /// The values of each attribute.
+    attrs: BTreeMap<String, Vec<Attr>>,
+    /// The types of each input.
+    dtypes: BTreeMap<usize, Vec<DType>>,
+}
+
+impl Kin {
+    fn of(cases: Vec<Case>) -> Kin {
+        let (mut attrs, mut dtypes): (BTreeMap<String, Vec<Attr>>, BTreeMap<usize, Vec<DType>>) = Default::default();
+        for case in &cases {
+            for (name, value) in &case.attrs {
+                attrs.entry(name.clone()).or_default().push(value.clone());
+            }
+            for (i, input) in case.inputs.iter().enumerate() {
+                if let CaseInput::Random { dtype, .. } = input {
+                    dtypes.entry(i).or_default().push(*dtype);
+                }
+            }
+        }
+        Kin { cases, attrs, dtypes }
+    }
+
+    fn draw(&self, rng: &mut Rng) -> Case {
+        let mut case = pick(rng, &self.cases).clone();
+        let other = pick(rng, &self.cases);
+        // a body goes with its node's inputs
+        let whole = case.attrs.values().any(|a| matches!(a, Attr::Graph(_)));
+        if !whole && one_in(rng, 4) && other.inputs.len() == case.inputs.len() && other.opset == case.opset {
+            case.attrs.clone_from(&other.attrs);
+        }
+        if !whole {
+            self.other_attrs(rng, &mut case);
+        }
+        self.other_types(rng, &mut case);
+        if !one_in(rng, 4) {
+            other_extents(rng, &mut case);
+        }
+        for input in &mut case.inputs {
+            match input {
+                CaseInput::Value(t) | CaseInput::Constant(t) if one_in(rng, 6) => nudge(rng, t),
+                CaseInput::Random { low, high, .. } if one_in(rng, 8) => (*low, *high) = (*low / 2.0, *high / 2.0),
+                _ => {}
+            }
+        }
+        case
+    }
+
+    fn other_attrs(&self, rng: &mut Rng, case: &mut Case) {
+        let names: Vec<&String> = self.attrs.keys().collect();
+        if !names.is_empty() && one_in(rng, 3) {
+            let name = pick(rng, &names);
+            if case.attrs.contains_key(*name) && one_in(rng, 2) {
+                case.attrs.remove(*name);
+            } else {
+                case.attrs.insert((*name).clone(), pick(rng, &self.attrs[*name]).clone());
+            }
+        }
+        for value in case.attrs.values_mut() {
+            match value {
+                Attr::Int(v) if one_in(rng, 6) => *v += rng.below(3) as i64 - 1,
+                Attr::Ints(list) if !list.is_empty() && one_in(rng, 4) => {
+                    let at = rng.below(list.len());
+                    list[at] += rng.below(3) as i64 - 1;
+                }
+                Attr::Float(v) if one_in(rng, 4) => *v *= 0.5 + rng.unit() as f32,
+                _ => {}
+            }
+        }
+    }
+
+    /// One type of the cases for another, wherever it stands.
+    fn other_types(&self, rng: &mut Rng, case: &mut Case) {
+        let random = |i: &CaseInput| if let CaseInput::Random { dtype, .. } = i { Some(*dtype) } else { None };
+        let Some((i, from)) = case.inputs.iter().enumerate().find_map(|(i, input)| Some((i, random(input)?))) else {
+            return;
+        };
+        let to = *pick(rng, &self.dtypes[&i]);
+        // a type as an attribute, or constants of the same type, stay behind: then the reference refuses
+        for (i, input) in case.inputs.iter_mut().enumerate() {
+            match input {
+                CaseInput::Random { dtype, low, high, .. } if *dtype == from && self.dtypes[&i].contains(&to) => {
+                    *dtype = to;
+                    if let Some((least, greatest)) = to.int_range() {
+                        *low = low.max(least as f64).min(greatest as f64);
+                        *high = high.min(greatest as f64 + 1.0).max(*low + 1.0);
+                    }
+                }
+                CaseInput::Value(t) | CaseInput::Constant(t)
+                    if t.dtype() == from && from.is_float() && to.is_float() =>
+                {
+                    if let Some(moved) = t.to_f64s().ok().and_then(|v| Tensor::from_f64s(to, t.shape(), v).ok()) {
+                        *t = moved;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Extents for others, equal ones for equal ones, so that what fits stays fitting.
+fn other_extents(rng: &mut Rng, case: &mut Case) {
+    let mut map = BTreeMap::new();
+    let once = one_in(rng, 2);
+    let mut changed = false;
+    for input in &mut case.inputs {
+        let CaseInput::Random { shape, .. } = input else { continue };
+        for d in shape.iter_mut() {
+            let keep = (once && changed) || *d == 1 || one_in(rng, 3);
+            let to = *map.entry(*d).or_insert_with(|| {
+                changed |= !keep;
+                if keep { *d } else { extent(rng) }
+            });
+            *d = to;
+        }
+    }
+    for input in &mut case.inputs {
+        let CaseInput::Random { shape, .. } = input else { continue };
+        while shape.iter().map(|d| *d as u128).product::<u128>() > MOST as u128 {
+            let Some(largest) = shape.iter_mut().max() else { break };
+            *largest = (*largest).div_ceil(2);
+        }
+    }
+}
+
+/// One element of a tensor a little greater or smaller.
+fn nudge(rng: &mut Rng, t: &mut Tensor) {
+    if t.len() == 0 || !(t.dtype().is_float() || t.dtype().int_range().is_some()) {
+        return;
+    }
+    let at = rng.below(t.len());
+    let step = rng.below(3) as f64 - 1.0;
+    let moved = t.to_f64s().ok().and_then(|mut v| {
+        v[at] += step;
+        Tensor::from_f64s(t.dtype(), t.shape(), v).ok()
+    });
+    if let Some(moved) = moved {
+        *t = moved;
+    }
+}
+
+#[test]
+fn relatives_of_every_case() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let (draws, seed) = (setting("SHADERNET_DRAWS", 12), setting("SHADERNET_SEED", 1) as u64);
+    let filter = std::env::var("SHADERNET_OPS").unwrap_or_default();
+    let wanted = |name: &str| filter.is_empty() || filter.split(',').any(|f| f == name);
+    let (mut compared, mut failures, mut few) = (0, vec![], vec![]);
+    for def in ops::all().filter(|d| wanted(d.name)) {
+        let kin = Kin::of((def.cases)());
+        if kin.cases.is_empty() {
+            continue;
+        }
+        let (mut done, mut wrong, mut refused_here) = (0, 0, 0);
+        for i in 0..(draws * PATIENCE) as u64 {
+            let draw = seed.wrapping_mul(1_000_003).wrapping_add(i);
+            let case = kin.draw(&mut Rng::new(draw));
+            let tried =
+                catch_unwind(AssertUnwindSafe(|| common::check_or_refuse(&case, draw, BY_DATA.contains(&def.name))));
+            match tried.unwrap_or_else(|_| Err(format!("panic: {case:?}"))) {
+                Ok(common::Outcome::Compared) => done += 1,
+                Ok(common::Outcome::Refused) => {}
+                Ok(common::Outcome::NotOnDevice) if i > 20 && done == 0 => break,
+                Ok(common::Outcome::NotOnDevice) => {}
+                // told to the caller, who may allow the host instead
+                Err(e) if e.contains("not on this GPU") => refused_here += 1,
+                Err(e) if GROWING.contains(&def.name) && (e.contains(" got inf") || e.contains(" got NaN")) => {}
+                Err(e) => {
+                    failures.push(format!("{} draw {i}: {e}", def.name));
+                    wrong += 1;
+                }
+            }
+            if done >= draws || wrong >= 3 {
+                break;
+            }
+        }
+        compared += done;
+        if done < draws || refused_here > 0 {
+            few.push(format!("{} {done} ({refused_here} not on the device)", def.name));
+        }
+    }
+    println!("{compared} draws compared, {} wrong; fewer than {draws} or not all: {}", failures.len(), few.join(", "));
+    assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n"));
+}
