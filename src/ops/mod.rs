@@ -10,6 +10,7 @@ mod attention_stages;
 mod binary;
 mod bitcast;
 mod body;
+mod bounded;
 mod boxes;
 mod causal_conv;
 mod col2im;
@@ -36,6 +37,7 @@ mod ml_features;
 mod ml_linear;
 mod ml_scores;
 mod ml_trees;
+mod non_zero;
 mod norm;
 mod order;
 mod pool;
@@ -64,6 +66,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+pub use bounded::Bounded;
 pub use case::{Case, CaseInput};
 pub use infer::{Defer, InferCx, Inferred};
 
@@ -107,6 +110,7 @@ const FAMILIES: &[&[OpDef]] = &[
     ml_features::FAMILY,
     ml_linear::FAMILY,
     ml_trees::FAMILY,
+    non_zero::FAMILY,
     norm::FAMILY,
     order::FAMILY,
     pool::FAMILY,
@@ -263,6 +267,11 @@ pub trait Op: fmt::Debug + Send + Sync {
         false
     }
 
+    /// How the device makes results whose extent the data tells; which inputs are constants is given.
+    fn bounded(&self, _constant: &[bool]) -> Option<Bounded> {
+        None
+    }
+
     /// Bodies, run by [`Op::control`].
     fn bodies(&self) -> Vec<&Arc<Graph>> {
         vec![]
@@ -360,6 +369,7 @@ pub const DOUBLES: &[&str] = &[
     "Mod",
     "Mul",
     "Neg",
+    "NonZero",
     "Not",
     "OneHot",
     "Pad",
@@ -403,7 +413,12 @@ pub const DOUBLES: &[&str] = &[
 
 /// Whether a node's kernels take doubles.
 pub fn takes_doubles(node: &crate::ir::Node) -> bool {
-    matches!(node.operator.domain.as_str(), "" | "ai.onnx") && DOUBLES.contains(&node.operator.op_type.as_str())
+    let name = node.operator.op_type.as_str();
+    match node.operator.domain.as_str() {
+        "" | "ai.onnx" => DOUBLES.contains(&name),
+        bounded::DOMAIN => name == "Cut" || name.strip_suffix(bounded::MOST).is_some_and(|n| DOUBLES.contains(&n)),
+        _ => false,
+    }
 }
 
 /// Every row of the registry.
