@@ -16,9 +16,11 @@ use shadernet::{DType, Rng, Tensor};
 /// Operators whose reference looks at the data of indices, regions or ratios and refuses what lies outside. The device
 /// sees that data when it is too late for errors, and takes the nearest that lies inside.
 const BY_DATA: &[&str] = &[
+    "EmbedLayerNormalization",
     "Gather",
     "GatherElements",
     "GatherND",
+    "GroupQueryAttention",
     "ScatterElements",
     "Scatter",
     "ScatterND",

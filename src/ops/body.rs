@@ -108,13 +108,18 @@ impl<'a> Body<'a> {
         Ok(self.constant(Tensor::from_f64s(d, [], vec![value])?))
     }
 
-    /// The numbers from 0 on, under a shape.
+    /// The numbers from 0 on, as int32 under a shape.
     ///
     /// # Errors
     /// `Internal` when they do not make it.
     pub fn iota(&mut self, shape: &[usize]) -> Result<ValueId> {
         let n: usize = shape.iter().product();
-        Ok(self.constant(Tensor::new(shape, (0..n as i64).collect())?))
+        Ok(self.constant(Tensor::new(shape, (0..n as i32).collect())?))
+    }
+
+    /// An int32 of rank 0.
+    pub fn int(&mut self, value: usize) -> ValueId {
+        self.constant(Tensor::scalar(i32::try_from(value).unwrap_or(i32::MAX)))
     }
 
     /// The outputs of a member.

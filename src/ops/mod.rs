@@ -14,6 +14,9 @@ mod bounded;
 mod boxes;
 mod causal_conv;
 mod col2im;
+mod contrib_attention;
+mod contrib_fused;
+mod contrib_gqa;
 mod contrib_norm;
 mod control;
 mod conv;
@@ -87,6 +90,9 @@ const FAMILIES: &[&[OpDef]] = &[
     boxes::FAMILY,
     bitcast::FAMILY,
     col2im::FAMILY,
+    contrib_attention::FAMILY,
+    contrib_fused::FAMILY,
+    contrib_gqa::FAMILY,
     contrib_norm::FAMILY,
     conv::FAMILY,
     causal_conv::FAMILY,
@@ -417,6 +423,7 @@ pub fn takes_doubles(node: &crate::ir::Node) -> bool {
     match node.operator.domain.as_str() {
         "" | "ai.onnx" => DOUBLES.contains(&name),
         bounded::DOMAIN => name == "Cut" || name.strip_suffix(bounded::MOST).is_some_and(|n| DOUBLES.contains(&n)),
+        "com.microsoft" => matches!(name, "FusedMatMul" | "TransposeMatMul"),
         _ => false,
     }
 }

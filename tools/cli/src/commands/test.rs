@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use shadernet::{Error, ErrorKind, Model, Result, Tensor};
+use shadernet::{DType, Error, ErrorKind, Model, Result, Tensor};
 
 use crate::compare::{compare, greatest};
 use crate::inputs::{data_set, read_value};
@@ -25,7 +25,8 @@ pub struct Args {
     /// Relative tolerance, instead of the manifest's (1e-3 where there is none).
     #[arg(long)]
     rtol: Option<f64>,
-    /// Absolute tolerance, instead of the manifest's (1e-4 of an output's greatest magnitude where there is none).
+    /// Absolute tolerance, instead of the manifest's (1e-4 of an output's greatest magnitude where there
+    /// is none, or the last place of a narrower type).
     #[arg(long)]
     atol: Option<f64>,
     /// Write the results as JSON.
@@ -76,6 +77,15 @@ struct Row {
 /// the rounding of its large ones, a share of each output's greatest magnitude.
 const RTOL: f64 = 1e-3;
 const ATOL_OF_GREATEST: f64 = 1e-4;
+
+/// The same, but for types narrower than that their last place.
+fn of_greatest(d: DType) -> f64 {
+    match d {
+        DType::F16 => 2f64.powi(-10),
+        DType::BF16 => 2f64.powi(-7),
+        _ => ATOL_OF_GREATEST,
+    }
+}
 
 pub fn run(args: &Args) -> Result<bool> {
     let filter = args.filter.as_deref().map(Regex::new).transpose();
@@ -241,7 +251,7 @@ fn try_case(place: &Where, case: &Case, args: &Args, row: &mut Row) -> Result<()
                 continue;
             }
             let rtol = args.rtol.unwrap_or(case.rtol);
-            let atol = args.atol.or(case.atol).unwrap_or_else(|| ATOL_OF_GREATEST * greatest(&want));
+            let atol = args.atol.or(case.atol).unwrap_or_else(|| of_greatest(want.dtype()) * greatest(&want));
             let d = compare(got, &want, rtol, atol);
             row.max_abs = row.max_abs.max(d.max_abs);
             row.max_rel = row.max_rel.max(d.max_rel);
