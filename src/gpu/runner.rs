@@ -13,7 +13,7 @@ use crate::kernels::DeviceType;
 use crate::ops::{ControlFlow, Handle};
 use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
 use crate::tensor::Tensor;
-use crate::{Result, bail, cpu, err};
+use crate::{Result, bail, cpu, err, passes};
 
 /// Plans kept per graph; the least recently used goes first.
 const PLANS: usize = 32;
@@ -413,8 +413,10 @@ impl Runner {
             return Ok(r.clone());
         }
         let op = &self.graph.nodes[node].operator.op;
-        let Some(graph) = op.bodies().get(body).map(|g| Arc::clone(g)) else { bail!(Internal, "no body {body}") };
-        let runner = Arc::new(Runner::new(self.gpu.clone(), graph, self.weights.clone(), self.fallback));
+        let Some(graph) = op.bodies().get(body).copied() else { bail!(Internal, "no body {body}") };
+        let mut graph = (**graph).clone();
+        passes::run(&mut graph, &[])?;
+        let runner = Arc::new(Runner::new(self.gpu.clone(), Arc::new(graph), self.weights.clone(), self.fallback));
         bodies.insert((node, body), runner.clone());
         Ok(runner)
     }

@@ -18,6 +18,7 @@ pub mod grid;
 pub mod linear_attention;
 pub mod loss;
 pub mod matmul;
+pub mod non_zero;
 pub mod norm;
 pub mod order;
 pub mod pad;

@@ -1,15 +1,15 @@
-//! Reading by index: Gather, GatherElements, GatherND, OneHot, Compress, NonZero.
+//! Reading by index: Gather, GatherElements, GatherND, OneHot.
 
 use std::sync::Arc;
 
-use super::eval::{need, opt};
+use super::eval::need;
 use super::infer::one;
-use super::{Case, Defer, InferCx, Inferred, Op, OpDef, Parse};
+use super::{Case, InferCx, Inferred, Op, OpDef, Parse};
 use crate::dtype::DType::{self, *};
 use crate::kernels::gather;
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;
-use crate::{Result, bail, ensure, err, shape};
+use crate::{Result, ensure, err, shape};
 
 const fn row(name: &'static str, versions: &'static [i64], parse: Parse, cases: fn() -> Vec<Case>) -> OpDef {
     OpDef { domain: "", name, versions, parse, cases }
@@ -30,8 +30,6 @@ pub const FAMILY: &[OpDef] = &[
         nd_cases,
     ),
     row("OneHot", &[9, 11], |a, _| Ok(Arc::new(OneHot { axis: a.int_or("axis", -1)? })), one_hot_cases),
-    row("NonZero", &[9, 13], |_, _| Ok(Arc::new(NonZero)), Vec::new),
-    row("Compress", &[9, 11], |a, _| Ok(Arc::new(Compress { axis: a.int("axis")? })), Vec::new),
 ];
 
 const MOVED: &[DType] = &[F32, F16, BF16, I8, U8, I16, I32, I64, U64, Bool];
@@ -279,82 +277,4 @@ fn one_hot_cases() -> Vec<Case> {
         all.push(c.value(values).int("axis", axis));
     }
     all
-}
-
-/// Coordinates of the elements that are not zero, one row a dim.
-#[derive(Debug)]
-struct NonZero;
-
-impl Op for NonZero {
-    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        cx.input(0)?;
-        Err(Defer::DataDependent)
-    }
-
-    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let x = need(inputs, 0)?;
-        let v = x.to_f64s()?;
-        let found: Vec<Vec<usize>> =
-            shape::coords(x.shape()).zip(v).filter(|(_, v)| *v != 0.0).map(|(c, _)| c).collect();
-        let rows = (0..x.rank()).flat_map(|d| found.iter().map(move |c| c[d] as i64)).collect();
-        Ok(vec![Tensor::new([x.rank(), found.len()], rows)?])
-    }
-
-    /// How many results there are only the data tells.
-    fn on_host(&self) -> bool {
-        true
-    }
-}
-
-/// The slices along an axis (or the elements of the flattened input) whose condition holds.
-#[derive(Debug)]
-struct Compress {
-    axis: Option<i64>,
-}
-
-impl Op for Compress {
-    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        let condition = cx.value(1)?;
-        let x = cx.input(0)?;
-        let kept = condition.to_slice::<bool>()?.iter().filter(|c| **c).count();
-        match self.axis {
-            None => one(x.dtype, [kept]),
-            Some(a) => {
-                let mut s = x.shape.clone();
-                let axis = shape::axis(a, s.len())?;
-                s[axis] = kept;
-                one(x.dtype, s)
-            }
-        }
-    }
-
-    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let x = need(inputs, 0)?;
-        let Some(condition) = opt(inputs, 1) else { bail!(InvalidNode, "input 1 is missing") };
-        let x = if self.axis.is_none() { x.reshaped([x.len()])? } else { x.clone() };
-        let axis = shape::axis(self.axis.unwrap_or(0), x.rank())?;
-        let test = condition.to_slice::<bool>()?;
-        ensure!(test.len() <= x.shape()[axis], InvalidNode, "{} conditions for {:?}", test.len(), x.shape());
-        let kept: Vec<i64> = (0..test.len()).filter(|i| test[*i]).map(|i| i as i64).collect();
-        Gather { axis: axis as i64 }.eval(&[Some(&x), Some(&Tensor::vector(&kept))])
-    }
-
-    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let Some(condition) = cx.value(1).cloned() else { bail!(Unsupported, "a condition that is not known") };
-        let test = condition.to_slice::<bool>()?;
-        let kept: Vec<i64> = (0..test.len()).filter(|i| test[*i]).map(|i| i as i64).collect();
-        let mut x = cx.dense_input(0)?;
-        if self.axis.is_none() {
-            x = x.reshaped(&[x.numel()]).ok_or_else(|| err!(Internal, "a dense view did not reshape"))?;
-        }
-        let axis = shape::axis(self.axis.unwrap_or(0), x.rank())?;
-        let indices = cx.constant(Tensor::vector(&kept))?;
-        let out = cx.output(0)?;
-        gather::gather(cx, &x, axis, &indices, &out)
-    }
-
-    /// How many results there are only the data tells.
-    fn on_host(&self) -> bool {
-        true
-    }
 }

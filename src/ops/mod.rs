@@ -10,6 +10,7 @@ mod attention_stages;
 mod binary;
 mod bitcast;
 mod body;
+mod bounded;
 mod boxes;
 mod causal_conv;
 mod col2im;
@@ -45,6 +46,7 @@ mod ml_features;
 mod ml_linear;
 mod ml_scores;
 mod ml_trees;
+mod non_zero;
 mod norm;
 mod order;
 mod pool;
@@ -73,6 +75,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+pub use bounded::Bounded;
 pub use case::{Case, CaseInput};
 pub use infer::{Defer, InferCx, Inferred};
 
@@ -125,6 +128,7 @@ const FAMILIES: &[&[OpDef]] = &[
     ml_features::FAMILY,
     ml_linear::FAMILY,
     ml_trees::FAMILY,
+    non_zero::FAMILY,
     norm::FAMILY,
     order::FAMILY,
     pool::FAMILY,
@@ -281,6 +285,11 @@ pub trait Op: fmt::Debug + Send + Sync {
         false
     }
 
+    /// How the device makes results whose extent the data tells; which inputs are constants is given.
+    fn bounded(&self, _constant: &[bool]) -> Option<Bounded> {
+        None
+    }
+
     /// Bodies, run by [`Op::control`].
     fn bodies(&self) -> Vec<&Arc<Graph>> {
         vec![]
@@ -378,6 +387,7 @@ pub const DOUBLES: &[&str] = &[
     "Mod",
     "Mul",
     "Neg",
+    "NonZero",
     "Not",
     "OneHot",
     "Pad",
@@ -424,6 +434,7 @@ pub fn takes_doubles(node: &crate::ir::Node) -> bool {
     let name = node.operator.op_type.as_str();
     match node.operator.domain.as_str() {
         "" | "ai.onnx" => DOUBLES.contains(&name),
+        bounded::DOMAIN => name == "Cut" || name.strip_suffix(bounded::MOST).is_some_and(|n| DOUBLES.contains(&n)),
         "com.microsoft" => matches!(name, "FusedMatMul" | "TransposeMatMul"),
         _ => false,
     }

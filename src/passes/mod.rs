@@ -1,6 +1,7 @@
 //! `Graph` → `Graph`, one file per pass, in an ordered, named list. Each can be switched off; debug builds verify the
 //! graph after each.
 
+mod bound_sizes;
 mod dead_code;
 mod fold_constants;
 mod fuse_elementwise;
@@ -20,6 +21,7 @@ pub struct Pass {
 pub const PASSES: &[Pass] = &[
     Pass { name: "fold-constants", run: fold_constants::run },
     Pass { name: "dead-code", run: dead_code::run },
+    Pass { name: "bound-sizes", run: bound_sizes::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
 ];
 

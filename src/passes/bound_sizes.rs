@@ -1,0 +1,47 @@
+//! Operators whose results are as large as the data says (NonZero, Compress, NonMaxSuppression, …) become operators on
+//! the device that make the most there can be and tell how many there are, followed by a cut. Only that number is read
+//! by the host; the data stays where it is.
+
+use crate::Result;
+use crate::ir::{Graph, Node, ValueId};
+
+/// Runs the pass.
+///
+/// # Errors
+/// None.
+pub fn run(graph: &mut Graph) -> Result<bool> {
+    let before = graph.nodes.len();
+    let mut nodes = vec![];
+    for node in std::mem::take(&mut graph.nodes) {
+        let constant = |v: &Option<ValueId>| v.is_some_and(|v| graph.value(v).constant.is_some());
+        let Some(bounded) = node.operator.op.bounded(&node.inputs.iter().map(constant).collect::<Vec<_>>()) else {
+            nodes.push(node);
+            continue;
+        };
+        let name = |what: &str| format!("{}/{what}", node.name);
+        let count = graph.add_value(name("count"), None);
+        let mut made = vec![];
+        for (output, axis) in node.outputs.iter().zip(&bounded.axes) {
+            let Some(output) = output else {
+                made.push(None);
+                continue;
+            };
+            let most = graph.add_value(name("most"), None);
+            made.push(Some(most));
+            nodes.push(Node {
+                name: name("cut"),
+                operator: bounded.cut(*axis),
+                inputs: vec![Some(most), Some(count)],
+                outputs: vec![Some(*output)],
+            });
+        }
+        // the cuts stand behind what they cut
+        let at = nodes.len() - made.iter().flatten().count();
+        made.resize(bounded.axes.len(), None);
+        made.push(Some(count));
+        let operator = bounded.operator(&node.operator);
+        nodes.insert(at, Node { name: name("most"), operator, inputs: node.inputs, outputs: made });
+    }
+    graph.nodes = nodes;
+    Ok(graph.nodes.len() != before)
+}
