@@ -3,6 +3,7 @@
 // four output channels each. Sums are made in f32.
 
 alias T = f32; //#type
+alias Y = f32; //#param
 const QUADS: u32 = 2u; //#param
 const COLUMNS: u32 = 8u; //#param
 const WX: u32 = 8u; //#param
@@ -26,21 +27,21 @@ struct Params {
     pd: u32, ph: u32, pw: u32,
     // WX pixels as image, depth, height, width
     step_n: u32, step_d: u32, step_h: u32, step_w: u32,
+    //#insert FIELDS
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<T>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<T>>;
 @group(0) @binding(3) var<storage, read> bias: array<T>;
-@group(0) @binding(4) var<storage, read_write> y: array<T>;
+@group(0) @binding(4) var<storage, read_write> y: array<Y>;
 
 //#insert DECLARATIONS
 
 // What is stored for a sum, of this output channel, at this element of the output.
-fn finish(sum: f32, channel: u32, at: u32) -> T {
-    var v = sum + T_to_f32(bias[channel]);
-    //#insert EPILOGUE
-    return T_from_f32(v);
+fn finish(sum: f32, channel: u32, at: u32) -> Y {
+    let v = T_from_f32(sum + T_to_f32(bias[channel]));
+    //#insert RESULT
 }
 
 // The input coordinate of a window's element `tap`, or one that lies outside.

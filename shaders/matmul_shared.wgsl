@@ -69,8 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var j = 0u; j < 4u; j++) {
             let n = first_n + quad_n * 4u + j;
             if m < params.m && n < params.n {
-                let c = at.c + i32(m) * params.c_m + i32(n) * params.c_n;
-                y[at.y + i32(m) * params.y_m + i32(n) * params.y_n] = finish(sums[i][j], c);
+                y[at.y + i32(m) * params.y_m + i32(n) * params.y_n] = finish(sums[i][j], at, m, n);
             }
         }
     }

@@ -30,6 +30,5 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     for (var k = 0u; k < params.k; k++) {
         sum = Acc_add(sum, Acc_mul(a[row + i32(k) * params.a_k], b[column + i32(k) * params.b_k]));
     }
-    let c = at.c + i32(m) * params.c_m + i32(n) * params.c_n;
-    y[at.y + i32(m) * params.y_m + i32(n) * params.y_n] = finish(sum, c);
+    y[at.y + i32(m) * params.y_m + i32(n) * params.y_n] = finish(sum, at, m, n);
 }

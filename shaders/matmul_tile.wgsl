@@ -154,23 +154,22 @@ fn store_vector(at: Origin, m: u32, n: u32, sums: vec4<Acc>) {
     if m >= params.m || n >= params.n {
         return;
     }
-    let c = at.c + i32(m) * params.c_m + i32(n) * params.c_n;
     let row = at.y + i32(m) * params.y_m;
 //#if Y_VEC
-    y[row + i32(n / 4u)] = Out(finish(sums.x, c), finish(sums.y, c + params.c_n), finish(sums.z, c + 2 * params.c_n),
-        finish(sums.w, c + 3 * params.c_n));
+    y[row + i32(n / 4u)] = Out(finish(sums.x, at, m, n), finish(sums.y, at, m, n + 1u), finish(sums.z, at, m, n + 2u),
+        finish(sums.w, at, m, n + 3u));
 //#else
     let left = params.n - n;
     let to = row + i32(n) * params.y_n;
-    y[to] = finish(sums.x, c);
+    y[to] = finish(sums.x, at, m, n);
     if left > 1u {
-        y[to + params.y_n] = finish(sums.y, c + params.c_n);
+        y[to + params.y_n] = finish(sums.y, at, m, n + 1u);
     }
     if left > 2u {
-        y[to + 2 * params.y_n] = finish(sums.z, c + 2 * params.c_n);
+        y[to + 2 * params.y_n] = finish(sums.z, at, m, n + 2u);
     }
     if left > 3u {
-        y[to + 3 * params.y_n] = finish(sums.w, c + 3 * params.c_n);
+        y[to + 3 * params.y_n] = finish(sums.w, at, m, n + 3u);
     }
 //#endif
 }

@@ -37,6 +37,7 @@ struct Params {
     b_batch: array<vec4<i32>, RANK / 4u>,
     c_batch: array<vec4<i32>, RANK / 4u>,
     y_batch: array<vec4<i32>, RANK / 4u>,
+    //#insert FIELDS
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -50,11 +51,19 @@ struct Origin {
     b: i32,
     c: i32,
     y: i32,
+    //#insert ORIGIN_FIELDS
 }
+
+//#insert DECLARATIONS
 
 // The first elements of the matrices of batch `index`.
 fn origin(index: u32) -> Origin {
-    var at = Origin(params.a_base, params.b_base, params.c_base, params.y_base);
+    var at: Origin;
+    at.a = params.a_base;
+    at.b = params.b_base;
+    at.c = params.c_base;
+    at.y = params.y_base;
+    //#insert ORIGIN_START
     var rest = index;
     for (var i = RANK; i > 0u && rest > 0u; i--) {
         let d = i - 1u;
@@ -65,12 +74,13 @@ fn origin(index: u32) -> Origin {
         at.b += x * params.b_batch[d / 4u][d % 4u];
         at.c += x * params.c_batch[d / 4u][d % 4u];
         at.y += x * params.y_batch[d / 4u][d % 4u];
+        //#insert ORIGIN_STEP
     }
     return at;
 }
 
-// A finished sum as an element of Y; `c` is where its row and column lie in the bias.
-fn finish(sum: Acc, c: i32) -> Y {
+// What is stored for the sum of row m and column n of the matrices at `at`.
+fn finish(sum: Acc, at: Origin, m: u32, n: u32) -> Y {
     var value = sum;
 //#insert EPILOGUE
 //#insert RESULT

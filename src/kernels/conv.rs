@@ -1,5 +1,6 @@
 //! Convolution: `shaders/conv.wgsl`, and for one input channel a group `shaders/conv_depthwise.wgsl`.
 
+use super::epilogue::{Epilogue, Flat};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, linear_grid};
 use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, View};
@@ -29,22 +30,8 @@ pub struct Shape {
     pub begin: [usize; 3],
 }
 
-/// What is done to each sum before it is stored.
-#[derive(Debug, Clone, Default)]
-pub struct Epilogue {
-    /// Declarations, of the bindings of `reads` from [`Epilogue::FIRST_BINDING`] on among others.
-    pub declarations: String,
-    /// Statements that change `v`, the sum with its bias, an f32. `channel` and `at` (the element of the output) are
-    /// known.
-    pub body: String,
-    /// Further buffers to read.
-    pub reads: Vec<View>,
-}
-
-impl Epilogue {
-    /// The binding of the first of `reads`.
-    pub const FIRST_BINDING: u32 = 5;
-}
+/// The binding of the first operand of an epilogue.
+const FIRST_READ: usize = 5;
 
 /// What one thread makes, and the threads of a workgroup: along pixels, along tiles of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,27 +67,28 @@ struct Direct<'a> {
     tile: Tile,
     transposed: bool,
     padded: bool,
-    epilogue: &'a Epilogue,
+    end: &'a Flat,
+    suffix: String,
+    out: DeviceType,
 }
 
 impl Kernel for Direct<'_> {
     fn label(&self) -> String {
         let Tile { quads, columns, .. } = self.tile;
         let what = if self.transposed { "conv transposed" } else { "conv" };
-        format!("{what} {}x{columns}{}", 4 * quads, if self.padded { " padded" } else { "" })
+        format!("{what} {}x{columns}{}{}", 4 * quads, if self.padded { " padded" } else { "" }, self.suffix)
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        Spec::new("conv.wgsl")
-            .ty("T", self.device)
+        let spec = self.end.spec(Spec::new("conv.wgsl"));
+        spec.ty("T", self.device)
+            .wgsl("Y", self.out.wgsl())
             .u32("QUADS", self.tile.quads as u32)
             .u32("COLUMNS", self.tile.columns as u32)
             .u32("WX", self.tile.wx as u32)
             .u32("WY", self.tile.wy as u32)
             .flag("TRANSPOSED", self.transposed)
             .flag("PADDED", self.padded)
-            .code("DECLARATIONS", &*self.epilogue.declarations)
-            .code("EPILOGUE", &*self.epilogue.body)
     }
 }
 
@@ -122,11 +110,11 @@ impl Kernel for Pack {
     }
 }
 
-/// Convolves input 0 with weights, input 1, and a bias, input 2 if present, into output 0.
+/// Convolves input 0 with weights, input 1, and a bias, input 2 if present, into output 0, through `end`.
 ///
 /// # Errors
 /// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
-pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, epilogue: &Epilogue) -> Result<()> {
+pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, end: Option<&Epilogue>) -> Result<()> {
     let x = cx.dense_input(0)?;
     let bias = match cx.has_input(2) {
         true => cx.dense_input(2)?,
@@ -154,13 +142,16 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, epilogue: &Epilogue) -> Result<()>
         params = list.iter().fold(params, |p, v| p.u32(*v));
     }
     params = step.iter().fold(params, |p, v| p.u32(*v));
+    let flat = Flat::new(cx, end, &out.shape, FIRST_READ);
+    params = flat.params(params);
 
     let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);
     let gy = rows.div_ceil(tile.wy);
     ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
-    let kernel = Direct { device: x.device, tile, transposed: s.transposed, padded: s.padded, epilogue };
+    let (transposed, padded, suffix) = (s.transposed, s.padded, Epilogue::label(end));
+    let kernel = Direct { device: x.device, tile, transposed, padded, end: &flat, suffix, out: out.device };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
-    binds.extend(epilogue.reads.iter().map(Bind::Read));
+    binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, params, &binds, [gx, gy as u32, gz])
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::copy::collapse;
+use super::epilogue::Epilogue;
 use super::{
     DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class,
 };
@@ -37,12 +38,16 @@ pub struct Product {
     pub alpha: f32,
     /// Scales the bias; must be 1 for integers.
     pub beta: f32,
+    /// What elements go through at the end.
+    pub end: Option<Arc<Epilogue>>,
+    /// The operands of `end`, broadcast to the result's shape.
+    pub reads: Vec<View>,
 }
 
 impl Product {
     /// A product and nothing else.
     pub fn new(a: View, b: Right, out: View) -> Product {
-        Product { a, b, out, bias: None, alpha: 1.0, beta: 1.0 }
+        Product { a, b, out, bias: None, alpha: 1.0, beta: 1.0, end: None, reads: vec![] }
     }
 }
 
@@ -273,7 +278,10 @@ struct Common {
     a: DeviceType,
     b: DeviceType,
     bias: Option<DeviceType>,
+    /// The type of the product itself.
+    made: DeviceType,
     out: DeviceType,
+    end: Option<Arc<Epilogue>>,
     rank: usize,
     scales: bool,
     scales_bias: bool,
@@ -281,12 +289,13 @@ struct Common {
 
 impl Common {
     fn acc(&self) -> DeviceType {
-        accumulator(self.out)
+        accumulator(self.made)
     }
 
     fn label(&self, variant: &str) -> String {
         let bias = if self.bias.is_some() { "+bias" } else { "" };
-        format!("product {variant} {}x{}>{}{bias}", self.a.name(), self.b.name(), self.out.name())
+        let end = Epilogue::label(self.end.as_deref());
+        format!("product {variant} {}x{}>{}{bias}{end}", self.a.name(), self.b.name(), self.out.name())
     }
 
     fn spec(&self, file: &'static str) -> Spec {
@@ -296,12 +305,34 @@ impl Common {
             epilogue += &format!("    value = {};\n", scaled(acc, "value", "alpha"));
         }
         if let Some(c) = self.bias {
+            epilogue += "    let c = at.c + i32(m) * params.c_m + i32(n) * params.c_n;\n";
             let c = cast_expr(c, acc, "bias[c]");
             let c = if self.scales_bias { scaled(acc, &c, "beta") } else { c };
             epilogue += &format!("    value = {}_add(value, {c});\n", acc.name());
         }
-        let result = format!("    return {};\n", cast_expr(acc, self.out, "value"));
-        Spec::new(file)
+        let made = cast_expr(acc, self.made, "value");
+        let mut spec = Spec::new(file);
+        for insertion in ["FIELDS", "ORIGIN_FIELDS", "ORIGIN_START", "ORIGIN_STEP", "DECLARATIONS"] {
+            spec = spec.code(insertion, "");
+        }
+        let mut result = format!("    return {made};\n");
+        if let Some(end) = &self.end {
+            let all = 0..end.reads.len();
+            let each = |f: fn(usize) -> String| all.clone().map(f).collect::<String>();
+            let places: Vec<String> = all.clone().map(|k| {
+                format!("at.more{k} + i32(m) * params.more{k}_m + i32(n) * params.more{k}_n")
+            }).collect();
+            result = end.result(&made, &places);
+            let steps = each(|k| format!("    more{k}_base: i32,\n    more{k}_m: i32,\n    more{k}_n: i32,\n"));
+            let batches = each(|k| format!("    more{k}_batch: array<vec4<i32>, RANK / 4u>,\n"));
+            spec = spec
+                .code("FIELDS", format!("    count: u32,\n{steps}{batches}"))
+                .code("ORIGIN_FIELDS", each(|k| format!("    more{k}: i32,\n")))
+                .code("ORIGIN_START", each(|k| format!("    at.more{k} = params.more{k}_base;\n")))
+                .code("ORIGIN_STEP", each(|k| format!("    at.more{k} += x * params.more{k}_batch[d / 4u][d % 4u];\n")))
+                .code("DECLARATIONS", end.declarations(4 + usize::from(self.bias.is_some())));
+        }
+        spec
             .ty("Acc", acc)
             .ty("Y", self.out)
             .u32("RANK", self.rank as u32)
@@ -441,7 +472,8 @@ fn batch_as_rows(p: &Product) -> Option<Product> {
         Some(v) => Some(flat(v)?),
         None => None,
     };
-    Some(Product { a: flat(&p.a)?, b, out: flat(&p.out)?, bias, ..*p })
+    let reads = p.reads.iter().map(flat).collect::<Option<_>>()?;
+    Some(Product { a: flat(&p.a)?, b, out: flat(&p.out)?, bias, reads, ..p.clone() })
 }
 
 /// Emits the product.
@@ -454,7 +486,8 @@ pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
         for b in parts {
             let columns = |v: &View| v.sliced(v.rank() - 1, first, 1, b.columns());
             let (out, bias) = (columns(&p.out), p.bias.as_ref().map(columns));
-            product(cx, &Product { a: p.a.clone(), b: b.clone(), out, bias, ..*p })?;
+            let reads = p.reads.iter().map(columns).collect();
+            product(cx, &Product { b: b.clone(), out, bias, reads, ..p.clone() })?;
             first += b.columns();
         }
         return Ok(());
@@ -467,7 +500,8 @@ pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
         // lanes lie along the columns: of few columns and many rows make many columns and few rows
         let flip = matrix_transposed;
         let bias = p.bias.as_ref().map(flip);
-        let swapped = Product { a: flip(b), b: Right::View(flip(&p.a)), out: flip(&p.out), bias, ..*p };
+        let reads = p.reads.iter().map(flip).collect();
+        let swapped = Product { a: flip(b), b: Right::View(flip(&p.a)), out: flip(&p.out), bias, reads, ..p.clone() };
         return emit(cx, &swapped);
     }
     emit(cx, p)
@@ -487,7 +521,8 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     let b_k = b.shape[b.rank() - 2];
     let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch && b_k == k;
     ensure!(fits && p.b.columns() == n, Internal, "{:?} x {:?} does not make {:?}", p.a.shape, b.shape, p.out.shape);
-    let float = p.out.device.is_float();
+    let made = p.end.as_ref().map_or(p.out.device, |e| e.from());
+    let float = made.is_float();
     ensure!(float || (p.alpha == 1.0 && p.beta == 1.0), Unsupported, "scaled products of {}", p.out.dtype);
     if p.out.numel() == 0 {
         return Ok(());
@@ -496,8 +531,13 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     let none = vec![0; batch.len()];
     let c_strides = p.bias.as_ref().map_or(&none[..], |c| &c.strides[..batch.len()]);
     let lead = |v: &View| v.strides[..batch.len()].to_vec();
-    let (extents, steps) = collapse(batch, &[&lead(&p.a), &lead(b), c_strides, &lead(&p.out)]);
+    let (a_lead, b_lead, y_lead) = (lead(&p.a), lead(b), lead(&p.out));
+    let mut leads = vec![&a_lead[..], &b_lead, c_strides, &y_lead];
+    leads.extend(p.reads.iter().map(|v| &v.strides[..batch.len()]));
+    let (extents, mut steps) = collapse(batch, &leads);
+    let read_batches = steps.split_off(4);
     let [a_batch, b_batch, c_batch, y_batch] = steps.try_into().unwrap_or_default();
+    let reads: Vec<Steps> = p.reads.iter().zip(read_batches).map(|(v, s)| Steps::new(cx, v, 2, s)).collect();
     let mut sa = Steps::new(cx, &p.a, 2, a_batch);
     let mut sb = Steps::new(cx, b, inner, b_batch);
     let sc = p.bias.as_ref().map(|c| Steps::new(cx, c, 2, c_batch)).unwrap_or_default();
@@ -507,7 +547,9 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
         a: p.a.device,
         b: b.device,
         bias: p.bias.as_ref().map(|c| c.device),
+        made,
         out: p.out.device,
+        end: p.end.clone(),
         rank: rank_class(extents.len()),
         scales: p.alpha != 1.0,
         scales_bias: p.beta != 1.0,
@@ -533,7 +575,7 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
             _ if whole && sb.vectors(sb.row, &[sb.column]) => Access::Columns,
             _ => Access::Single,
         };
-        let y_vec = n.is_multiple_of(4) && sy.vectors(sy.column, &[sy.row]);
+        let y_vec = n.is_multiple_of(4) && p.out.device.bytes() <= 4 && sy.vectors(sy.column, &[sy.row]);
         match p.b {
             Right::Panels { .. } => n_read = n.next_multiple_of(width),
             _ => sb.tile = sb.column * width as i64,
@@ -569,8 +611,16 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     for steps in [sa.batch, sb.batch, sc.batch, sy.batch] {
         params = params.array_i32(&steps, class);
     }
+    if p.end.is_some() {
+        params = params.u32(0u32);
+        for s in &reads {
+            params = params.i32(s.base).i32(s.row).i32(s.column);
+        }
+        params = reads.iter().fold(params, |params, s| params.array_i32(&s.batch, class));
+    }
     let mut binds = vec![Bind::Read(&p.a), Bind::Read(b)];
     binds.extend(p.bias.as_ref().map(Bind::Read));
     binds.push(Bind::Write(&p.out));
+    binds.extend(p.reads.iter().map(Bind::Read));
     cx.dispatch(kernel.as_ref(), params, &binds, grid)
 }

@@ -13,6 +13,7 @@ pub mod copy;
 pub mod deform;
 pub mod det;
 pub mod elementwise;
+pub mod epilogue;
 pub mod gather;
 pub mod grid;
 pub mod linear_attention;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::cpu;
-use crate::dtype::DType::{self, *};
+use crate::dtype::DType::{self, BF16, F16, F32, I8, I32, I64};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
 use crate::kernels::elementwise::{Elementwise, Emit, Var, lower_views};
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
 
@@ -69,21 +69,85 @@ impl Fused {
         Ok(types)
     }
 
-    /// Members whose inputs are all known, evaluated, where that is cheap or the device has no form for the type.
-    fn fold(&self, known: &mut HashMap<ValueId, Tensor>) -> Result<()> {
-        for node in &self.body.nodes {
-            let cheap = |t: &Tensor| t.len() <= FOLD || t.dtype().device().is_none();
-            if node.used_inputs().all(|v| known.get(&v).is_some_and(cheap)) {
-                let made = cpu::eval_node(node, known)?;
-                known.extend(node.used_outputs().zip(made));
-            }
-        }
-        Ok(())
-    }
-
     fn output(&self) -> Result<ValueId> {
         self.body.outputs.first().copied().ok_or_else(|| err!(Internal, "the body has no output"))
     }
+}
+
+/// What remains of a body when all that is known before the run is folded, and what that reads.
+pub(super) struct Rest<'a> {
+    body: &'a Graph,
+    /// Which inputs of the node the values are.
+    inputs: HashMap<ValueId, usize>,
+    members: Vec<&'a Node>,
+    known: HashMap<ValueId, Tensor>,
+    sources: Vec<ValueId>,
+}
+
+impl<'a> Rest<'a> {
+    /// Of `body`, whose values `inputs` are inputs of the node at hand.
+    ///
+    /// # Errors
+    /// Those of members whose inputs are known.
+    pub fn new(cx: &LowerCx<'_>, body: &'a Graph, inputs: HashMap<ValueId, usize>) -> Result<Rest<'a>> {
+        let mut known = inputs.iter().filter_map(|(v, i)| Some((*v, cx.value(*i)?.clone()))).collect();
+        fold(body, &mut known)?;
+        let made = |n: &&Node| !n.used_outputs().all(|v| known.contains_key(&v));
+        let members: Vec<&Node> = body.nodes.iter().filter(made).collect();
+        let mut sources = vec![];
+        for v in members.iter().flat_map(|n| n.used_inputs()) {
+            if !sources.contains(&v) && (inputs.contains_key(&v) || known.contains_key(&v)) {
+                sources.push(v);
+            }
+        }
+        Ok(Rest { body, inputs, members, known, sources })
+    }
+
+    /// Where the values lie that are read.
+    ///
+    /// # Errors
+    /// As [`LowerCx::input`].
+    pub fn views(&self, cx: &mut LowerCx<'_>) -> Result<Vec<View>> {
+        let view = |v: &ValueId| match (self.inputs.get(v), self.known.get(v)) {
+            (None, Some(t)) => cx.constant(t.clone()),
+            (i, _) => cx.input(i.copied().unwrap_or(0)),
+        };
+        self.sources.iter().map(view).collect()
+    }
+
+    /// The members' names.
+    pub fn label(&self) -> String {
+        self.members.iter().map(|n| n.operator.op_type.as_str()).collect::<Vec<_>>().join("+")
+    }
+
+    /// Writes the members; `args` are elements of the views, `given` is a value that they read besides.
+    ///
+    /// # Errors
+    /// Those of the members.
+    pub fn emit(&self, e: &mut Emit<'_>, args: &[Var], given: Option<(ValueId, Var)>) -> Result<Var> {
+        let mut vars: HashMap<ValueId, Var> = self.sources.iter().copied().zip(args.iter().cloned()).collect();
+        for (v, var) in &vars {
+            if let Some(x) = self.known.get(v).and_then(single) {
+                e.set_known(var, x);
+            }
+        }
+        vars.extend(given);
+        emit_members(e, self.members.iter().copied(), &mut vars)?;
+        let output = self.body.outputs.first().and_then(|v| vars.remove(v));
+        output.ok_or_else(|| err!(Internal, "the output was not made"))
+    }
+}
+
+/// Members whose inputs are all known, evaluated, where that is cheap or the device has no form for the type.
+fn fold(body: &Graph, known: &mut HashMap<ValueId, Tensor>) -> Result<()> {
+    for node in &body.nodes {
+        let cheap = |t: &Tensor| t.len() <= FOLD || t.dtype().device().is_none();
+        if node.used_inputs().all(|v| known.get(&v).is_some_and(cheap)) {
+            let made = cpu::eval_node(node, known)?;
+            known.extend(node.used_outputs().zip(made));
+        }
+    }
+    Ok(())
 }
 
 /// The types of a member's outputs.
@@ -130,43 +194,15 @@ impl Op for Fused {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let body = &self.body;
-        let given = body.inputs.iter().enumerate();
-        let mut known = given.filter_map(|(i, v)| Some((*v, cx.value(i)?.clone()))).collect();
-        self.fold(&mut known)?;
-        // what remains, and what it reads from outside
-        let members: Vec<&Node> =
-            body.nodes.iter().filter(|n| !n.used_outputs().all(|v| known.contains_key(&v))).collect();
-        let (mut views, mut sources) = (vec![], vec![]);
-        for v in members.iter().flat_map(|n| n.used_inputs()) {
-            let input = body.inputs.iter().position(|i| *i == v);
-            if sources.contains(&v) || (input.is_none() && !known.contains_key(&v)) {
-                continue;
-            }
-            sources.push(v);
-            views.push(match (input, known.get(&v)) {
-                (None, Some(t)) => cx.constant(t.clone())?,
-                (i, _) => cx.input(i.unwrap_or(0))?,
-            });
-        }
-        let output = self.output()?;
-        if members.is_empty() {
-            let t = known.remove(&output).ok_or_else(|| err!(Internal, "the output was not made"))?;
+        let inputs = self.body.inputs.iter().copied().enumerate().map(|(i, v)| (v, i)).collect();
+        let mut rest = Rest::new(cx, &self.body, inputs)?;
+        if rest.members.is_empty() {
+            let t = rest.known.remove(&self.output()?).ok_or_else(|| err!(Internal, "the output was not made"))?;
             let view = cx.constant(t)?;
             return cx.alias(0, view);
         }
-        let names: Vec<&str> = members.iter().map(|n| n.operator.op_type.as_str()).collect();
-        let emit = |e: &mut Emit<'_>, args: &[Var]| {
-            let mut vars: HashMap<ValueId, Var> = sources.iter().copied().zip(args.iter().cloned()).collect();
-            for (v, var) in &vars {
-                if let Some(x) = known.get(v).and_then(single) {
-                    e.set_known(var, x);
-                }
-            }
-            emit_members(e, members.iter().copied(), &mut vars)?;
-            vars.remove(&output).ok_or_else(|| err!(Internal, "the output was not made"))
-        };
-        lower_views(cx, &names.join("+"), &views, emit)
+        let views = rest.views(cx)?;
+        lower_views(cx, &rest.label(), &views, |e, args| rest.emit(e, args, None))
     }
 
     fn elementwise(&self) -> Option<&dyn Elementwise> {
@@ -196,7 +232,7 @@ impl Elementwise for Fused {
 }
 
 /// A body that is a chain: each member reads the value before it, then inputs by number.
-fn chain(inputs: usize, members: &[(&str, &[usize])]) -> Result<Graph> {
+pub(super) fn chain(inputs: usize, members: &[(&str, &[usize])]) -> Result<Graph> {
     let mut body = Graph::new("body");
     body.inputs = (0..inputs).map(|i| body.add_value(format!("x{i}"), None)).collect();
     let mut last = body.inputs.first().copied();

@@ -7,8 +7,9 @@ use super::infer::one;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
+use crate::kernels::epilogue::Epilogue;
 use crate::kernels::matmul::{Product, Right, product, right};
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err, shape};
 
@@ -148,6 +149,14 @@ impl Op for MatMul {
         let p = numpy_product(cx, 0, 1, out)?;
         product(cx, &p)
     }
+
+    fn lower_then(&self, cx: &mut LowerCx<'_>, end: &Epilogue) -> Result<()> {
+        let out = cx.output(0)?;
+        let p = numpy_product(cx, 0, 1, out.clone())?;
+        let read = |v: &View| fit(&v.broadcast(&out.shape), &p.out.shape);
+        let reads = end.reads.iter().map(read).collect::<Result<_>>()?;
+        product(cx, &Product { end: Some(Arc::new(end.clone())), reads, ..p })
+    }
 }
 
 /// The product of two inputs by NumPy's rules into `out`, dense and of the result's shape.
@@ -250,6 +259,19 @@ impl Op for Gemm {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let p = self.product(cx)?;
+        product(cx, &p)
+    }
+
+    fn lower_then(&self, cx: &mut LowerCx<'_>, end: &Epilogue) -> Result<()> {
+        let p = self.product(cx)?;
+        let reads = end.reads.iter().map(|v| v.broadcast(&p.out.shape)).collect();
+        product(cx, &Product { end: Some(Arc::new(end.clone())), reads, ..p })
+    }
+}
+
+impl Gemm {
+    fn product(&self, cx: &mut LowerCx<'_>) -> Result<Product> {
         let out = cx.output(0)?;
         let a = cx.input(0)?;
         let a = if self.trans_a { a.permuted(&[1, 0]) } else { a };
@@ -257,7 +279,7 @@ impl Op for Gemm {
         // a bias times 0 is no bias, whatever it holds
         let bias = if self.beta == 0.0 { None } else { cx.try_input(2)?.map(|c| c.broadcast(&out.shape)) };
         let beta = if bias.is_some() { self.beta } else { 1.0 };
-        product(cx, &Product { bias, alpha: self.alpha, beta, ..Product::new(a, b, out) })
+        Ok(Product { bias, alpha: self.alpha, beta, ..Product::new(a, b, out) })
     }
 }
 

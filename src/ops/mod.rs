@@ -29,6 +29,7 @@ mod conv;
 mod deform;
 mod det;
 mod einsum;
+pub(crate) mod epilogue;
 mod flex;
 pub(crate) mod fused;
 mod gather;
@@ -82,6 +83,7 @@ pub use infer::{Defer, InferCx, Inferred};
 use crate::dtype::DType;
 use crate::ir::{AttrReader, Attrs, Graph};
 use crate::kernels::elementwise::Elementwise;
+use crate::kernels::epilogue::Epilogue;
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;
 use crate::{Result, bail, err};
@@ -112,6 +114,7 @@ const FAMILIES: &[&[OpDef]] = &[
     deform::FAMILY,
     det::FAMILY,
     einsum::FAMILY,
+    epilogue::FAMILY,
     flex::FAMILY,
     fused::FAMILY,
     gather::FAMILY,
@@ -255,6 +258,14 @@ pub trait Op: fmt::Debug + Send + Sync {
             Some(e) => crate::kernels::elementwise::lower(cx, e),
             None => bail!(Unsupported, "no GPU form"),
         }
+    }
+
+    /// As [`Op::lower`], with what becomes output 0 put through `end` before it is stored.
+    ///
+    /// # Errors
+    /// `Unsupported` when it takes no epilogue, or not this one.
+    fn lower_then(&self, _cx: &mut LowerCx<'_>, _end: &Epilogue) -> Result<()> {
+        bail!(Unsupported, "it takes no epilogue")
     }
 
     /// How far a device's result may lie from [`Op::eval`]'s. `k` is the length of the longest sum in it.
@@ -434,7 +445,10 @@ pub fn takes_doubles(node: &crate::ir::Node) -> bool {
     let name = node.operator.op_type.as_str();
     match node.operator.domain.as_str() {
         "" | "ai.onnx" => DOUBLES.contains(&name),
-        bounded::DOMAIN => name == "Cut" || name.strip_suffix(bounded::MOST).is_some_and(|n| DOUBLES.contains(&n)),
+        fused::DOMAIN => match node.operator.attrs.get("body") {
+            Some(crate::ir::Attr::Graph(body)) => body.nodes.iter().all(takes_doubles),
+            _ => name == "Cut" || name.strip_suffix(bounded::MOST).is_some_and(|n| DOUBLES.contains(&n)),
+        },
         "com.microsoft" => matches!(name, "FusedMatMul" | "TransposeMatMul"),
         _ => false,
     }

@@ -51,7 +51,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
 
 /// Values of element types that devices have no form for, or (doubles) not in every operator, as far as declarations, constants and casts tell: their
 /// readers must not draw neighbours to the host.
-fn on_the_host(graph: &Graph) -> HashSet<ValueId> {
+pub(super) fn on_the_host(graph: &Graph) -> HashSet<ValueId> {
     let mut types: HashMap<ValueId, TensorType> = HashMap::new();
     for (id, v) in graph.values() {
         let declared = v.constant.as_ref().map(Tensor::dtype).or(v.declared.as_ref().and_then(Declared::dtype));
@@ -104,7 +104,7 @@ fn reads(graph: &Graph, members: &[usize]) -> Vec<ValueId> {
 }
 
 /// One node for the members, which are in topological order and the last of which makes the result.
-fn join(graph: &Graph, members: &[usize]) -> Result<Node> {
+pub(super) fn join(graph: &Graph, members: &[usize]) -> Result<Node> {
     let inputs = reads(graph, members);
     let mut body = Graph::new("body");
     let mut inner: HashMap<ValueId, ValueId> = HashMap::new();

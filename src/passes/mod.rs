@@ -3,6 +3,7 @@
 
 mod bound_sizes;
 mod dead_code;
+mod epilogues;
 mod facts;
 mod fold_batch_norm;
 mod fold_constants;
@@ -26,6 +27,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "bound-sizes", run: bound_sizes::run },
     Pass { name: "fold-batch-norm", run: fold_batch_norm::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
+    Pass { name: "epilogues", run: epilogues::run },
 ];
 
 /// Runs every pass whose name is not in `disabled`.

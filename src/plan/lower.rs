@@ -9,7 +9,7 @@ use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::{self, Kernel, Params, Profile};
 use crate::ops::Defer;
 use crate::tensor::Tensor;
-use crate::{Result, bail, ensure, err};
+use crate::{ErrorKind, Result, bail, ensure, err};
 
 /// The state of lowering a segment: what is known of each value, the program so far, where each value lies.
 pub struct Lowering {
@@ -330,6 +330,24 @@ impl<'a> LowerCx<'a> {
             self.alias(*i, view)?;
         }
         Ok(())
+    }
+
+    /// Lowers by `f`, or emits nothing and gives `false` where that is `Unsupported` or beyond a `Limit`.
+    ///
+    /// # Errors
+    /// All others of `f`.
+    pub fn attempt(&mut self, f: impl FnOnce(&mut Self) -> Result<()>) -> Result<bool> {
+        let (dispatches, buffers) = (self.low.program.dispatches.len(), self.low.program.buffers.len());
+        match f(self) {
+            Ok(()) => Ok(true),
+            Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::Limit) => {
+                log::debug!("{}: lowered in parts: {e}", self.node.path());
+                self.low.program.dispatches.truncate(dispatches);
+                self.low.forget_buffers_from(buffers);
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// `view` in row-major order at an offset that the device can bind; copied when it is not so already.

@@ -1,0 +1,179 @@
+//! Functions of single elements at the end of other kernels: what a kernel makes goes through a generated function
+//! before it is stored.
+//!
+//! A kernel that takes one has three insertions: `FIELDS` at the end of its params, `DECLARATIONS`, and `RESULT`, which
+//! returns what is to be stored for a value.
+
+use std::fmt::Write;
+
+use super::copy::collapse;
+use super::elementwise::{Emit, Var};
+use super::{DeviceType, Params, Spec, rank_class};
+use crate::dtype::DType;
+use crate::plan::{LowerCx, View};
+use crate::{Result, ensure};
+
+/// A generated function, and what it reads besides the value that the kernel has made.
+#[derive(Debug, Clone)]
+pub struct Epilogue {
+    label: String,
+    from: DeviceType,
+    to: DeviceType,
+    body: String,
+    result: String,
+    /// Further operands, each of which broadcasts to the result's shape.
+    pub reads: Vec<View>,
+}
+
+impl Epilogue {
+    /// The function that `emit` writes for a value of type `from` and elements of `reads`. It makes values of type `to`.
+    ///
+    /// # Errors
+    /// Those of `emit`; `Unsupported` when the device has no form for a type, or one of two words for `to`.
+    pub fn new(
+        cx: &LowerCx<'_>,
+        label: &str,
+        [from, to]: [DType; 2],
+        reads: Vec<View>,
+        emit: impl FnOnce(&mut Emit<'_>, Var, &[Var]) -> Result<Var>,
+    ) -> Result<Epilogue> {
+        let profile = cx.profile();
+        let mut e = Emit::new(profile);
+        let arg = |(k, v): (usize, &View)| Var { name: format!("x{k}"), dtype: v.dtype };
+        let args: Vec<Var> = reads.iter().enumerate().map(arg).collect();
+        let result = emit(&mut e, Var { name: "made".into(), dtype: from }, &args)?;
+        ensure!(result.dtype == to, Internal, "{label} made {}, expected {to}", result.dtype);
+        let (body, result) = (e.body().to_string(), result.name);
+        let (from, to) = (profile.device_type(from)?, profile.device_type(to)?);
+        ensure!(to.bytes() <= 4, Unsupported, "epilogues of {}", to.name());
+        Ok(Epilogue { label: label.into(), from, to, body, result, reads })
+    }
+
+    /// The type of the value that the function takes.
+    pub fn from(&self) -> DeviceType {
+        self.from
+    }
+
+    /// For the kernel's label.
+    pub fn label(end: Option<&Epilogue>) -> String {
+        end.map(|e| format!("+{}", e.label)).unwrap_or_default()
+    }
+
+    /// The function `epilogue` and the variables `more0`, … of the reads, at bindings from `binding` on.
+    pub fn declarations(&self, binding: usize) -> String {
+        let mut s = String::from("//#include common/activations.wgsl\n");
+        let mut args = format!("made: {}", self.from.wgsl());
+        for (k, v) in self.reads.iter().enumerate() {
+            let (slot, ty) = (binding + k, v.device.wgsl());
+            let _ = writeln!(s, "@group(0) @binding({slot}) var<storage, read> more{k}: array<{ty}>;");
+            let _ = write!(args, ", x{k}: {ty}");
+        }
+        let _ = writeln!(s, "fn epilogue({args}) -> {} {{\n{}    return {};\n}}", self.to.wgsl(), self.body, self.result);
+        s
+    }
+
+    /// The statement that returns the function of `value` and of the reads' elements at `places`.
+    pub fn result(&self, value: &str, places: &[String]) -> String {
+        let args: String = places.iter().enumerate().map(|(k, at)| format!(", more{k}[{at}]")).collect();
+        format!("    return epilogue({value}{args});\n")
+    }
+}
+
+/// How a read is found from an element's place in the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// The same place.
+    Dense,
+    /// The channel.
+    Channel,
+    /// One element for all.
+    Single,
+    /// By strides.
+    Strided,
+}
+
+/// The insertions of kernels that count through a dense result: `RESULT` knows the value `v`, its place `at` and its
+/// `channel`.
+#[derive(Debug, Default)]
+pub struct Flat {
+    fields: String,
+    declarations: String,
+    result: String,
+    bases: Vec<u32>,
+    shape: Vec<usize>,
+    strides: Vec<Vec<isize>>,
+    rank: usize,
+}
+
+impl Flat {
+    /// For a result of shape `out`, reads bound from `binding` on.
+    pub fn new(cx: &LowerCx<'_>, end: Option<&Epilogue>, out: &[usize], binding: usize) -> Flat {
+        let Some(end) = end else { return Flat { result: "    return v;\n".into(), ..Flat::default() } };
+        let access = |v: &View| {
+            // by what stays when the batch is another
+            let lead = out.len() - v.rank();
+            let by_channel = |(d, extent): (usize, &usize)| *extent == 1 || (lead + d == 1 && v.strides[d] == 1);
+            match () {
+                () if v.rank() == 0 || (v.numel() == 1 && cx.is_constant(v)) => Access::Single,
+                () if cx.is_constant(v) && v.shape.iter().enumerate().all(by_channel) => Access::Channel,
+                () if v.shape == out && v.is_dense() => Access::Dense,
+                () => Access::Strided,
+            }
+        };
+        let accesses: Vec<Access> = end.reads.iter().map(access).collect();
+        let strided = |k: &usize| accesses[*k] == Access::Strided;
+        let list: Vec<usize> = (0..accesses.len()).filter(strided).collect();
+        let wide: Vec<View> = list.iter().map(|k| end.reads[*k].broadcast(out)).collect();
+        let lists: Vec<&[isize]> = wide.iter().map(|v| v.strides.as_slice()).collect();
+        let (shape, strides) = collapse(out, &lists);
+        let rank = rank_class(shape.len());
+
+        let mut fields = String::from("    count: u32,\n");
+        (0..accesses.len()).for_each(|k| fields += &format!("    more{k}_base: u32,\n"));
+        let mut declarations = end.declarations(binding);
+        if !list.is_empty() {
+            let _ = writeln!(fields, "    more_shape: array<vec4<u32>, {}>,", rank / 4);
+        }
+        for k in &list {
+            let _ = writeln!(fields, "    more{k}_steps: array<vec4<i32>, {}>,", rank / 4);
+            let _ = write!(declarations, "fn more{k}_at(place: u32) -> u32 {{\n    var rest = place;\n");
+            let _ = writeln!(declarations, "    var at = i32(params.more{k}_base);");
+            for d in (0..rank).rev() {
+                let pick = format!("[{}][{}]", d / 4, d % 4);
+                let _ = writeln!(
+                    declarations,
+                    "    at += i32(rest % params.more_shape{pick}) * params.more{k}_steps{pick};\n    rest /= params.more_shape{pick};"
+                );
+            }
+            declarations += "    return u32(at);\n}\n";
+        }
+        let place = |(k, a): (usize, &Access)| match a {
+            Access::Dense => format!("params.more{k}_base + at"),
+            Access::Channel => format!("params.more{k}_base + channel"),
+            Access::Single => format!("params.more{k}_base"),
+            Access::Strided => format!("more{k}_at(at)"),
+        };
+        let places: Vec<String> = accesses.iter().enumerate().map(place).collect();
+        let bases = end.reads.iter().map(|v| cx.base(v)).collect();
+        let strides = if list.is_empty() { vec![] } else { strides };
+        Flat { fields, declarations, result: end.result("v", &places), bases, shape, strides, rank }
+    }
+
+    /// The kernel's spec with the insertions.
+    pub fn spec(&self, spec: Spec) -> Spec {
+        spec.code("FIELDS", &*self.fields).code("DECLARATIONS", &*self.declarations).code("RESULT", &*self.result)
+    }
+
+    /// The kernel's params with those of the insertions.
+    pub fn params(&self, params: Params) -> Params {
+        if self.fields.is_empty() {
+            return params;
+        }
+        let params = self.bases.iter().fold(params.u32(0u32), |p, b| p.u32(*b));
+        if self.strides.is_empty() {
+            return params;
+        }
+        let params = params.array_u32(&self.shape, self.rank, 1);
+        self.strides.iter().fold(params, |p, s| p.array_i32(s, self.rank))
+    }
+}
