@@ -126,7 +126,8 @@ impl Flat {
         let wide: Vec<View> = list.iter().map(|k| end.reads[*k].broadcast(out)).collect();
         let lists: Vec<&[isize]> = wide.iter().map(|v| v.strides.as_slice()).collect();
         let (shape, strides) = collapse(out, &lists);
-        let rank = rank_class(shape.len());
+        // of the class that the rank says, whatever extents of 1 collapse at this batch size
+        let rank = rank_class(out.len());
 
         let mut fields = String::from("    count: u32,\n");
         (0..accesses.len()).for_each(|k| fields += &format!("    more{k}_base: u32,\n"));

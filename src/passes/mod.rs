@@ -7,6 +7,7 @@ mod epilogues;
 mod facts;
 mod fold_batch_norm;
 mod fold_constants;
+mod fold_pad;
 mod fuse_elementwise;
 
 use crate::Result;
@@ -26,6 +27,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "dead-code", run: dead_code::run },
     Pass { name: "bound-sizes", run: bound_sizes::run },
     Pass { name: "fold-batch-norm", run: fold_batch_norm::run },
+    Pass { name: "fold-pad", run: fold_pad::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
     Pass { name: "epilogues", run: epilogues::run },
 ];
