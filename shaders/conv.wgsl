@@ -131,19 +131,23 @@ fn main(
                     //#endif
                 }
                 for (var k = 0u; k < ic; k++) {
+                    let channel = g * ic + k;
+                    //#insert READS
                     var four: array<vec4<f32>, QUADS>;
                     for (var q = 0u; q < QUADS; q++) { //#unroll
                         four[q] = vec4<f32>(weights[wi + q]);
                     }
                     for (var j = 0u; j < COLUMNS; j++) { //#unroll
                         // outside, `at` counts through the first image, which is there to read
-                        var v = f32(x[at[j]]);
+                        let loaded = x[at[j]];
+                        //#insert LOAD
                         at[j] += plane;
+                        var value = v;
                         //#if PADDED
-                        v = select(0.0, v, inside[j]);
+                        value = select(0.0, v, inside[j]);
                         //#endif
                         for (var q = 0u; q < QUADS; q++) { //#unroll
-                            acc[j * QUADS + q] += four[q] * v;
+                            acc[j * QUADS + q] += four[q] * value;
                         }
                     }
                     wi += QUADS;

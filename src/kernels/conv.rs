@@ -1,6 +1,6 @@
 //! Convolution: `shaders/conv.wgsl`, and for one input channel a group `shaders/conv_depthwise.wgsl`.
 
-use super::epilogue::{Epilogue, Flat};
+use super::epilogue::{Ends, Flat, Load};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, linear_grid};
 use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, View};
@@ -67,6 +67,7 @@ struct Direct<'a> {
     tile: Tile,
     transposed: bool,
     padded: bool,
+    start: &'a Load,
     end: &'a Flat,
     suffix: String,
     out: DeviceType,
@@ -80,7 +81,7 @@ impl Kernel for Direct<'_> {
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        let spec = self.end.spec(Spec::new("conv.wgsl"));
+        let spec = self.start.spec(self.end, Spec::new("conv.wgsl"));
         spec.ty("T", self.device)
             .wgsl("Y", self.out.wgsl())
             .u32("QUADS", self.tile.quads as u32)
@@ -110,11 +111,12 @@ impl Kernel for Pack {
     }
 }
 
-/// Convolves input 0 with weights, input 1, and a bias, input 2 if present, into output 0, through `end`.
+/// Convolves input 0, through `ends.start`, with weights, input 1, and a bias, input 2 if present, into output 0,
+/// through `ends.end`.
 ///
 /// # Errors
 /// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
-pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, end: Option<&Epilogue>) -> Result<()> {
+pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
     let x = cx.dense_input(0)?;
     let bias = match cx.has_input(2) {
         true => cx.dense_input(2)?,
@@ -142,16 +144,18 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, end: Option<&Epilogue>) -> Result<
         params = list.iter().fold(params, |p, v| p.u32(*v));
     }
     params = step.iter().fold(params, |p, v| p.u32(*v));
-    let flat = Flat::new(cx, end, &out.shape, FIRST_READ);
-    params = flat.params(params);
+    let reads = ends.end.map_or(0, |e| e.reads.len());
+    let flat = Flat::new(cx, ends.end, &out.shape, FIRST_READ);
+    let load = Load::new(cx, ends.start, &flat, out.rank(), FIRST_READ + reads)?;
+    params = flat.params(load.params(params));
 
     let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);
     let gy = rows.div_ceil(tile.wy);
     ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
-    let (transposed, padded, suffix) = (s.transposed, s.padded, Epilogue::label(end));
-    let kernel = Direct { device: x.device, tile, transposed, padded, end: &flat, suffix, out: out.device };
+    let (transposed, padded, suffix) = (s.transposed, s.padded, ends.label());
+    let kernel = Direct { device: x.device, tile, transposed, padded, start: &load, end: &flat, suffix, out: out.device };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
-    binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
+    binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, params, &binds, [gx, gy as u32, gz])
 }
 

@@ -1,8 +1,8 @@
-//! Functions of single elements at the end of other kernels: what a kernel makes goes through a generated function
-//! before it is stored.
+//! Functions of single elements within other kernels: what a kernel makes goes through a generated function before it
+//! is stored (an epilogue), what it reads through one when it is loaded (a prologue).
 //!
-//! A kernel that takes one has three insertions: `FIELDS` at the end of its params, `DECLARATIONS`, and `RESULT`, which
-//! returns what is to be stored for a value.
+//! A kernel that takes an epilogue has three insertions: `FIELDS` at the end of its params, `DECLARATIONS`, and
+//! `RESULT`, which returns what is to be stored for a value.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use super::elementwise::{Emit, Var};
 use super::{DeviceType, Params, Spec, rank_class};
 use crate::dtype::DType;
 use crate::plan::{LowerCx, View};
-use crate::{Result, ensure};
+use crate::{Result, ensure, err};
 
 /// A generated function, and what it reads besides the value that the kernel has made.
 #[derive(Debug, Clone)]
@@ -61,14 +61,19 @@ impl Epilogue {
 
     /// The function `epilogue` and the variables `more0`, … of the reads, at bindings from `binding` on.
     pub fn declarations(&self, binding: usize) -> String {
+        self.function("epilogue", "more", binding)
+    }
+
+    /// The function called `name` and the variables of the reads, whose names begin with `prefix`.
+    fn function(&self, name: &str, prefix: &str, binding: usize) -> String {
         let mut s = String::from("//#include common/activations.wgsl\n");
         let mut args = format!("made: {}", self.from.wgsl());
         for (k, v) in self.reads.iter().enumerate() {
             let (slot, ty) = (binding + k, v.device.wgsl());
-            let _ = writeln!(s, "@group(0) @binding({slot}) var<storage, read> more{k}: array<{ty}>;");
+            let _ = writeln!(s, "@group(0) @binding({slot}) var<storage, read> {prefix}{k}: array<{ty}>;");
             let _ = write!(args, ", x{k}: {ty}");
         }
-        let _ = writeln!(s, "fn epilogue({args}) -> {} {{\n{}    return {};\n}}", self.to.wgsl(), self.body, self.result);
+        let _ = writeln!(s, "fn {name}({args}) -> {} {{\n{}    return {};\n}}", self.to.wgsl(), self.body, self.result);
         s
     }
 
@@ -76,6 +81,34 @@ impl Epilogue {
     pub fn result(&self, value: &str, places: &[String]) -> String {
         let args: String = places.iter().enumerate().map(|(k, at)| format!(", more{k}[{at}]")).collect();
         format!("    return epilogue({value}{args});\n")
+    }
+}
+
+/// What stands around a kernel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ends<'a> {
+    /// What each element of input 0 goes through when it is loaded. Padding does not.
+    pub start: Option<&'a Epilogue>,
+    /// What each element of output 0 goes through before it is stored.
+    pub end: Option<&'a Epilogue>,
+}
+
+impl<'a> Ends<'a> {
+    /// The epilogue of a kernel that takes nothing else.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is a prologue, or nothing.
+    pub fn only_end(&self) -> Result<&'a Epilogue> {
+        match (self.start, self.end) {
+            (None, Some(end)) => Ok(end),
+            _ => Err(err!(Unsupported, "it takes no prologue")),
+        }
+    }
+
+    /// For the kernel's label.
+    pub fn label(&self) -> String {
+        let start = self.start.map(|s| format!(" of {}", s.label)).unwrap_or_default();
+        start + &Epilogue::label(self.end)
     }
 }
 
@@ -176,5 +209,59 @@ impl Flat {
         }
         let params = params.array_u32(&self.shape, self.rank, 1);
         self.strides.iter().fold(params, |p, s| p.array_i32(s, self.rank))
+    }
+}
+
+/// The insertions of a kernel for what it loads: `FIELDS` at the end of its params, `DECLARATIONS`, `READS` before the
+/// loads of a `channel`, and `LOAD`, which makes the f32 `v` of what was `loaded`.
+#[derive(Debug, Default)]
+pub struct Load {
+    fields: String,
+    declarations: String,
+    reads: String,
+    load: String,
+    bases: Vec<u32>,
+}
+
+impl Load {
+    /// For reads bound from `binding` on, each a constant with an element for each channel, or with one for all.
+    ///
+    /// # Errors
+    /// `Unsupported` when a read is something else.
+    pub fn new(cx: &LowerCx<'_>, start: Option<&Epilogue>, flat: &Flat, rank: usize, binding: usize) -> Result<Load> {
+        let Some(start) = start else { return Ok(Load { load: "let v = f32(loaded);\n".into(), ..Load::default() }) };
+        let mut l = Load { declarations: start.function("prologue", "pre", binding), ..Load::default() };
+        let mut args = String::new();
+        if flat.fields.is_empty() {
+            l.fields += "    count: u32,\n";
+            l.bases.push(0);
+        }
+        for (k, v) in start.reads.iter().enumerate() {
+            let lead = rank.saturating_sub(v.rank());
+            let by_channel = |(d, extent): (usize, &usize)| *extent == 1 || (lead + d == 1 && v.strides[d] == 1);
+            let fits = cx.is_constant(v) && v.shape.iter().enumerate().all(by_channel);
+            ensure!(fits, Unsupported, "an operand of a prologue that is not by channel");
+            let at = if v.numel() == 1 { "" } else { " + channel" };
+            l.fields += &format!("    pre{k}_base: u32,\n");
+            l.reads += &format!("let in{k} = pre{k}[params.pre{k}_base{at}];\n");
+            args += &format!(", in{k}");
+            l.bases.push(cx.base(v));
+        }
+        l.load = format!("let v = f32(prologue(loaded{args}));\n");
+        Ok(l)
+    }
+
+    /// The kernel's spec with the insertions; those that an epilogue has too are joined with its.
+    pub fn spec(&self, flat: &Flat, spec: Spec) -> Spec {
+        spec.code("FIELDS", format!("{}{}", self.fields, flat.fields))
+            .code("DECLARATIONS", format!("{}{}", self.declarations, flat.declarations))
+            .code("RESULT", &*flat.result)
+            .code("READS", &*self.reads)
+            .code("LOAD", &*self.load)
+    }
+
+    /// The kernel's params with those of the insertions, to be followed by those of the epilogue.
+    pub fn params(&self, params: Params) -> Params {
+        self.bases.iter().fold(params, |p, b| p.u32(*b))
     }
 }

@@ -10,7 +10,7 @@ use crate::cpu::gemm::Real;
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
 use crate::kernels::conv as kernel;
-use crate::kernels::epilogue::Epilogue;
+use crate::kernels::epilogue::Ends;
 use crate::plan::LowerCx;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
@@ -139,7 +139,7 @@ impl Shapes {
         }
     }
 
-    fn lower(&self, cx: &mut LowerCx<'_>, end: Option<&Epilogue>) -> Result<()> {
+    fn lower(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
         let g = &self.geometry;
         let rank = g.kernel.len();
         ensure!(rank <= 3, Unsupported, "convolution over {rank} spatial dims");
@@ -164,7 +164,7 @@ impl Shapes {
             dilations: three(&g.dilations, 1),
             begin: three(&g.begin, 0),
         };
-        kernel::lower(cx, &shape, end)
+        kernel::lower(cx, &shape, ends)
     }
 }
 
@@ -237,12 +237,12 @@ impl Op for Conv {
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let (x, w) = (cx.input_type(0)?, cx.input_type(1)?);
-        self.shapes((&x.shape, &w.shape, None))?.lower(cx, None)
+        self.shapes((&x.shape, &w.shape, None))?.lower(cx, Ends::default())
     }
 
-    fn lower_then(&self, cx: &mut LowerCx<'_>, end: &Epilogue) -> Result<()> {
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
         let (x, w) = (cx.input_type(0)?, cx.input_type(1)?);
-        self.shapes((&x.shape, &w.shape, None))?.lower(cx, Some(end))
+        self.shapes((&x.shape, &w.shape, None))?.lower(cx, ends)
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
@@ -330,12 +330,12 @@ impl Op for ConvTranspose {
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let (x, w) = (cx.input_type(0)?, cx.input_type(1)?);
-        self.shapes((&x.shape, &w.shape, None))?.lower(cx, None)
+        self.shapes((&x.shape, &w.shape, None))?.lower(cx, Ends::default())
     }
 
-    fn lower_then(&self, cx: &mut LowerCx<'_>, end: &Epilogue) -> Result<()> {
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
         let (x, w) = (cx.input_type(0)?, cx.input_type(1)?);
-        self.shapes((&x.shape, &w.shape, None))?.lower(cx, Some(end))
+        self.shapes((&x.shape, &w.shape, None))?.lower(cx, ends)
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {

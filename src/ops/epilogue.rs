@@ -10,7 +10,7 @@ use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::cpu;
 use crate::dtype::DType::{self, BF16, F16, F32, I32, I64};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
-use crate::kernels::epilogue::Epilogue;
+use crate::kernels::epilogue::{Ends, Epilogue};
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
@@ -24,6 +24,8 @@ const SUFFIX: &str = "+Elementwise";
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[
     row("Conv+Elementwise", conv_cases),
+    row("Elementwise+Conv", || begun_cases("Elementwise+Conv")),
+    row("Elementwise+Conv+Elementwise", || begun_cases("Elementwise+Conv+Elementwise")),
     row("ConvTranspose+Elementwise", transpose_cases),
     row("MatMul+Elementwise", matmul_cases),
     row("Gemm+Elementwise", gemm_cases),
@@ -35,13 +37,13 @@ const fn row(name: &'static str, cases: fn() -> Vec<Case>) -> OpDef {
 
 const PARSE: Parse = |a, n| Ok(Arc::new(Ended::parse(a, n)?));
 
-/// A head and its tail.
+/// A head with a fused operator before it, behind it or both.
 #[derive(Debug)]
 struct Ended {
-    /// Two nodes: the head and the fused operator.
+    /// In the order of data.
     body: Arc<Graph>,
-    /// The fused operator's own body.
-    tail: Arc<Graph>,
+    /// The head's place in it.
+    head: usize,
     /// Which inputs of the node the body's inputs are.
     inputs: Vec<usize>,
 }
@@ -53,71 +55,94 @@ pub fn head_inputs(node: &Node) -> Option<usize> {
     found.map(|(_, inputs)| *inputs).filter(|_| node.outputs.len() == 1)
 }
 
-/// The operator whose body are a head and a fused operator; `inputs` tells which of its inputs are present.
+/// Whether a node is a fused operator, or one that stands around a head already.
+pub fn is_fused(node: &Node) -> bool {
+    node.operator.domain == fused::DOMAIN && node.operator.op_type == fused::NAME
+}
+
+/// The operator whose body are a head and fused operators; `inputs` tells which of its inputs are present.
 ///
 /// # Errors
 /// `InvalidNode` when it is not.
 pub fn operator(body: Graph, inputs: Vec<bool>) -> Result<Operator> {
-    let name = body.nodes.first().map(|n| format!("{}{SUFFIX}", n.operator.op_type)).unwrap_or_default();
+    let names: Vec<&str> = body.nodes.iter().map(|n| n.operator.op_type.as_str()).collect();
+    let name = names.join("+");
     let info = NodeInfo { inputs, ..NodeInfo::full(1, 0, 1) };
     Operator::new(fused::DOMAIN, &name, Attrs::from([("body".into(), Attr::Graph(Arc::new(body)))]), &info)
+}
+
+/// What a fused operator does.
+fn members(node: &Node) -> Result<&Graph> {
+    match node.operator.attrs.get("body") {
+        Some(Attr::Graph(g)) => Ok(g),
+        _ => Err(err!(Internal, "{} has no body", node.path())),
+    }
 }
 
 impl Ended {
     fn parse(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Ended> {
         let body = a.graph("body")?.ok_or_else(|| err!(InvalidNode, "attribute body is missing"))?;
-        let tail = match body.nodes.as_slice() {
-            [head, tail] if head_inputs(head) == Some(head.inputs.len()) && tail.operator.op_type == fused::NAME => {
-                match tail.operator.attrs.get("body") {
-                    Some(Attr::Graph(g)) => Some(g.clone()),
-                    _ => None,
-                }
-            }
-            _ => None,
-        };
-        let tail = tail.ok_or_else(|| err!(InvalidNode, "the body is not a product and a fused operator"))?;
+        let is_head = |n: &Node| head_inputs(n) == Some(n.inputs.len());
+        let head = body.nodes.iter().position(is_head).filter(|head| {
+            let others = body.nodes.iter().enumerate().filter(|(i, _)| i != head).all(|(_, n)| is_fused(n));
+            others && *head < 2 && (head + 1..=head + 2).contains(&body.nodes.len())
+        });
+        let head = head.ok_or_else(|| err!(InvalidNode, "the body is not a product and fused operators"))?;
         let inputs: Vec<usize> = (0..n.inputs.len()).filter(|i| n.inputs[*i]).collect();
         let whole = body.captures == 0 && body.outputs.len() == 1 && body.inputs.len() == inputs.len();
         ensure!(whole, InvalidNode, "the body's inputs are not the node's");
-        Ok(Ended { body, tail, inputs })
+        Ok(Ended { body, head, inputs })
     }
 
-    fn ends(&self) -> Result<(&Node, &Node)> {
-        match self.body.nodes.as_slice() {
-            [head, tail] => Ok((head, tail)),
-            _ => Err(err!(Internal, "the body is not a product and a fused operator")),
+    /// The function of `node`, a fused operator, for elements of its input `given` that is no input of this node's
+    /// own, or is its input 0.
+    fn function(&self, cx: &mut LowerCx<'_>, node: &Node, given: ValueId, types: [&TensorType; 2]) -> Result<Epilogue> {
+        let [from, to] = types;
+        ensure!(from.shape == to.shape, Unsupported, "{from} is broadcast to {to}");
+        let body = members(node)?;
+        let mut inner = None;
+        let mut inputs = HashMap::new();
+        for (v, i) in node.inputs.iter().zip(&body.inputs) {
+            let at = self.body.inputs.iter().position(|b| Some(*b) == *v).and_then(|at| self.inputs.get(at));
+            match at {
+                _ if *v == Some(given) => inner = Some(*i),
+                Some(at) => drop(inputs.insert(*i, *at)),
+                None => return Err(err!(Internal, "{} reads what is not made", node.path())),
+            }
         }
+        let inner = inner.ok_or_else(|| err!(Internal, "{} does not read its neighbour", node.path()))?;
+        let rest = Rest::new(cx, body, inputs)?;
+        let views = rest.views(cx)?;
+        let label = rest.label();
+        Epilogue::new(cx, &label, [from.dtype, to.dtype], views, |e, x, args| rest.emit(e, args, Some((inner, x))))
     }
 
     /// As one.
     fn whole(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let (head, tail) = self.ends()?;
         let mut types: HashMap<ValueId, TensorType> = HashMap::new();
         for (v, i) in self.body.inputs.iter().zip(&self.inputs) {
             types.insert(*v, cx.input_type(*i)?);
         }
-        let made = infer_member(head, &types).ok().and_then(|t| t.into_iter().next());
-        let made = made.ok_or_else(|| err!(Internal, "the product has no type"))?;
-        let out = cx.output_type(0)?;
-        ensure!(made.shape == out.shape, Unsupported, "its {made} is broadcast to {out}");
-        let product = head.outputs.first().copied().flatten();
-        let mut given = None;
-        let mut inputs = HashMap::new();
-        for (v, inner) in tail.inputs.iter().zip(&self.tail.inputs) {
-            let at = self.body.inputs.iter().position(|i| Some(*i) == *v);
-            match at.and_then(|at| self.inputs.get(at)) {
-                Some(i) => drop(inputs.insert(*inner, *i)),
-                None if *v == product => given = Some(*inner),
-                None => return Err(err!(Internal, "the tail reads what is not made")),
-            }
+        for node in &self.body.nodes {
+            let made = infer_member(node, &types).map_err(|_| err!(Internal, "{} has no type", node.path()))?;
+            types.extend(node.used_outputs().zip(made));
         }
-        let given = given.ok_or_else(|| err!(Internal, "the tail does not read the product"))?;
-        let rest = Rest::new(cx, &self.tail, inputs)?;
-        let views = rest.views(cx)?;
-        let types = [made.dtype, out.dtype];
-        let end =
-            Epilogue::new(cx, &rest.label(), types, views, |e, made, args| rest.emit(e, args, Some((given, made))))?;
-        head.operator.op.lower_then(cx, &end)
+        let of = |v: Option<ValueId>| {
+            let t = v.and_then(|v| Some((v, types.get(&v)?)));
+            t.ok_or_else(|| err!(Internal, "a value of the body has no type"))
+        };
+        let (before, behind) = self.body.nodes.split_at(self.head);
+        let (mut start, mut end) = (None, None);
+        if let Some(node) = before.first() {
+            let (x, from) = of(self.body.inputs.first().copied())?;
+            start = Some(self.function(cx, node, x, [from, of(node.outputs[0])?.1])?);
+        }
+        if let [head, tail] = behind {
+            let (made, from) = of(head.outputs[0])?;
+            end = Some(self.function(cx, tail, made, [from, of(tail.outputs[0])?.1])?);
+        }
+        let head = &self.body.nodes[self.head].operator.op;
+        head.lower_between(cx, Ends { start: start.as_ref(), end: end.as_ref() })
     }
 }
 
@@ -163,6 +188,40 @@ impl Op for Ended {
         let all = self.body.nodes.iter().map(|n| n.operator.op.tolerance(dtype, k));
         all.fold(Tolerance::EXACT, |a, b| Tolerance { rel: a.rel + b.rel, abs: a.abs + b.abs })
     }
+}
+
+/// Cases of convolutions that scale, shift and bound what they load, with and without an epilogue.
+fn begun_cases(name: &'static str) -> Vec<Case> {
+    let make = |d: DType, ended: bool, x: &[usize], w: &[usize], attrs: &[(&str, Attr)]| {
+        let mut body = body("Conv", attrs, &[true; 3], usize::from(ended), RESIDUAL).unwrap_or_default();
+        if !ended {
+            body.nodes.truncate(1);
+            body.outputs = body.nodes[0].used_outputs().collect();
+        }
+        let loaded = body.inputs[0];
+        body.inputs[0] = body.add_value("from", None);
+        let scaled: &[(&str, &[usize])] = &[("Mul", &[1]), ("Add", &[2]), ("Relu", &[])];
+        if let Ok(operator) = chain(3, scaled).and_then(fused::operator) {
+            let (s, t) = (body.add_value("s", None), body.add_value("t", None));
+            body.inputs.extend([s, t]);
+            let inputs = vec![Some(body.inputs[0]), Some(s), Some(t)];
+            body.nodes.insert(0, Node { name: "start".into(), operator, inputs, outputs: vec![Some(loaded)] });
+        }
+        let c = Case::new(name, 1).domain(fused::DOMAIN).attr("body", Attr::Graph(Arc::new(body)));
+        let c = c.range(d, x, -1.0, 1.0).constant(ramp(d, w)).constant(ramp(d, &w[..1]));
+        let c = if ended { c.rand(d, &[&x[..1], &w[..1], &[6, 7]].concat()) } else { c };
+        c.constant(ramp(d, &[x[1], 1, 1])).constant(ramp(d, &[])).sum(w[1..].iter().product())
+    };
+    let pads = [("pads", Attr::Ints(vec![1, 1, 1, 1]))];
+    let grouped = [("group", Attr::Int(2))];
+    let ended = name.ends_with(SUFFIX) && name.starts_with("Elementwise+Conv+");
+    let mut all = vec![];
+    for d in [F32, F16, BF16] {
+        all.push(make(d, ended, &[2, 5, 6, 7], &[9, 5, 1, 1], &[]));
+        all.push(make(d, ended, &[2, 4, 6, 7], &[6, 2, 1, 1], &grouped));
+        all.push(make(d, ended, &[1, 5, 6, 7], &[9, 5, 3, 3], &pads));
+    }
+    all
 }
 
 /// A body of a head with these attributes and inputs (`_`: left out), and a chain that reads its result and `more`

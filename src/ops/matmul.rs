@@ -7,7 +7,7 @@ use super::infer::one;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
-use crate::kernels::epilogue::Epilogue;
+use crate::kernels::epilogue::Ends;
 use crate::kernels::matmul::{Product, Right, product, right};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
@@ -150,7 +150,8 @@ impl Op for MatMul {
         product(cx, &p)
     }
 
-    fn lower_then(&self, cx: &mut LowerCx<'_>, end: &Epilogue) -> Result<()> {
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let end = ends.only_end()?;
         let out = cx.output(0)?;
         let p = numpy_product(cx, 0, 1, out.clone())?;
         let read = |v: &View| fit(&v.broadcast(&out.shape), &p.out.shape);
@@ -263,7 +264,8 @@ impl Op for Gemm {
         product(cx, &p)
     }
 
-    fn lower_then(&self, cx: &mut LowerCx<'_>, end: &Epilogue) -> Result<()> {
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let end = ends.only_end()?;
         let p = self.product(cx)?;
         let reads = end.reads.iter().map(|v| v.broadcast(&p.out.shape)).collect();
         product(cx, &Product { end: Some(Arc::new(end.clone())), reads, ..p })

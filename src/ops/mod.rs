@@ -83,7 +83,7 @@ pub use infer::{Defer, InferCx, Inferred};
 use crate::dtype::DType;
 use crate::ir::{AttrReader, Attrs, Graph};
 use crate::kernels::elementwise::Elementwise;
-use crate::kernels::epilogue::Epilogue;
+use crate::kernels::epilogue::Ends;
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;
 use crate::{Result, bail, err};
@@ -260,12 +260,12 @@ pub trait Op: fmt::Debug + Send + Sync {
         }
     }
 
-    /// As [`Op::lower`], with what becomes output 0 put through `end` before it is stored.
+    /// As [`Op::lower`], with input 0 and output 0 put through what stands at the ends.
     ///
     /// # Errors
-    /// `Unsupported` when it takes no epilogue, or not this one.
-    fn lower_then(&self, _cx: &mut LowerCx<'_>, _end: &Epilogue) -> Result<()> {
-        bail!(Unsupported, "it takes no epilogue")
+    /// `Unsupported` when it takes no such ends.
+    fn lower_between(&self, _cx: &mut LowerCx<'_>, _ends: Ends<'_>) -> Result<()> {
+        bail!(Unsupported, "it takes no prologue or epilogue")
     }
 
     /// How far a device's result may lie from [`Op::eval`]'s. `k` is the length of the longest sum in it.

@@ -9,6 +9,7 @@ mod fold_batch_norm;
 mod fold_constants;
 mod fold_pad;
 mod fuse_elementwise;
+mod prologues;
 
 use crate::Result;
 use crate::ir::{Graph, verify};
@@ -30,6 +31,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "fold-pad", run: fold_pad::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
     Pass { name: "epilogues", run: epilogues::run },
+    Pass { name: "prologues", run: prologues::run },
 ];
 
 /// Runs every pass whose name is not in `disabled`.
