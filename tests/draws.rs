@@ -90,7 +90,7 @@ impl Kin {
     fn draw(&self, rng: &mut Rng) -> Case {
         let mut case = pick(rng, &self.cases).clone();
         let other = pick(rng, &self.cases);
-        // a body goes with its node's inputs
+        // a body goes with its node's inputs, and a loop ends by their values
         let whole = case.attrs.values().any(|a| matches!(a, Attr::Graph(_)));
         if !whole && one_in(rng, 4) && other.inputs.len() == case.inputs.len() && other.opset == case.opset {
             case.attrs.clone_from(&other.attrs);
@@ -99,12 +99,12 @@ impl Kin {
             self.other_attrs(rng, &mut case);
         }
         self.other_types(rng, &mut case);
-        if !one_in(rng, 4) {
+        if !whole && !one_in(rng, 4) {
             other_extents(rng, &mut case);
         }
         for input in &mut case.inputs {
             match input {
-                CaseInput::Value(t) | CaseInput::Constant(t) if one_in(rng, 6) => nudge(rng, t),
+                CaseInput::Value(t) | CaseInput::Constant(t) if !whole && one_in(rng, 6) => nudge(rng, t),
                 CaseInput::Random { low, high, .. } if one_in(rng, 8) => (*low, *high) = (*low / 2.0, *high / 2.0),
                 _ => {}
             }

@@ -443,18 +443,19 @@ fn follow_key(made: &[ValueId], vals: &HashMap<ValueId, Val>, data_of: Option<Va
 struct Flow<'a> {
     runner: &'a Runner,
     node: usize,
-    vals: Vec<Val>,
+    /// `None` once forgotten.
+    vals: Vec<Option<Val>>,
     stats: &'a mut RunStats,
 }
 
 impl Flow<'_> {
     fn add(&mut self, v: Val) -> Handle {
-        self.vals.push(v);
+        self.vals.push(Some(v));
         Handle(self.vals.len() - 1)
     }
 
     fn val(&self, h: Handle) -> Result<Val> {
-        self.vals.get(h.0).cloned().ok_or_else(|| err!(Internal, "unknown handle"))
+        self.vals.get(h.0).cloned().flatten().ok_or_else(|| err!(Internal, "unknown handle"))
     }
 }
 
@@ -480,7 +481,7 @@ impl ControlFlow for Flow<'_> {
     fn read(&mut self, value: Handle) -> Result<Tensor> {
         let val = self.val(value)?;
         let t = wait(Box::pin(exec::download(&self.runner.gpu, &val)))?;
-        self.vals[value.0] = Val::Host(t.clone());
+        self.vals[value.0] = Some(Val::Host(t.clone()));
         Ok(t)
     }
 
@@ -489,7 +490,16 @@ impl ControlFlow for Flow<'_> {
     }
 
     fn type_of(&self, value: Handle) -> TensorType {
-        self.vals.get(value.0).map_or_else(|| TensorType::new(crate::DType::F32, [0]), Val::tensor_type)
+        let val = self.vals.get(value.0).and_then(Option::as_ref);
+        val.map_or_else(|| TensorType::new(crate::DType::F32, [0]), Val::tensor_type)
+    }
+
+    fn forget(&mut self, values: &[Handle]) {
+        for h in values {
+            if let Some(v) = self.vals.get_mut(h.0) {
+                *v = None;
+            }
+        }
     }
 
     fn stack(&mut self, values: &[Handle], axis: usize) -> Result<Handle> {

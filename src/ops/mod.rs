@@ -323,6 +323,8 @@ pub trait ControlFlow {
     fn read(&mut self, value: Handle) -> Result<Tensor>;
     /// A host value for use by a body.
     fn host(&mut self, value: Tensor) -> Handle;
+    /// Lets go of values that nobody will ask for again.
+    fn forget(&mut self, values: &[Handle]);
     /// The type of a value.
     fn type_of(&self, value: Handle) -> crate::ir::TensorType;
     /// Stacks equal-shaped values along a new leading axis (scan outputs).
