@@ -204,7 +204,7 @@ fn random_shape(input: &CaseInput) -> Option<&Vec<usize>> {
 
 /// One element of a tensor a little greater or smaller.
 fn nudge(rng: &mut Rng, t: &mut Tensor) {
-    if t.len() == 0 || !(t.dtype().is_float() || t.dtype().int_range().is_some()) {
+    if t.is_empty() || !(t.dtype().is_float() || t.dtype().int_range().is_some()) {
         return;
     }
     let at = rng.below(t.len());
