@@ -43,6 +43,11 @@ impl Bounded {
     }
 }
 
+/// Whether an operator makes the most there can be, and counts.
+pub fn is_bound(of: &Operator) -> bool {
+    of.domain == DOMAIN && of.op_type.ends_with(MOST)
+}
+
 /// The first elements of input 0 along an axis, as many as input 1 says.
 #[derive(Debug)]
 struct Cut {

@@ -76,6 +76,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 pub use bounded::Bounded;
+pub(crate) use bounded::is_bound;
 pub use case::{Case, CaseInput};
 pub use infer::{Defer, InferCx, Inferred};
 
