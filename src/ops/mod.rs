@@ -200,7 +200,7 @@ pub struct OpDef {
     pub cases: fn() -> Vec<Case>,
 }
 
-/// How far a result may lie from the reference: `|a - b| <= abs + rel * |b|`.
+/// How far a result may lie from the reference: `|a - b| <= abs + rel * |b|`. Of integers, `abs` counts units.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
     /// Relative part.

@@ -369,7 +369,9 @@ impl Op for Unary {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let x = need(inputs, 0)?;
         let (d, s) = (x.dtype(), x.shape());
+        // as the operators' function bodies have it, attributes are of the operand's type
         let n: Vec<f64> = self.numbers.iter().map(|n| *n as f64).collect();
+        let n = if d.is_float() { Tensor::from_f64s(d, [n.len()], n)?.to_f64s()? } else { n };
         let f = self.function;
         let y = match f.int {
             _ if d.is_float() => Tensor::from_f64s(d, s, x.to_f64s()?.into_iter().map(|x| (f.float)(x, &n)).collect()),
