@@ -62,6 +62,7 @@ mod softmax;
 mod text;
 mod training;
 mod unary;
+mod unique;
 mod view;
 mod window;
 
@@ -137,6 +138,7 @@ const FAMILIES: &[&[OpDef]] = &[
     text::FAMILY,
     training::FAMILY,
     unary::FAMILY,
+    unique::FAMILY,
     view::FAMILY,
 ];
 
@@ -413,6 +415,7 @@ pub const DOUBLES: &[&str] = &[
     "TopK",
     "Transpose",
     "Trilu",
+    "Unique",
     "Unsqueeze",
     "Where",
 ];
