@@ -26,6 +26,7 @@ const BY_DATA: &[&str] = &[
     "ScatterND",
     "TensorScatter",
     "MaxUnpool",
+    "NonMaxSuppression",
     "RoiAlign",
     "MaxRoiPool",
     "ArrayFeatureExtractor",

@@ -20,8 +20,8 @@ pub struct Bounded {
     /// Makes each result at its greatest extent, then, as an int32 of rank 0, how much of them there is. What stands
     /// behind that is not read.
     pub op: Arc<dyn Op>,
-    /// The axis along which each result is cut.
-    pub axes: Vec<i64>,
+    /// The axis along which each result is cut, if it is.
+    pub axes: Vec<Option<i64>>,
 }
 
 impl Bounded {

@@ -68,6 +68,7 @@ mod softmax;
 mod text;
 mod training;
 mod unary;
+mod unique;
 mod view;
 mod window;
 
@@ -150,6 +151,7 @@ const FAMILIES: &[&[OpDef]] = &[
     text::FAMILY,
     training::FAMILY,
     unary::FAMILY,
+    unique::FAMILY,
     view::FAMILY,
 ];
 
@@ -428,6 +430,7 @@ pub const DOUBLES: &[&str] = &[
     "TopK",
     "Transpose",
     "Trilu",
+    "Unique",
     "Unsqueeze",
     "Where",
 ];

@@ -52,7 +52,7 @@ impl Op for NonZero {
     }
 
     fn bounded(&self, _: &[bool]) -> Option<Bounded> {
-        Some(Bounded { op: Arc::new(NonZeroMost), axes: vec![1] })
+        Some(Bounded { op: Arc::new(NonZeroMost), axes: vec![Some(1)] })
     }
 }
 
@@ -162,7 +162,7 @@ impl Op for Compress {
         if constant.get(1) == Some(&true) {
             return None;
         }
-        Some(Bounded { op: Arc::new(CompressMost { axis: self.axis }), axes: vec![self.axis.unwrap_or(0)] })
+        Some(Bounded { op: Arc::new(CompressMost { axis: self.axis }), axes: vec![self.axis.or(Some(0))] })
     }
 }
 
