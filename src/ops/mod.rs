@@ -431,6 +431,11 @@ pub fn takes_doubles(node: &crate::ir::Node) -> bool {
     }
 }
 
+/// Whether a node makes the most there can be, and the count that the data tells.
+pub fn makes_most(node: &crate::ir::Node) -> bool {
+    node.operator.domain == bounded::DOMAIN && node.operator.op_type.ends_with(bounded::MOST)
+}
+
 /// Every row of the registry.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
     FAMILIES.iter().flat_map(|f| f.iter())

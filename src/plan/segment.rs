@@ -255,6 +255,8 @@ fn need(low: &Lowering, host: &HashSet<ValueId>, v: ValueId, index: usize) -> St
         }
         let small = || low.types.get(&a).is_some_and(|t| t.numel() <= DEMAND);
         match producers.get(&a).map(|n| &graph.nodes[*n]) {
+            // a count of what the data holds differs from run to run: read, it needs no plan of its own
+            Some(n) if crate::ops::makes_most(n) => return Step::End(End::Read(v, index)),
             Some(n) if n.operator.op.deterministic() && n.operator.op.bodies().is_empty() && small() => {
                 todo.extend(n.used_inputs());
             }
@@ -262,7 +264,8 @@ fn need(low: &Lowering, host: &HashSet<ValueId>, v: ValueId, index: usize) -> St
             _ => return Step::End(End::Read(v, index)),
         }
     }
-    Step::Demand(v, inputs)
+    // what follows from known data and yet was not folded is on the device
+    if inputs.is_empty() { Step::End(End::Read(v, index)) } else { Step::Demand(v, inputs) }
 }
 
 fn set_known(low: &mut Lowering, node: &Node, values: Vec<Tensor>) {
