@@ -50,8 +50,8 @@ fn cases() -> Vec<Case> {
         with(boxes(3, 1031, 2), 2000, 0.9, 0.1),
         with(boxes(1, 70_001, 1), 5, 0.1, 0.0),
         // more selections than one dispatch makes
-        with(boxes(1, 12_000, 1), 1500, 1.0, 0.0),
-        with(boxes(1, 4, 70_000), 2, 0.5, 0.5),
+        with(boxes(1, 2900, 1), 3000, 1.0, 0.0),
+        with(boxes(1, 4, 70_000), 1, 0.5, 0.5),
         boxes(2, 9, 3),
         boxes(2, 9, 3).constant(Tensor::vector(&[4i64])),
         boxes(2, 9, 3).value(Tensor::vector(&[4i64])).value(Tensor::vector(&[0.4f32])),
@@ -84,8 +84,8 @@ impl Suppression {
     }
 }
 
-/// The area of both over that of either; 0 for boxes without area. Rounded as boxes and thresholds are, so that two
-/// sevenths are no more than a threshold of two sevenths.
+/// The area of both over that of either; 0 for boxes without area. Rounded as boxes and thresholds are, so that seven
+/// tenths are no more than a threshold of seven tenths.
 fn overlap(a: &Rect, b: &Rect) -> f32 {
     let side = |d: usize| (a.high[d].min(b.high[d]) - a.low[d].max(b.low[d])).max(0.0);
     let both = side(0) * side(1);
