@@ -3,6 +3,8 @@
 
 mod bound_sizes;
 mod dead_code;
+mod facts;
+mod fold_batch_norm;
 mod fold_constants;
 mod fuse_elementwise;
 
@@ -22,6 +24,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "fold-constants", run: fold_constants::run },
     Pass { name: "dead-code", run: dead_code::run },
     Pass { name: "bound-sizes", run: bound_sizes::run },
+    Pass { name: "fold-batch-norm", run: fold_batch_norm::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
 ];
 
