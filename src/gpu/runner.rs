@@ -11,7 +11,7 @@ use super::recent::Recent;
 use super::{Gpu, Weights};
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::DeviceType;
-use crate::ops::{ControlFlow, Handle};
+use crate::ops::{ControlFlow, Handle, is_key};
 use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, cpu, err, passes};
@@ -389,7 +389,9 @@ impl Runner {
                     Val::Device(_) => bail!(Internal, "an input stayed on the device"),
                 };
             }
-            stats.host_nodes.push(node.path());
+            if !is_key(&node.operator) {
+                stats.host_nodes.push(node.path());
+            }
             return Ok(cpu::eval_node(node, &host)?.into_iter().map(Val::Host).collect());
         }
         let mut flow = Flow { runner: self, node: index, vals: vec![], stats };

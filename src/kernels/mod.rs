@@ -25,6 +25,7 @@ pub mod order;
 pub mod pad;
 pub mod pool;
 pub mod quant;
+pub mod random;
 pub mod reduce;
 pub mod resize;
 pub mod rnn;

@@ -80,6 +80,8 @@ pub use bounded::Bounded;
 pub(crate) use bounded::is_bound;
 pub use case::{Case, CaseInput};
 pub use infer::{Defer, InferCx, Inferred};
+pub use random::Keyed;
+pub(crate) use random::is_key;
 
 use crate::dtype::DType;
 use crate::ir::{AttrReader, Attrs, Graph};
@@ -290,6 +292,11 @@ pub trait Op: fmt::Debug + Send + Sync {
 
     /// How the device makes results whose extent the data tells; which inputs are constants is given.
     fn bounded(&self, _constant: &[bool]) -> Option<Bounded> {
+        None
+    }
+
+    /// A random operator as one that draws with a key.
+    fn keyed(&self) -> Option<Keyed> {
         None
     }
 

@@ -7,6 +7,7 @@ mod facts;
 mod fold_batch_norm;
 mod fold_constants;
 mod fuse_elementwise;
+mod key_random;
 
 use crate::Result;
 use crate::ir::{Graph, verify};
@@ -23,6 +24,7 @@ pub struct Pass {
 pub const PASSES: &[Pass] = &[
     Pass { name: "fold-constants", run: fold_constants::run },
     Pass { name: "dead-code", run: dead_code::run },
+    Pass { name: "key-random", run: key_random::run },
     Pass { name: "bound-sizes", run: bound_sizes::run },
     Pass { name: "fold-batch-norm", run: fold_batch_norm::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
