@@ -16,6 +16,7 @@ pub mod kernels;
 mod model;
 pub mod ops;
 pub mod passes;
+mod philox;
 pub mod plan;
 mod rng;
 mod session;

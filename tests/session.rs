@@ -3,6 +3,7 @@
 mod common;
 
 use shadernet::ir::{Graph, parse};
+use shadernet::ops;
 use shadernet::{
     DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, Result, Rng, RunStats, Session, SessionOptions, Tensor, cpu,
 };
@@ -237,4 +238,49 @@ fn sessions_may_be_shared_and_sent() {
     both::<Model>();
     both::<Gpu>();
     both::<Tensor>();
+}
+
+/// Unseeded random operators draw anew in every run and in every node, on the device, and after their law.
+#[test]
+fn random_operators_draw_anew() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    const N: usize = 100_000;
+    let moments = |v: &[f64]| {
+        let mean = v.iter().sum::<f64>() / v.len() as f64;
+        (mean, v.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / v.len() as f64)
+    };
+    for (op, mean, variance) in [("RandomNormal", 0.0, 1.0), ("RandomUniform", 0.5, 1.0 / 12.0)] {
+        let (graph, _) = ops::Case::new(op, 22).ints("shape", &[N as i64]).build(&mut Rng::new(1))?;
+        let session = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
+        let run = || pollster::block_on(session.run_ordered(&[]))?[0].to_f64s();
+        let (first, second) = (run()?, run()?);
+        assert_ne!(first, second);
+        assert!(session.last_run().host_nodes.is_empty(), "{:?}", session.last_run().host_nodes);
+        for v in [first, second] {
+            let (m, s) = moments(&v);
+            // beyond six standard deviations of the estimates
+            assert!((m - mean).abs() < 6.0 * (variance / N as f64).sqrt(), "{op}: mean {m}");
+            assert!((s / variance - 1.0).abs() < 6.0 * (2.0 / N as f64).sqrt(), "{op}: variance {s}");
+            // a law's tenths, each as full as the others: Pearson's chi squared with nine degrees of freedom
+            let tenth = |x: f64| if op == "RandomUniform" { x } else { 0.5 * (1.0 + erf(x / 2f64.sqrt())) };
+            let mut counts = [0.0; 10];
+            v.iter().for_each(|x| counts[((tenth(*x) * 10.0) as usize).min(9)] += 1.0);
+            let expected = N as f64 / 10.0;
+            let chi: f64 = counts.iter().map(|c| (c - expected).powi(2) / expected).sum();
+            assert!(chi < 50.0, "{op}: chi squared {chi}");
+        }
+    }
+    let coins = Tensor::new([N], vec![0.3f32; N])?;
+    let (graph, inputs) = ops::Case::new("Bernoulli", 22).value(coins).build(&mut Rng::new(1))?;
+    let session = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
+    let ones: f64 = pollster::block_on(session.run_ordered(&inputs))?[0].to_f64s()?.iter().sum();
+    assert!((ones / N as f64 - 0.3).abs() < 6.0 * (0.21 / N as f64).sqrt(), "{ones}");
+    Ok(())
+}
+
+/// Abramowitz and Stegun 7.1.26, good to 1.5e-7.
+fn erf(x: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
+    let p = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
+    (1.0 - p.iter().fold(0.0, |sum, a| sum * t + a) * t * (-x * x).exp()).copysign(x)
 }

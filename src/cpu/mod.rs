@@ -84,17 +84,18 @@ fn eval_control(node: &Node, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> 
 
 struct HostFlow<'a> {
     bodies: Vec<&'a std::sync::Arc<Graph>>,
-    values: Vec<Tensor>,
+    /// `None` once forgotten.
+    values: Vec<Option<Tensor>>,
 }
 
 impl HostFlow<'_> {
     fn add(&mut self, t: Tensor) -> Handle {
-        self.values.push(t);
+        self.values.push(Some(t));
         Handle(self.values.len() - 1)
     }
 
     fn read_value(&self, h: Handle) -> Result<Tensor> {
-        self.values.get(h.0).cloned().ok_or_else(|| err!(Internal, "unknown handle"))
+        self.values.get(h.0).cloned().flatten().ok_or_else(|| err!(Internal, "unknown handle"))
     }
 }
 
@@ -114,8 +115,17 @@ impl ControlFlow for HostFlow<'_> {
     }
 
     fn type_of(&self, value: Handle) -> TensorType {
-        let t = self.values.get(value.0).cloned().unwrap_or_else(|| Tensor::zeros(crate::DType::F32, [0]));
+        let t = self.values.get(value.0).cloned().flatten();
+        let t = t.unwrap_or_else(|| Tensor::zeros(crate::DType::F32, [0]));
         TensorType::new(t.dtype(), t.shape())
+    }
+
+    fn forget(&mut self, values: &[Handle]) {
+        for h in values {
+            if let Some(v) = self.values.get_mut(h.0) {
+                *v = None;
+            }
+        }
     }
 
     fn stack(&mut self, values: &[Handle], axis: usize) -> Result<Handle> {

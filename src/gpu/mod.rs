@@ -3,6 +3,7 @@
 
 mod convert;
 mod pipelines;
+mod recent;
 mod weights;
 
 pub(crate) mod exec;

@@ -7,15 +7,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::exec::{self, Memory, Ready, Timing};
+use super::recent::Recent;
 use super::{Gpu, Weights};
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::DeviceType;
-use crate::ops::{ControlFlow, Handle};
+use crate::ops::{ControlFlow, Handle, is_key};
 use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, cpu, err, passes};
 
-/// Plans kept per graph; the least recently used goes first.
+/// Plans kept per graph, and continuations per segment; the least recently used goes first.
 const PLANS: usize = 32;
 /// Sets of activation memory kept per plan for runs at the same time.
 const SPARE_MEMORY: usize = 4;
@@ -68,12 +69,14 @@ type Key = Vec<(ValueId, TensorType, Option<Vec<u8>>)>;
 struct Stage {
     segment: Segment,
     ready: Ready,
-    next: Mutex<HashMap<Key, Arc<Stage>>>,
+    next: Mutex<Recent<Key, Arc<Stage>>>,
 }
 
 struct Instance {
+    /// What it is the memory of.
+    stage: Arc<Stage>,
     memory: Memory,
-    next: HashMap<Key, Instance>,
+    next: Recent<Key, Instance>,
 }
 
 struct Plan {
@@ -86,7 +89,7 @@ pub(crate) struct Runner {
     graph: Arc<Graph>,
     weights: Arc<Weights>,
     fallback: Fallback,
-    plans: Mutex<Vec<(Key, Arc<Plan>)>>,
+    plans: Mutex<Recent<Key, Arc<Plan>>>,
     demanded: Mutex<HashSet<ValueId>>,
     bodies: Mutex<HashMap<(usize, usize), Arc<Runner>>>,
 }
@@ -97,8 +100,8 @@ fn lock<T>(m: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
 
 impl Runner {
     pub fn new(gpu: Gpu, graph: Arc<Graph>, weights: Arc<Weights>, fallback: Fallback) -> Runner {
-        let (plans, demanded, bodies) = Default::default();
-        Runner { gpu, graph, weights, fallback, plans, demanded, bodies }
+        let (demanded, bodies) = Default::default();
+        Runner { gpu, graph, weights, fallback, plans: Mutex::new(Recent::new(PLANS)), demanded, bodies }
     }
 
     pub fn graph(&self) -> &Arc<Graph> {
@@ -122,14 +125,8 @@ impl Runner {
         loop {
             let demanded = lock(&self.demanded)?.clone();
             let key = self.key(vals, &demanded);
-            {
-                let mut plans = lock(&self.plans)?;
-                if let Some(i) = plans.iter().position(|(k, _)| *k == key) {
-                    let hit = plans.remove(i);
-                    let plan = hit.1.clone();
-                    plans.push(hit);
-                    return Ok(plan);
-                }
+            if let Some(plan) = lock(&self.plans)?.get(&key) {
+                return Ok(plan.clone());
             }
             let mut known = Known::default();
             for (id, v) in self.graph.values() {
@@ -156,11 +153,7 @@ impl Runner {
                 }
             };
             let plan = Arc::new(Plan { root, spare: Mutex::default() });
-            let mut plans = lock(&self.plans)?;
-            if plans.len() >= PLANS {
-                plans.remove(0);
-            }
-            plans.push((key, plan.clone()));
+            lock(&self.plans)?.insert(key, plan.clone());
             return Ok(plan);
         }
     }
@@ -173,7 +166,7 @@ impl Runner {
         let kept = plan::kept(&segment);
         let program = segment.program.clone();
         let ready = Ready::new(&self.gpu, &self.weights, program, &kept)?;
-        Ok(Ok(Arc::new(Stage { segment, ready, next: Mutex::default() })))
+        Ok(Ok(Arc::new(Stage { segment, ready, next: Mutex::new(Recent::new(PLANS)) })))
     }
 
     /// Makes the plan for these types and compiles its pipelines, as far as it goes without data.
@@ -209,8 +202,12 @@ impl Runner {
         out
     }
 
-    fn instance(&self, stage: &Stage, given: &HashMap<ValueId, wgpu::Buffer>) -> Result<Instance> {
-        Ok(Instance { memory: Memory::new(&self.gpu, &stage.ready, given)?, next: HashMap::new() })
+    fn instance(&self, stage: &Arc<Stage>, given: &HashMap<ValueId, wgpu::Buffer>) -> Result<Instance> {
+        Ok(Instance {
+            stage: stage.clone(),
+            memory: Memory::new(&self.gpu, &stage.ready, given)?,
+            next: Recent::new(PLANS),
+        })
     }
 
     async fn run_stages(
@@ -290,7 +287,7 @@ impl Runner {
                 }
             };
             let key = follow_key(&made, &vals, data_of);
-            let known_next = lock(&stage.next)?.get(&key).cloned();
+            let known_next = lock(&stage.next)?.get(&key).map(|s| s.clone());
             let following = match known_next {
                 Some(s) => s,
                 None => {
@@ -299,11 +296,11 @@ impl Runner {
                     s
                 }
             };
-            if !instance.next.contains_key(&key) {
+            if instance.next.get(&key).is_none_or(|i| !Arc::ptr_eq(&i.stage, &following)) {
                 let fresh = self.instance(&following, &given)?;
                 instance.next.insert(key.clone(), fresh);
             }
-            instance = instance.next.get_mut(&key).ok_or_else(|| err!(Internal, "no memory"))?;
+            instance = instance.next.get(&key).ok_or_else(|| err!(Internal, "no memory"))?;
             stage = following;
         }
     }
@@ -392,7 +389,9 @@ impl Runner {
                     Val::Device(_) => bail!(Internal, "an input stayed on the device"),
                 };
             }
-            stats.host_nodes.push(node.path());
+            if !is_key(&node.operator) {
+                stats.host_nodes.push(node.path());
+            }
             return Ok(cpu::eval_node(node, &host)?.into_iter().map(Val::Host).collect());
         }
         let mut flow = Flow { runner: self, node: index, vals: vec![], stats };
@@ -443,18 +442,19 @@ fn follow_key(made: &[ValueId], vals: &HashMap<ValueId, Val>, data_of: Option<Va
 struct Flow<'a> {
     runner: &'a Runner,
     node: usize,
-    vals: Vec<Val>,
+    /// `None` once forgotten.
+    vals: Vec<Option<Val>>,
     stats: &'a mut RunStats,
 }
 
 impl Flow<'_> {
     fn add(&mut self, v: Val) -> Handle {
-        self.vals.push(v);
+        self.vals.push(Some(v));
         Handle(self.vals.len() - 1)
     }
 
     fn val(&self, h: Handle) -> Result<Val> {
-        self.vals.get(h.0).cloned().ok_or_else(|| err!(Internal, "unknown handle"))
+        self.vals.get(h.0).cloned().flatten().ok_or_else(|| err!(Internal, "unknown handle"))
     }
 }
 
@@ -480,7 +480,7 @@ impl ControlFlow for Flow<'_> {
     fn read(&mut self, value: Handle) -> Result<Tensor> {
         let val = self.val(value)?;
         let t = wait(Box::pin(exec::download(&self.runner.gpu, &val)))?;
-        self.vals[value.0] = Val::Host(t.clone());
+        self.vals[value.0] = Some(Val::Host(t.clone()));
         Ok(t)
     }
 
@@ -489,7 +489,16 @@ impl ControlFlow for Flow<'_> {
     }
 
     fn type_of(&self, value: Handle) -> TensorType {
-        self.vals.get(value.0).map_or_else(|| TensorType::new(crate::DType::F32, [0]), Val::tensor_type)
+        let val = self.vals.get(value.0).and_then(Option::as_ref);
+        val.map_or_else(|| TensorType::new(crate::DType::F32, [0]), Val::tensor_type)
+    }
+
+    fn forget(&mut self, values: &[Handle]) {
+        for h in values {
+            if let Some(v) = self.vals.get_mut(h.0) {
+                *v = None;
+            }
+        }
     }
 
     fn stack(&mut self, values: &[Handle], axis: usize) -> Result<Handle> {

@@ -6,6 +6,7 @@ mod device_type;
 mod profile;
 
 pub mod bitcast;
+pub mod boxes;
 pub mod causal_conv;
 pub mod col2im;
 pub mod conv;
@@ -25,12 +26,15 @@ pub mod order;
 pub mod pad;
 pub mod pool;
 pub mod quant;
+pub mod random;
 pub mod reduce;
 pub mod resize;
 pub mod rnn;
 pub mod roi;
 pub mod shift;
+pub mod sort;
 pub mod trees;
+pub mod unique;
 
 pub use compose::{ComposeError, Param, Spec, compose};
 pub use device_type::{DeviceType, cast_expr, cast_wrap_expr};

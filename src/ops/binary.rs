@@ -183,7 +183,7 @@ fn variadic_cases(name: &'static str, types: &[DType]) -> Vec<Case> {
     let mut all: Vec<Case> = types.iter().map(|d| Case::new(name, 13).rand(*d, &[3, 5]).rand(*d, &[5])).collect();
     all.push(Case::new(name, 13).rand(F32, &[3, 5]));
     all.push(Case::new(name, 13).rand(F32, &[3, 1]).rand(F32, &[1, 5]).rand(F32, &[]));
-    let many = (0..11).fold(Case::new(name, 13), |c, _| c.rand(F32, &[7, 9]));
+    let many = (0..11).fold(Case::new(name, 13).sum(11), |c, _| c.rand(F32, &[7, 9]));
     all.push(many);
     let odd = Tensor::vector(&[f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY]);
     all.push(Case::new(name, 13).value(odd).rand(F32, &[4]));

@@ -20,8 +20,8 @@ pub struct Bounded {
     /// Makes each result at its greatest extent, then, as an int32 of rank 0, how much of them there is. What stands
     /// behind that is not read.
     pub op: Arc<dyn Op>,
-    /// The axis along which each result is cut.
-    pub axes: Vec<i64>,
+    /// The axis along which each result is cut, if it is.
+    pub axes: Vec<Option<i64>>,
 }
 
 impl Bounded {
@@ -41,6 +41,11 @@ impl Bounded {
         let attrs = Attrs::from([("axis".to_string(), Attr::Int(axis))]);
         Operator { domain: DOMAIN.into(), op_type: "Cut".into(), opset: 1, attrs, op: Arc::new(Cut { axis }) }
     }
+}
+
+/// Whether an operator makes the most there can be, and counts.
+pub fn is_bound(of: &Operator) -> bool {
+    of.domain == DOMAIN && of.op_type.ends_with(MOST)
 }
 
 /// The first elements of input 0 along an axis, as many as input 1 says.

@@ -563,7 +563,7 @@ mod tests {
         assert!(run("Attention", &uneven, &[Some(&x), Some(&w)], 1).is_ok());
         assert!(run("Attention", &uneven, &[Some(&x), Some(&w)], 2).is_err());
         let packed = Tensor::zeros(I32, [5]);
-        assert!(run("Attention", &[heads.clone()], &[Some(&x), Some(&w), None, Some(&packed)], 1).is_err());
+        assert!(run("Attention", std::slice::from_ref(&heads), &[Some(&x), Some(&w), None, Some(&packed)], 1).is_err());
         let longer = Tensor::zeros(F32, [1, 3, 4]);
         let causal = [heads, ("unidirectional", Attr::Int(1))];
         assert!(run("MultiHeadAttention", &causal, &[Some(&x), Some(&x), Some(&x)], 1).is_ok());

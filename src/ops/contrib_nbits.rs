@@ -83,6 +83,9 @@ impl Weights {
         let whole = [n, blocks, self.block * self.bits / 8];
         let fits = t.shape == whole || (t.shape.len() == 3 && self.absent(&t.shape));
         ensure!(fits, InvalidNode, "expected weights of {whole:?}, got {:?}", t.shape);
+        if let Some(bias) = of(BIAS) {
+            (bias.shape == [n]).then_some(()).ok_or_else(|| bad(BIAS, &bias))?;
+        }
         if self.absent(&t.shape) {
             return Ok(());
         }
@@ -100,9 +103,6 @@ impl Weights {
         if let Some(g) = of(GROUPS) {
             let fits = g.dtype == I32 && (g.shape == [self.k] || g.shape == [blocks * self.block]);
             fits.then_some(()).ok_or_else(|| bad(GROUPS, &g))?;
-        }
-        if let Some(bias) = of(BIAS) {
-            (bias.shape == [n]).then_some(()).ok_or_else(|| bad(BIAS, &bias))?;
         }
         Ok(())
     }

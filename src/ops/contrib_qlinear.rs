@@ -30,7 +30,7 @@ pub const FAMILY: &[OpDef] = &[
 ];
 
 /// What rounds in another order than the reference falls to the other of two neighbouring integers now and then.
-const NEIGHBOUR: Tolerance = Tolerance { rel: 0.0, abs: 0.02 };
+const NEIGHBOUR: Tolerance = Tolerance { rel: 0.0, abs: 1.0 };
 
 /// That input `i`, if present, has one element, of type `d`.
 fn single(b: &Body<'_>, i: usize, d: DType) -> Result<()> {

@@ -109,7 +109,14 @@ impl Op for DynamicQuantizeMatMul {
         if cx.dtype(0)? != F32 {
             return Err(err!(Unsupported, "quantising {}", cx.dtype(0)?).into());
         }
-        one(F32, Geometry::new(cx.shape(0)?, cx.shape(1)?)?.out)
+        let g = Geometry::new(cx.shape(0)?, cx.shape(1)?)?;
+        let whole = [&g.batch[..], &[g.m, g.n]].concat();
+        for (i, shape) in [(2, by_columns(cx.shape(2)?)), (4, cx.try_input(4).map_or(vec![], |b| b.shape.clone()))] {
+            if shape::broadcast(&[&shape, &whole]).ok().as_ref() != Some(&whole) {
+                return Err(err!(InvalidNode, "input {i}: {:?} for a product {whole:?}", cx.shape(i)?).into());
+            }
+        }
+        one(F32, g.out)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

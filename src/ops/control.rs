@@ -212,6 +212,7 @@ impl Op for Loop {
             args.extend(carried.iter().chain(&captured));
             let mut made = flow.run(0, &args)?;
             ensure!(made.len() == self.body.outputs.len(), Internal, "the body gave {} outputs", made.len());
+            flow.forget(&args[..2 + formal]);
             let scanned = made.split_off(1 + formal);
             scans.iter_mut().zip(scanned).for_each(|(list, h)| list.push(h));
             // without a condition of the node's own, the body's is ignored
@@ -331,6 +332,8 @@ impl Scan {
             args.extend(captured);
             let mut made = flow.run(0, &args)?;
             ensure!(made.len() == self.body.outputs.len(), Internal, "the body gave {} outputs", made.len());
+            // the first states are the node's inputs, which a batch may need again
+            flow.forget(&args[if i > 0 { 0 } else { self.states() }..count]);
             let scanned = made.split_off(self.states());
             scans.iter_mut().zip(scanned).for_each(|(list, h)| list.push(h));
             states = made;

@@ -308,8 +308,11 @@ mod tests {
     use crate::rng::Rng;
     use crate::{cpu, ops};
 
+    /// An operator, the values it reads, its attributes.
+    type Step<'a> = (&'a str, &'a [usize], &'a [(&'a str, Attr)]);
+
     /// A graph over `shapes` in doubles; nodes read by number: inputs first, then earlier nodes.
-    fn function(shapes: &[&[usize]], nodes: &[(&str, &[usize], &[(&str, Attr)])]) -> Graph {
+    fn function(shapes: &[&[usize]], nodes: &[Step<'_>]) -> Graph {
         let mut g = Graph::new("f");
         let mut all: Vec<ValueId> = (0..shapes.len()).map(|i| g.add_value(format!("x{i}"), None)).collect();
         g.inputs.clone_from(&all);
@@ -326,7 +329,7 @@ mod tests {
     }
 
     /// The gradient against central differences of the sum of the function's elements.
-    fn check(shapes: &[&[usize]], nodes: &[(&str, &[usize], &[(&str, Attr)])]) {
+    fn check(shapes: &[&[usize]], nodes: &[Step<'_>]) {
         let g = function(shapes, nodes);
         let mut rng = Rng::new(5);
         let inputs: Vec<Tensor> = shapes.iter().map(|s| rng.tensor(DType::F64, s, 0.5, 1.5).unwrap()).collect();

@@ -69,6 +69,7 @@ mod softmax;
 mod text;
 mod training;
 mod unary;
+mod unique;
 mod view;
 mod window;
 
@@ -77,8 +78,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 pub use bounded::Bounded;
+pub(crate) use bounded::is_bound;
 pub use case::{Case, CaseInput};
 pub use infer::{Defer, InferCx, Inferred};
+pub use random::Keyed;
+pub(crate) use random::is_key;
 
 use crate::dtype::DType;
 use crate::ir::{AttrReader, Attrs, Graph};
@@ -152,6 +156,7 @@ const FAMILIES: &[&[OpDef]] = &[
     text::FAMILY,
     training::FAMILY,
     unary::FAMILY,
+    unique::FAMILY,
     view::FAMILY,
 ];
 
@@ -202,7 +207,7 @@ pub struct OpDef {
     pub cases: fn() -> Vec<Case>,
 }
 
-/// How far a result may lie from the reference: `|a - b| <= abs + rel * |b|`.
+/// How far a result may lie from the reference: `|a - b| <= abs + rel * |b|`. Of integers, `abs` counts units.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
     /// Relative part.
@@ -301,6 +306,11 @@ pub trait Op: fmt::Debug + Send + Sync {
         None
     }
 
+    /// A random operator as one that draws with a key.
+    fn keyed(&self) -> Option<Keyed> {
+        None
+    }
+
     /// Bodies, run by [`Op::control`].
     fn bodies(&self) -> Vec<&Arc<Graph>> {
         vec![]
@@ -334,6 +344,8 @@ pub trait ControlFlow {
     fn read(&mut self, value: Handle) -> Result<Tensor>;
     /// A host value for use by a body.
     fn host(&mut self, value: Tensor) -> Handle;
+    /// Lets go of values that nobody will ask for again.
+    fn forget(&mut self, values: &[Handle]);
     /// The type of a value.
     fn type_of(&self, value: Handle) -> crate::ir::TensorType;
     /// Stacks equal-shaped values along a new leading axis (scan outputs).
@@ -436,6 +448,7 @@ pub const DOUBLES: &[&str] = &[
     "TopK",
     "Transpose",
     "Trilu",
+    "Unique",
     "Unsqueeze",
     "Where",
 ];

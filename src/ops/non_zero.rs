@@ -52,7 +52,7 @@ impl Op for NonZero {
     }
 
     fn bounded(&self, _: &[bool]) -> Option<Bounded> {
-        Some(Bounded { op: Arc::new(NonZeroMost), axes: vec![1] })
+        Some(Bounded { op: Arc::new(NonZeroMost), axes: vec![Some(1)] })
     }
 }
 
@@ -105,10 +105,23 @@ struct Compress {
     axis: Option<i64>,
 }
 
+impl Compress {
+    /// The axis, of `x` flattened where none is given.
+    fn check(&self, x: &[usize], condition: &[usize]) -> Result<usize> {
+        let flat = [shape::numel(x)];
+        let from = if self.axis.is_none() { &flat } else { x };
+        let axis = shape::axis(self.axis.unwrap_or(0), from.len())?;
+        let fits = condition.len() == 1 && condition[0] <= from[axis];
+        ensure!(fits, InvalidNode, "a condition of shape {condition:?} for {} slices of {x:?}", from[axis]);
+        Ok(axis)
+    }
+}
+
 impl Op for Compress {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         let condition = cx.value(1)?;
         let x = cx.input(0)?;
+        self.check(&x.shape, condition.shape())?;
         let kept = condition.to_slice::<bool>()?.iter().filter(|c| **c).count();
         match self.axis {
             None => one(x.dtype, [kept]),
@@ -127,7 +140,6 @@ impl Op for Compress {
         let x = if self.axis.is_none() { x.reshaped([x.len()])? } else { x.clone() };
         let axis = shape::axis(self.axis.unwrap_or(0), x.rank())?;
         let test = condition.to_slice::<bool>()?;
-        ensure!(test.len() <= x.shape()[axis], InvalidNode, "{} conditions for {:?}", test.len(), x.shape());
         let kept: Vec<usize> = (0..test.len()).filter(|i| test[*i]).collect();
         Ok(vec![along(&x, axis, &kept)?])
     }
@@ -150,7 +162,7 @@ impl Op for Compress {
         if constant.get(1) == Some(&true) {
             return None;
         }
-        Some(Bounded { op: Arc::new(CompressMost { axis: self.axis }), axes: vec![self.axis.unwrap_or(0)] })
+        Some(Bounded { op: Arc::new(CompressMost { axis: self.axis }), axes: vec![self.axis.or(Some(0))] })
     }
 }
 
@@ -173,10 +185,9 @@ struct CompressMost {
 
 impl CompressMost {
     fn check(&self, x: &[usize], condition: &[usize]) -> Result<Vec<usize>> {
-        let to = if self.axis.is_none() { vec![shape::numel(x)] } else { x.to_vec() };
-        let axis = shape::axis(self.axis.unwrap_or(0), to.len())?;
-        let fits = condition.len() == 1 && condition[0] <= to[axis];
-        ensure!(fits, InvalidNode, "a condition of shape {condition:?} for {} slices of {x:?}", to[axis]);
+        let axis = Compress { axis: self.axis }.check(x, condition)?;
+        let mut to = if self.axis.is_none() { vec![shape::numel(x)] } else { x.to_vec() };
+        to[axis] = condition[0];
         Ok(to)
     }
 }
@@ -212,7 +223,7 @@ impl Op for CompressMost {
         cx.alias(1, count)?;
         // what lies behind the kept ones is any place, which the gathering takes to the nearest there is
         let places = places.reshaped(&[condition.numel()]).ok_or_else(|| err!(Internal, "a row did not reshape"))?;
-        gather(cx, &x, axis, &places, &out.sliced(axis, 0, 1, condition.numel()))
+        gather(cx, &x, axis, &places, &out)
     }
 }
 

@@ -1,11 +1,11 @@
-//! Order along an axis: TopK, CumSum, CumProd, Unique.
+//! Order along an axis: TopK, CumSum, CumProd.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::eval::need;
 use super::infer::one;
-use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
+use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::{AttrReader, TensorType};
 use crate::kernels::order::{Scan, scan, top_k};
@@ -22,18 +22,17 @@ pub const FAMILY: &[OpDef] = &[
     row("TopK", &[1, 10, 11, 24], parse_top_k, top_k_cases),
     row("CumSum", &[11, 14], |a, _| parse_scan(a, false), || scan_cases("CumSum", 14)),
     row("CumProd", &[26], |a, _| parse_scan(a, true), || scan_cases("CumProd", 26)),
-    row("Unique", &[11], parse_unique, unique_cases),
 ];
 
 /// Numbers in their order, NaN as the greatest and equal to itself.
-enum Numbers {
+pub(super) enum Numbers {
     Float(Vec<f64>),
     Int(Vec<i128>),
     Text(Vec<std::string::String>),
 }
 
 impl Numbers {
-    fn of(x: &Tensor) -> Result<Numbers> {
+    pub(super) fn of(x: &Tensor) -> Result<Numbers> {
         Ok(match x.dtype() {
             String => Numbers::Text(x.strings()?.to_vec()),
             d if d.is_float() => Numbers::Float(x.to_f64s()?),
@@ -41,7 +40,7 @@ impl Numbers {
         })
     }
 
-    fn compare(&self, i: usize, j: usize) -> Ordering {
+    pub(super) fn compare(&self, i: usize, j: usize) -> Ordering {
         match self {
             Numbers::Int(v) => v[i].cmp(&v[j]),
             Numbers::Text(v) => v[i].cmp(&v[j]),
@@ -179,7 +178,7 @@ fn scan_cases(op: &'static str, opset: i64) -> Vec<Case> {
     let case = |d: DType, s: &[usize], axis: i64| {
         let c = Case::new(op, opset);
         let c = if d.is_float() { c.range(d, s, 0.5, 1.5) } else { c.range(d, s, 0.0, 3.0) };
-        c.constant(Tensor::scalar(axis)).sum(s[s.len() - 1])
+        c.constant(Tensor::scalar(axis)).sum(s.iter().copied().max().unwrap_or(1))
     };
     let mut all: Vec<Case> = [F32, F16, BF16, I32, U32, I64, U64].iter().map(|d| case(*d, &[3, 7], 1)).collect();
     for (exclusive, reverse) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
@@ -247,77 +246,5 @@ impl Op for Cumulative {
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
         Tolerance::ulps(dtype, 4.0 + k as f64)
-    }
-}
-
-// ---- Unique ----
-
-/// How many results there are only the data tells, so it runs on the host.
-#[derive(Debug)]
-struct Unique {
-    axis: Option<i64>,
-    sorted: bool,
-}
-
-fn parse_unique(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
-    Ok(Arc::new(Unique { axis: a.int("axis")?, sorted: a.flag_or("sorted", true)? }))
-}
-
-fn unique_cases() -> Vec<Case> {
-    let case = || Case::new("Unique", 11).range(I64, &[4, 5], 0.0, 4.0).outputs(4);
-    vec![case(), case().int("sorted", 0), case().int("axis", 0), case().int("axis", -1).int("sorted", 0)]
-}
-
-impl Op for Unique {
-    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        cx.input(0)?;
-        Err(Defer::DataDependent)
-    }
-
-    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let x = need(inputs, 0)?;
-        let flat;
-        let (x, axis) = match self.axis {
-            Some(a) => (x, shape::axis(a, x.rank())?),
-            None => {
-                flat = x.reshaped([x.len()])?;
-                (&flat, 0)
-            }
-        };
-        let numbers = Numbers::of(x)?;
-        let (n, inner) = (x.shape()[axis], x.shape()[axis + 1..].iter().product::<usize>());
-        let outer: usize = x.shape()[..axis].iter().product();
-        let elements = |s: usize| (0..outer * inner).map(move |e| (e / inner * n + s) * inner + e % inner);
-        let compare = |a: usize, b: usize| {
-            let differs = elements(a).zip(elements(b)).map(|(i, j)| numbers.compare(i, j));
-            differs.into_iter().find(|o| *o != Ordering::Equal).unwrap_or(Ordering::Equal)
-        };
-        let mut order: Vec<usize> = (0..n).collect();
-        order.sort_by(|a, b| compare(*a, *b));
-        // slices of equal content, each with the first place at which it stands
-        let mut groups: Vec<Vec<usize>> = vec![];
-        for s in order {
-            match groups.last_mut().filter(|g| compare(g[0], s) == Ordering::Equal) {
-                Some(g) => g.push(s),
-                None => groups.push(vec![s]),
-            }
-        }
-        if !self.sorted {
-            groups.sort_by_key(|g| g[0]);
-        }
-        let mut inverse = vec![0i64; n];
-        groups.iter().enumerate().for_each(|(i, g)| g.iter().for_each(|s| inverse[*s] = i as i64));
-        let mut to = x.shape().to_vec();
-        to[axis] = groups.len();
-        let sources: Vec<usize> = (0..outer)
-            .flat_map(|o| groups.iter().flat_map(move |g| (0..inner).map(move |i| (o * n + g[0]) * inner + i)))
-            .collect();
-        let ints = |f: &dyn Fn(&Vec<usize>) -> i64| Tensor::vector(&groups.iter().map(f).collect::<Vec<_>>());
-        let counts = ints(&|g| g.len() as i64);
-        Ok(vec![x.select(to, &sources)?, ints(&|g| g[0] as i64), Tensor::vector(&inverse), counts])
-    }
-
-    fn on_host(&self) -> bool {
-        true
     }
 }

@@ -115,7 +115,10 @@ impl Pool {
                 let kernel = w.kernel.as_ref().ok_or_else(|| err!(InvalidNode, "attribute kernel_shape is missing"))?;
                 let fits = kernel.len() == spatial.len();
                 ensure!(fits, InvalidNode, "kernel_shape {kernel:?} for spatial dims {spatial:?}");
-                w.geometry(spatial, kernel)
+                let g = w.geometry(spatial, kernel)?;
+                let empty = shape::numel(x) == 0 && x[0] * x[1] * shape::numel(&g.output) > 0;
+                ensure!(!empty, InvalidNode, "windows over padding alone: the input is {x:?}");
+                Ok(g)
             }
             None => Ok(Geometry {
                 input: spatial.to_vec(),

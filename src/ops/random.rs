@@ -1,15 +1,23 @@
-//! Random tensors: RandomNormal, RandomUniform, Bernoulli, Multinomial and their like. Drawn on the host: every run draws
-//! anew, while a plan's data does not change.
+//! Random tensors: RandomNormal, RandomUniform, Bernoulli, Multinomial and their like.
+//!
+//! Element `i` of a run comes from counter `i` under the run's key (see [`philox`]), on the device and in the reference
+//! alike. A plan's data does not change from run to run, so a pass gives these operators their key as one more input,
+//! which a node on the host makes anew for each run.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::bounded::DOMAIN;
 use super::eval::need;
 use super::infer::one;
-use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse};
+use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::dtype::DType::{self, *};
-use crate::ir::AttrReader;
+use crate::ir::{AttrReader, Attrs, Operator};
+use crate::kernels::random::{self as kernel, Kind};
+use crate::philox::{philox, unit};
+use crate::plan::{LowerCx, View};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err, shape};
@@ -20,24 +28,12 @@ const fn row(name: &'static str, versions: &'static [i64], parse: Parse, cases: 
 
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[
-    row("RandomNormal", &[1, 22], |a, _| parse_draw(a, Law::normal(a)?, false), || shaped_cases("RandomNormal")),
-    row("RandomUniform", &[1, 22], |a, _| parse_draw(a, Law::uniform(a)?, false), || shaped_cases("RandomUniform")),
-    row("RandomNormalLike", &[1, 22], |a, _| parse_draw(a, Law::normal(a)?, true), || like_cases("RandomNormalLike")),
-    row(
-        "RandomUniformLike",
-        &[1, 22],
-        |a, _| parse_draw(a, Law::uniform(a)?, true),
-        || like_cases("RandomUniformLike"),
-    ),
-    row("Bernoulli", &[15, 22], parse_bernoulli, || {
-        vec![
-            Case::new("Bernoulli", 15).range(F32, &[3, 4], 0.0, 1.0),
-            Case::new("Bernoulli", 15).range(F64, &[5], 0.0, 1.0).int("dtype", 9),
-        ]
-    }),
-    row("Multinomial", &[7, 22], parse_multinomial, || {
-        vec![Case::new("Multinomial", 7).rand(F32, &[2, 5]).int("sample_size", 7)]
-    }),
+    row("RandomNormal", &[1, 22], |a, _| parse_draw(a, normal(a)?, false), || shaped_cases("RandomNormal")),
+    row("RandomUniform", &[1, 22], |a, _| parse_draw(a, uniform(a)?, false), || shaped_cases("RandomUniform")),
+    row("RandomNormalLike", &[1, 22], |a, _| parse_draw(a, normal(a)?, true), || like_cases("RandomNormalLike")),
+    row("RandomUniformLike", &[1, 22], |a, _| parse_draw(a, uniform(a)?, true), || like_cases("RandomUniformLike")),
+    row("Bernoulli", &[15, 22], parse_bernoulli, bernoulli_cases),
+    row("Multinomial", &[7, 22], parse_multinomial, multinomial_cases),
 ];
 
 /// Where an operator's numbers come from: with a seed the same in every session, without one in none.
@@ -60,6 +56,13 @@ impl Source {
         Ok(Source { seed, runs: AtomicU64::new(0) })
     }
 
+    /// The key of the next run: two words of the seed, two of the run.
+    fn key(&self) -> [u32; 4] {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        [seed as u32, (seed >> 32) as u32, run as u32, (run >> 32) as u32]
+    }
+
     /// The generator of the next run.
     pub fn next(&self) -> Rng {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
@@ -69,30 +72,127 @@ impl Source {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Law {
-    Normal { mean: f64, scale: f64 },
-    Uniform { low: f64, high: f64 },
+/// How results follow from a key.
+trait Law: fmt::Debug + Send + Sync {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred;
+
+    fn draw(&self, inputs: &[Option<&Tensor>], key: [u32; 4]) -> Result<Tensor>;
+
+    fn lower(&self, cx: &mut LowerCx<'_>, key: &View) -> Result<()>;
 }
 
-impl Law {
-    fn normal(a: &AttrReader<'_>) -> Result<Law> {
-        Ok(Law::Normal { mean: f64::from(a.float_or("mean", 0.0)?), scale: f64::from(a.float_or("scale", 1.0)?) })
+/// An operator of the model: a law and where its keys come from.
+#[derive(Debug)]
+struct Random {
+    law: Arc<dyn Law>,
+    source: Arc<Source>,
+}
+
+impl Random {
+    fn parsed(law: impl Law + 'static, a: &AttrReader<'_>) -> Result<Arc<dyn Op>> {
+        Ok(Arc::new(Random { law: Arc::new(law), source: Arc::new(Source::new(a)?) }))
+    }
+}
+
+impl Op for Random {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        self.law.infer(cx)
     }
 
-    fn uniform(a: &AttrReader<'_>) -> Result<Law> {
-        Ok(Law::Uniform { low: f64::from(a.float_or("low", 0.0)?), high: f64::from(a.float_or("high", 1.0)?) })
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        Ok(vec![self.law.draw(inputs, self.source.key())?])
     }
 
-    fn draw(self, rng: &mut Rng) -> f64 {
-        match self {
-            Law::Uniform { low, high } => low + (high - low) * rng.unit(),
-            // Box, Muller: "A note on the generation of random normal deviates", 1958
-            Law::Normal { mean, scale } => {
-                let (u, v) = (1.0 - rng.unit(), rng.unit());
-                mean + scale * (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
-            }
-        }
+    fn tolerance(&self, dtype: DType, _: usize) -> Tolerance {
+        // a normal deviate's angle, up to 2π, is rounded before its cosine
+        Tolerance::ulps(dtype, 16.0)
+    }
+
+    fn deterministic(&self) -> bool {
+        false
+    }
+
+    fn keyed(&self) -> Option<Keyed> {
+        Some(Keyed { law: self.law.clone(), source: self.source.clone() })
+    }
+}
+
+/// A random operator in two parts: what makes the key of a run, and what draws with it.
+pub struct Keyed {
+    law: Arc<dyn Law>,
+    source: Arc<Source>,
+}
+
+const KEY: &str = "Key";
+
+impl Keyed {
+    /// Makes the key: uint32\[4\], another one in every run.
+    pub fn key(&self) -> Operator {
+        let op = Arc::new(Key(self.source.clone()));
+        Operator { domain: DOMAIN.into(), op_type: KEY.into(), opset: 1, attrs: Attrs::new(), op }
+    }
+
+    /// Draws in place of `of`; the key is its last input.
+    pub fn draw(&self, of: &Operator) -> Operator {
+        let op = Arc::new(Drawn(self.law.clone()));
+        let op_type = format!("{}Drawn", of.op_type);
+        Operator { domain: DOMAIN.into(), op_type, opset: of.opset, attrs: of.attrs.clone(), op }
+    }
+}
+
+/// Whether an operator makes a key, which is no work that belongs on a device.
+pub fn is_key(of: &Operator) -> bool {
+    of.domain == DOMAIN && of.op_type == KEY
+}
+
+#[derive(Debug)]
+struct Key(Arc<Source>);
+
+impl Op for Key {
+    fn infer(&self, _: &InferCx<'_>) -> Inferred {
+        one(U32, [4])
+    }
+
+    fn eval(&self, _: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        Ok(vec![Tensor::vector(&self.0.key())])
+    }
+
+    fn deterministic(&self) -> bool {
+        false
+    }
+
+    fn on_host(&self) -> bool {
+        true
+    }
+}
+
+/// Draws with the key that is the last input.
+#[derive(Debug)]
+struct Drawn(Arc<dyn Law>);
+
+impl Op for Drawn {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        self.0.infer(cx)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let key = need(inputs, inputs.len().saturating_sub(1))?.to_i64s()?;
+        let [a, b, c, d] = key[..] else { bail!(Internal, "a key of {} words", key.len()) };
+        Ok(vec![self.0.draw(inputs, [a, b, c, d].map(|w| w as u32))?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let key = cx.dense_input(cx.input_count() - 1)?;
+        self.0.lower(cx, &key)
+    }
+
+    /// Doubles.
+    fn on_host(&self) -> bool {
+        true
+    }
+
+    fn tolerance(&self, dtype: DType, _: usize) -> Tolerance {
+        Tolerance::ulps(dtype, 16.0)
     }
 }
 
@@ -101,16 +201,28 @@ fn dtype(a: &AttrReader<'_>) -> Result<Option<DType>> {
     a.int("dtype")?.map(|n| known(n).ok_or_else(|| err!(InvalidNode, "attribute dtype is {n}"))).transpose()
 }
 
+/// The words of element `i`.
+fn words(i: usize, key: [u32; 4]) -> [u32; 4] {
+    philox([i as u32, 0, key[2], key[3]], [key[0], key[1]])
+}
+
+fn normal(a: &AttrReader<'_>) -> Result<Kind> {
+    Ok(Kind::Normal { mean: a.float_or("mean", 0.0)?, scale: a.float_or("scale", 1.0)? })
+}
+
+fn uniform(a: &AttrReader<'_>) -> Result<Kind> {
+    Ok(Kind::Uniform { low: a.float_or("low", 0.0)?, high: a.float_or("high", 1.0)? })
+}
+
 /// Elements after a law; of a given shape, or that of input 0.
 #[derive(Debug)]
 struct Draw {
-    law: Law,
-    source: Source,
+    kind: Kind,
     dtype: Option<DType>,
     shape: Option<Vec<usize>>,
 }
 
-fn parse_draw(a: &AttrReader<'_>, law: Law, like: bool) -> Result<Arc<dyn Op>> {
+fn parse_draw(a: &AttrReader<'_>, kind: Kind, like: bool) -> Result<Arc<dyn Op>> {
     let shape = match (like, a.ints("shape")?) {
         (true, None) => None,
         (false, Some(s)) => {
@@ -121,21 +233,28 @@ fn parse_draw(a: &AttrReader<'_>, law: Law, like: bool) -> Result<Arc<dyn Op>> {
         (true, Some(_)) => bail!(Unsupported, "unknown attribute shape"),
     };
     let dtype = dtype(a)?.or(if like { None } else { Some(F32) });
-    Ok(Arc::new(Draw { law, source: Source::new(a)?, dtype, shape }))
+    ensure!(dtype.is_none_or(DType::is_float), InvalidNode, "attribute dtype is {}", dtype.unwrap_or(F32));
+    Random::parsed(Draw { kind, dtype, shape }, a)
 }
 
 fn shaped_cases(op: &'static str) -> Vec<Case> {
     vec![
         Case::new(op, 22).ints("shape", &[3, 5]).float("seed", 7.0),
-        Case::new(op, 22).ints("shape", &[]).int("dtype", 10),
+        Case::new(op, 22).ints("shape", &[]).int("dtype", 10).float("seed", 7.0),
+        Case::new(op, 22).ints("shape", &[70_000]).float("seed", 8.0),
+        Case::new(op, 22).ints("shape", &[67, 3]).int("dtype", 16).float("seed", -9.5),
     ]
 }
 
 fn like_cases(op: &'static str) -> Vec<Case> {
-    vec![Case::new(op, 22).rand(F32, &[3, 5]), Case::new(op, 22).rand(I32, &[0, 2]).int("dtype", 1)]
+    vec![
+        Case::new(op, 22).rand(F32, &[3, 5]).float("seed", 7.0),
+        Case::new(op, 22).rand(I32, &[0, 2]).int("dtype", 1).float("seed", 7.0),
+        Case::new(op, 22).rand(F16, &[130]).float("seed", 1.0),
+    ]
 }
 
-impl Op for Draw {
+impl Law for Draw {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         match (&self.shape, self.dtype) {
             (Some(s), Some(d)) => one(d, s.clone()),
@@ -143,66 +262,75 @@ impl Op for Draw {
         }
     }
 
-    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+    fn draw(&self, inputs: &[Option<&Tensor>], key: [u32; 4]) -> Result<Tensor> {
         let (dtype, to) = match (&self.shape, self.dtype) {
             (Some(s), Some(d)) => (d, s.clone()),
             (_, d) => (d.map_or_else(|| need(inputs, 0).map(Tensor::dtype), Ok)?, need(inputs, 0)?.shape().to_vec()),
         };
-        let mut rng = self.source.next();
-        let values = (0..shape::checked_numel(&to)?).map(|_| self.law.draw(&mut rng)).collect();
-        Ok(vec![Tensor::from_f64s(dtype, to, values)?])
+        let value = |i: usize| {
+            let [x, y, ..] = words(i, key);
+            match self.kind {
+                Kind::Uniform { low, high } => f64::from(low) + f64::from(high - low) * f64::from(unit(x)),
+                // Box, Muller: "A note on the generation of random normal deviates", 1958
+                Kind::Normal { mean, scale } => {
+                    let radius = (-2.0 * f64::from(unit(x) + 1.0 / (1 << 24) as f32).ln()).sqrt();
+                    let angle = std::f64::consts::TAU * f64::from(unit(y));
+                    f64::from(mean) + f64::from(scale) * radius * angle.cos()
+                }
+                Kind::Coin | Kind::Class { .. } => f64::NAN,
+            }
+        };
+        Tensor::from_f64s(dtype, to.clone(), (0..shape::checked_numel(&to)?).map(value).collect())
     }
 
-    fn deterministic(&self) -> bool {
-        false
-    }
-
-    fn on_host(&self) -> bool {
-        true
+    fn lower(&self, cx: &mut LowerCx<'_>, key: &View) -> Result<()> {
+        let out = cx.output(0)?;
+        kernel::random(cx, self.kind, key, None, &out)
     }
 }
 
 /// 1 as often as the input says.
 #[derive(Debug)]
 struct Bernoulli {
-    source: Source,
     dtype: Option<DType>,
 }
 
 fn parse_bernoulli(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
-    Ok(Arc::new(Bernoulli { source: Source::new(a)?, dtype: dtype(a)? }))
+    Random::parsed(Bernoulli { dtype: dtype(a)? }, a)
 }
 
-impl Op for Bernoulli {
+fn bernoulli_cases() -> Vec<Case> {
+    let case = |d: DType, s: &[usize]| Case::new("Bernoulli", 15).range(d, s, 0.0, 1.0).float("seed", 3.0);
+    let mut all = vec![case(F32, &[3, 4]), case(F64, &[5]).int("dtype", 9), case(F16, &[70]), case(F32, &[0])];
+    all.extend([F32, F16, BF16, I32, I64, U8, Bool].map(|d| case(F32, &[7, 11]).int("dtype", d as i64)));
+    all
+}
+
+impl Law for Bernoulli {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         one(self.dtype.map_or_else(|| cx.dtype(0), Ok)?, cx.shape(0)?)
     }
 
-    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+    fn draw(&self, inputs: &[Option<&Tensor>], key: [u32; 4]) -> Result<Tensor> {
         let p = need(inputs, 0)?;
-        let mut rng = self.source.next();
-        let draws = p.to_f64s()?.into_iter().map(|p| rng.unit() < p);
+        let draws = p.to_f64s()?.into_iter().enumerate().map(|(i, p)| f64::from(unit(words(i, key)[0])) < p);
         let dtype = self.dtype.unwrap_or(p.dtype());
-        Ok(vec![if dtype.is_float() {
-            Tensor::from_f64s(dtype, p.shape(), draws.map(|b| f64::from(u8::from(b))).collect())?
-        } else {
-            Tensor::from_i128s(dtype, p.shape(), draws.map(i128::from).collect())?
-        }])
+        if dtype.is_float() {
+            return Tensor::from_f64s(dtype, p.shape(), draws.map(|b| f64::from(u8::from(b))).collect());
+        }
+        Tensor::from_i128s(dtype, p.shape(), draws.map(i128::from).collect())
     }
 
-    fn deterministic(&self) -> bool {
-        false
-    }
-
-    fn on_host(&self) -> bool {
-        true
+    fn lower(&self, cx: &mut LowerCx<'_>, key: &View) -> Result<()> {
+        let p = cx.dense_input(0)?;
+        let out = cx.output(0)?;
+        kernel::random(cx, Kind::Coin, key, Some(&p), &out)
     }
 }
 
 /// Classes drawn with the probabilities whose logarithms, up to a constant, each row has.
 #[derive(Debug)]
 struct Multinomial {
-    source: Source,
     dtype: DType,
     samples: usize,
 }
@@ -212,30 +340,44 @@ fn parse_multinomial(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     let samples = usize::try_from(n).map_err(|_| err!(InvalidNode, "attribute sample_size is {n}"))?;
     let dtype = dtype(a)?.unwrap_or(I32);
     ensure!(matches!(dtype, I32 | I64), InvalidNode, "attribute dtype is {dtype}");
-    Ok(Arc::new(Multinomial { source: Source::new(a)?, dtype, samples }))
+    Random::parsed(Multinomial { dtype, samples }, a)
 }
 
-impl Op for Multinomial {
-    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        match cx.shape(0)? {
-            [n, _] => one(self.dtype, [*n, self.samples]),
-            other => Err(err!(InvalidNode, "expected [batch, classes], got {other:?}").into()),
+fn multinomial_cases() -> Vec<Case> {
+    let case = |d: DType, s: &[usize]| Case::new("Multinomial", 7).rand(d, s).int("sample_size", 7).float("seed", 3.0);
+    vec![
+        case(F32, &[2, 5]),
+        case(F16, &[3, 4]),
+        case(F32, &[1, 1]),
+        case(F32, &[67, 300]).int("dtype", 7),
+        case(F32, &[0, 3]),
+    ]
+}
+
+impl Multinomial {
+    fn classes(x: &[usize]) -> Result<[usize; 2]> {
+        match *x {
+            [n, classes] if classes > 0 => Ok([n, classes]),
+            _ => bail!(InvalidNode, "expected [batch, classes], got {x:?}"),
         }
     }
+}
 
-    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+impl Law for Multinomial {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        one(self.dtype, [Multinomial::classes(cx.shape(0)?)?[0], self.samples])
+    }
+
+    fn draw(&self, inputs: &[Option<&Tensor>], key: [u32; 4]) -> Result<Tensor> {
         let x = need(inputs, 0)?;
-        let [n, classes] = x.shape()[..] else { bail!(InvalidNode, "expected [batch, classes], got {:?}", x.shape()) };
-        ensure!(classes > 0, InvalidNode, "no classes");
-        let v = x.to_f64s()?;
-        let mut rng = self.source.next();
+        let [n, classes] = Multinomial::classes(x.shape())?;
         let mut out = vec![];
-        for row in v.chunks(classes) {
+        for row in x.to_f64s()?.chunks(classes) {
             let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let weights: Vec<f64> = row.iter().map(|x| (x - top).exp()).collect();
             let sum: f64 = weights.iter().sum();
             for _ in 0..self.samples {
-                let mut left = rng.unit() * sum;
+                let mut left = f64::from(unit(words(out.len(), key)[0])) * sum;
                 let class = weights.iter().position(|w| {
                     left -= w;
                     left < 0.0
@@ -243,15 +385,13 @@ impl Op for Multinomial {
                 out.push(class.unwrap_or(classes - 1) as i128);
             }
         }
-        Ok(vec![Tensor::from_i128s(self.dtype, [n, self.samples], out)?])
+        Tensor::from_i128s(self.dtype, [n, self.samples], out)
     }
 
-    fn deterministic(&self) -> bool {
-        false
-    }
-
-    fn on_host(&self) -> bool {
-        true
+    fn lower(&self, cx: &mut LowerCx<'_>, key: &View) -> Result<()> {
+        let x = cx.dense_input(0)?;
+        let out = cx.output(0)?;
+        kernel::random(cx, Kind::Class { classes: x.shape[1], samples: self.samples }, key, Some(&x), &out)
     }
 }
 

@@ -437,6 +437,12 @@ impl Op for Recurrent {
         let e = self.extents(cx.shape(0)?, cx.shape(1)?, cx.shape(2)?)?;
         self.check(&e, &|i| cx.try_input(i).map(|t| t.shape.clone()))?;
         let dtype = cx.dtype(0)?;
+        // all but the lengths of the sequences
+        for t in [1, 2, 3, 5, 6, 7].into_iter().filter_map(|i| cx.try_input(i)) {
+            if t.dtype != dtype {
+                return Err(err!(InvalidNode, "the sequence is of {dtype}, an operand of {}", t.dtype).into());
+            }
+        }
         let state = TensorType::new(dtype, self.state_shape(&e));
         let mut out = vec![TensorType::new(dtype, self.sequence_shape(&e)), state.clone()];
         if self.cell == Cell::Lstm {

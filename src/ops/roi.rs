@@ -92,13 +92,13 @@ impl RoiAlign {
         let size = if self.0.half_pixel || size > 1.0 { size } else { 1.0 };
         let width = f(size / bins as f64);
         let count = if self.0.ratio > 0 { self.0.ratio as f64 } else { width.ceil().max(0.0) };
-        let (origin, step) = (start + bin as f64 * width, width / count);
+        let (origin, step) = (f(start + f(bin as f64 * width)), f(width / count));
         // of the many samples of a wide bin only those near the image are looked at
         let wide = self.0.ratio == 0;
         let first = if wide { ((-1.0 - origin) / step).floor() - 1.0 } else { 0.0 };
         let end = if wide { ((extent as f64 - origin) / step).ceil() + 1.0 } else { count };
         let pixels = |k: usize| {
-            let p = origin + (k as f64 + 0.5) * step;
+            let p = f(origin + f((k as f64 + 0.5) * step));
             let inside = p >= -1.0 && p <= extent as f64;
             let p = p.max(0.0);
             let low = (p as usize).min(extent - 1);
@@ -147,6 +147,9 @@ impl Op for RoiAlign {
         let (x, rois, images) = (need(inputs, 0)?, need(inputs, 1)?, need(inputs, 2)?.to_i64s()?);
         let to = target(x.shape(), rois.shape(), 4, self.0.output)?;
         ensure!(images.len() == to[0], InvalidNode, "{} batch indices for {} regions", images.len(), to[0]);
+        if shape::numel(&to) == 0 {
+            return Ok(vec![Tensor::zeros(x.dtype(), to)]);
+        }
         let (height, width) = (x.shape()[2], x.shape()[3]);
         let (data, corners) = (x.to_f64s()?, rois.to_f64s()?);
         let mut out = vec![];

@@ -250,17 +250,15 @@ pub(super) fn emit_gelu(e: &mut Emit<'_>, x: &Var) -> Result<Var> {
 }
 
 pub(super) fn emit_gelu_tanh(e: &mut Emit<'_>, x: &Var) -> Result<Var> {
-    let (half, one) = (e.float(x.dtype, 0.5)?, e.int(x.dtype, 1)?);
-    let (cubic, scale) = (e.float(x.dtype, 0.044715)?, e.float(x.dtype, (2.0 / PI).sqrt() as f32)?);
+    // (1 + tanh(u)) / 2 is sigmoid(2 u)
+    let (cubic, scale) = (e.float(x.dtype, 0.044715)?, e.float(x.dtype, 2.0 * (2.0 / PI).sqrt() as f32)?);
     let y = e.call(x.dtype, "mul", &[x, x])?;
     let y = e.call(x.dtype, "mul", &[&y, x])?;
     let y = e.call(x.dtype, "mul", &[&cubic, &y])?;
     let y = e.call(x.dtype, "add", &[x, &y])?;
     let y = e.call(x.dtype, "mul", &[&scale, &y])?;
-    let y = e.call(x.dtype, "tanh", &[&y])?;
-    let y = e.call(x.dtype, "add", &[&one, &y])?;
-    let h = e.call(x.dtype, "mul", &[&half, x])?;
-    e.call(x.dtype, "mul", &[&h, &y])
+    let y = e.call(x.dtype, "sigmoid", &[&y])?;
+    e.call(x.dtype, "mul", &[x, &y])
 }
 
 /// The rows of the registry.
@@ -369,7 +367,9 @@ impl Op for Unary {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let x = need(inputs, 0)?;
         let (d, s) = (x.dtype(), x.shape());
+        // as the operators' function bodies have it, attributes are of the operand's type
         let n: Vec<f64> = self.numbers.iter().map(|n| *n as f64).collect();
+        let n = if d.is_float() { Tensor::from_f64s(d, [n.len()], n)?.to_f64s()? } else { n };
         let f = self.function;
         let y = match f.int {
             _ if d.is_float() => Tensor::from_f64s(d, s, x.to_f64s()?.into_iter().map(|x| (f.float)(x, &n)).collect()),

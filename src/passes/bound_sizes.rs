@@ -20,14 +20,19 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         };
         let name = |what: &str| format!("{}/{what}", node.name);
         let count = graph.add_value(name("count"), None);
-        let mut made = vec![];
+        let (mut made, mut cuts) = (vec![], 0);
         for (output, axis) in node.outputs.iter().zip(&bounded.axes) {
             let Some(output) = output else {
                 made.push(None);
                 continue;
             };
+            let Some(axis) = axis else {
+                made.push(Some(*output));
+                continue;
+            };
             let most = graph.add_value(name("most"), None);
             made.push(Some(most));
+            cuts += 1;
             nodes.push(Node {
                 name: name("cut"),
                 operator: bounded.cut(*axis),
@@ -36,7 +41,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
             });
         }
         // the cuts stand behind what they cut
-        let at = nodes.len() - made.iter().flatten().count();
+        let at = nodes.len() - cuts;
         made.resize(bounded.axes.len(), None);
         made.push(Some(count));
         let operator = bounded.operator(&node.operator);

@@ -173,13 +173,7 @@ fn by_channel(t: &Tensor, axis: usize, rank: usize, channels: usize) -> Option<V
 }
 
 /// What `node` does to the channels of `v`, of rank `rank`; `None` when that is no business of this pass.
-fn after(
-    graph: &Graph,
-    node: &Node,
-    v: ValueId,
-    rank: usize,
-    channels: usize,
-) -> Result<Option<Affine>, &'static str> {
+fn after(graph: &Graph, node: &Node, v: ValueId, rank: usize, channels: usize) -> Result<Option<Affine>, &'static str> {
     if !node.operator.domain.is_empty() {
         return Ok(None);
     }

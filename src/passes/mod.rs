@@ -9,6 +9,7 @@ mod fold_batch_norm;
 mod fold_constants;
 mod fold_pad;
 mod fuse_elementwise;
+mod key_random;
 mod prologues;
 
 use crate::Result;
@@ -26,6 +27,7 @@ pub struct Pass {
 pub const PASSES: &[Pass] = &[
     Pass { name: "fold-constants", run: fold_constants::run },
     Pass { name: "dead-code", run: dead_code::run },
+    Pass { name: "key-random", run: key_random::run },
     Pass { name: "bound-sizes", run: bound_sizes::run },
     Pass { name: "fold-batch-norm", run: fold_batch_norm::run },
     Pass { name: "fold-pad", run: fold_pad::run },

@@ -10,7 +10,7 @@ mod view;
 
 pub use lower::{Bind, LowerCx, Lowering};
 pub use program::{BufId, BufKind, Buffer, Constant, Dispatch, Make, Program, Span};
-pub use report::PlanReport;
+pub use report::{PlanReport, PlanStats};
 pub use segment::{End, Fallback, Known, Planned, Segment, kept, plan};
 pub use slots::{Place, Slots};
 pub use view::View;

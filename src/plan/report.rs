@@ -1,5 +1,6 @@
 //! A plan for people: dispatches, buffers and slots.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{BufKind, Dispatch, End, Program, Slots};
@@ -16,10 +17,51 @@ pub struct PlanReport {
     pub end: End,
 }
 
+/// Figures of a plan's first segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanStats {
+    /// How many dispatches.
+    pub dispatches: usize,
+    /// How many of them only copy.
+    pub copies: usize,
+    /// Bytes that the dispatches bind, each range once for each dispatch: what they move, at most, if each element is
+    /// read once.
+    pub bytes_bound: u64,
+    /// Buffers that the temporaries share.
+    pub slots: usize,
+    /// Bytes of those.
+    pub activation_bytes: u64,
+    /// The most bytes of temporaries that live at once.
+    pub activation_lower_bound: u64,
+    /// Bytes of constants.
+    pub constant_bytes: u64,
+    /// Dispatches by kernel.
+    pub kernels: BTreeMap<String, usize>,
+}
+
 impl PlanReport {
     /// The dispatches in order.
     pub fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
         self.program.dispatches.iter()
+    }
+
+    /// The figures of the plan.
+    pub fn stats(&self) -> PlanStats {
+        let mut kernels: BTreeMap<String, usize> = BTreeMap::new();
+        for d in self.dispatches() {
+            *kernels.entry(d.label.clone()).or_default() += 1;
+        }
+        let constants = self.program.buffers.iter().filter(|b| matches!(b.kind, BufKind::Constant(_)));
+        PlanStats {
+            dispatches: self.program.dispatches.len(),
+            copies: kernels.iter().filter(|(label, _)| label.starts_with("copy")).map(|(_, n)| n).sum(),
+            bytes_bound: self.dispatches().flat_map(|d| &d.spans).map(|s| s.bytes).sum(),
+            slots: self.slots.sizes.len(),
+            activation_bytes: self.slots.total(),
+            activation_lower_bound: self.slots.lower_bound,
+            constant_bytes: constants.map(|b| b.bytes).sum(),
+            kernels,
+        }
     }
 
     /// One line a dispatch; with `buffers`, what each binds and where it lies.

@@ -255,14 +255,24 @@ fn need(low: &Lowering, host: &HashSet<ValueId>, v: ValueId, index: usize) -> St
         }
         let small = || low.types.get(&a).is_some_and(|t| t.numel() <= DEMAND);
         match producers.get(&a).map(|n| &graph.nodes[*n]) {
-            Some(n) if n.operator.op.deterministic() && n.operator.op.bodies().is_empty() && small() => {
+            Some(n) if follows(n) && small() => {
                 todo.extend(n.used_inputs());
             }
             None if graph.inputs.contains(&a) && host.contains(&a) && small() => inputs.push(a),
             _ => return Step::End(End::Read(v, index)),
         }
     }
+    if inputs.is_empty() {
+        // its inputs are known, yet it was too large to be made on the host
+        return Step::End(End::Read(v, index));
+    }
     Step::Demand(v, inputs)
+}
+
+/// Whether the data of a node's outputs is to be followed back to its inputs: not where chance or a body makes it, nor
+/// counts of what data holds, after which each run would get a plan of its own.
+fn follows(n: &Node) -> bool {
+    n.operator.op.deterministic() && n.operator.op.bodies().is_empty() && !crate::ops::is_bound(&n.operator)
 }
 
 fn set_known(low: &mut Lowering, node: &Node, values: Vec<Tensor>) {

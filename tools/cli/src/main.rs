@@ -37,6 +37,8 @@ enum Command {
     Shader(commands::shader::Args),
     /// The adapters of this machine.
     Devices(commands::devices::Args),
+    /// The operators there are, as a table in Markdown.
+    Ops(commands::ops::Args),
     /// Runs folders in the ONNX test format.
     Test(commands::test::Args),
 }
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Graph(a) => commands::graph::run(&a),
         Command::Shader(a) => commands::shader::run(&a),
         Command::Devices(a) => commands::devices::run(&a),
+        Command::Ops(a) => commands::ops::run(&a),
         Command::Test(a) => commands::test::run(&a),
     };
     match done {

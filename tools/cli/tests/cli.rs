@@ -237,3 +237,10 @@ fn json_reports_keep_their_fields() {
         assert!(doc["cases"][0].get(f).is_some(), "{f} is not in {doc}");
     }
 }
+
+#[test]
+fn the_table_of_operators_is_true() {
+    let kept =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../OPERATORS.md")).expect("OPERATORS.md");
+    assert_eq!(ok(&["ops"]), kept, "make it again: shadernet ops > OPERATORS.md");
+}

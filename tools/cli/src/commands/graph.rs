@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use shadernet::plan::PlanStats;
 use shadernet::{Model, Result, Session, ir, passes};
 
 use crate::inputs::InputArgs;
@@ -28,6 +29,12 @@ pub struct Args {
     /// Which stage to print.
     #[arg(long, value_enum, default_value = "passes")]
     stage: Stage,
+    /// Instead of the plan its figures: dispatches, copies, bytes, slots.
+    #[arg(long)]
+    stats: bool,
+    /// Figures as JSON.
+    #[arg(long, requires = "stats")]
+    json: bool,
 }
 
 pub fn run(args: &Args) -> Result<bool> {
@@ -42,9 +49,36 @@ pub fn run(args: &Args) -> Result<bool> {
         Stage::Lower | Stage::Plan => {
             let inputs = args.inputs.make(&model)?;
             let session = Session::new(&args.place.gpu()?, &model, &args.place.session_options())?;
+            let plan = session.plan(&named(&inputs))?;
+            if args.stats {
+                print_stats(&plan.stats(), args.json);
+                return Ok(true);
+            }
             let detail = matches!(args.stage, Stage::Plan);
-            print!("{}", session.plan(&named(&inputs))?.to_text(session.graph(), detail));
+            print!("{}", plan.to_text(session.graph(), detail));
         }
     }
     Ok(true)
+}
+
+fn print_stats(s: &PlanStats, json: bool) {
+    if json {
+        let doc = serde_json::json!({
+            "dispatches": s.dispatches, "copies": s.copies, "bytes_bound": s.bytes_bound, "slots": s.slots,
+            "activation_bytes": s.activation_bytes, "activation_lower_bound": s.activation_lower_bound,
+            "constant_bytes": s.constant_bytes, "kernels": s.kernels,
+        });
+        println!("{doc}");
+        return;
+    }
+    println!("dispatches   {:12}, {} of them copies", s.dispatches, s.copies);
+    println!("bytes bound  {:12}", s.bytes_bound);
+    println!(
+        "activations  {:12} bytes in {} slots, at least {}",
+        s.activation_bytes, s.slots, s.activation_lower_bound
+    );
+    println!("constants    {:12} bytes", s.constant_bytes);
+    for (label, n) in &s.kernels {
+        println!("  {n:5} {label}");
+    }
 }
