@@ -26,6 +26,9 @@ struct Params {
     pd: u32, ph: u32, pw: u32,
     // WX pixels as image, depth, height, width
     step_n: u32, step_d: u32, step_h: u32, step_w: u32,
+    // where input and output begin, and how far their images lie apart
+    x_base: u32, x_image: u32,
+    y_base: u32, y_image: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -53,12 +56,13 @@ fn source(start: u32, tap: u32, stride: u32) -> u32 {
     return at;
 }
 
-// Stores four output channels of a group, from `o` on, of the pixel whose channel 0 is at `to`.
-fn store(to: u32, g: u32, o: u32, sums: vec4<f32>) {
+// Stores four output channels of a group, from `o` on, of the pixel whose channel 0 is element `first` of the output
+// and lies at `to`.
+fn store(to: u32, first: u32, g: u32, o: u32, sums: vec4<f32>) {
     for (var c = 0u; c < min(4u, params.oc - min(o, params.oc)); c++) {
         let channel = g * params.oc + o + c;
-        let at = to + channel * params.out_plane;
-        y[at] = finish(sums[c], channel, at);
+        let place = channel * params.out_plane;
+        y[to + place] = finish(sums[c], channel, first + place);
     }
 }
 
@@ -91,7 +95,7 @@ fn main(
     for (var j = 0u; j < COLUMNS; j++) { //#unroll
         // beyond the last pixel the first one's place is read, and nothing is written
         let alive = first + j * WX < params.pixels;
-        base[j] = select(0u, (n * params.group + g) * params.ic * params.plane, alive);
+        base[j] = params.x_base + select(0u, n * params.x_image + g * params.ic * params.plane, alive);
         z0[j] = select(0u, d * params.sd - params.pd, alive);
         y0[j] = select(0u, h * params.sh - params.ph, alive);
         x0[j] = select(0u, w * params.sw - params.pw, alive);
@@ -126,7 +130,7 @@ fn main(
                     at[j] = element;
                     //#if PADDED
                     inside[j] = sz < params.id && sy < params.ih && sx < params.iw;
-                    at[j] = select(0u, element, inside[j]);
+                    at[j] = select(params.x_base, element, inside[j]);
                     //#endif
                 }
                 for (var k = 0u; k < ic; k++) {
@@ -156,9 +160,11 @@ fn main(
         let p = first + j * WX;
         if p < params.pixels {
             let image = p / params.out_plane;
-            let to = image * params.group * params.out_plane * params.oc + p % params.out_plane;
+            let pixel = p % params.out_plane;
+            let to = params.y_base + image * params.y_image + pixel;
+            let dense = image * params.group * params.out_plane * params.oc + pixel;
             for (var q = 0u; q < QUADS; q++) { //#unroll
-                store(to, g, o + q * 4u, acc[j * QUADS + q]);
+                store(to, dense, g, o + q * 4u, acc[j * QUADS + q]);
             }
         }
     }

@@ -127,12 +127,12 @@ impl Kernel for Pack {
 /// # Errors
 /// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
 pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, epilogue: &Epilogue) -> Result<()> {
-    let x = cx.dense_input(0)?;
+    let x = cx.images_input(0)?;
     let bias = match cx.has_input(2) {
         true => cx.dense_input(2)?,
         false => cx.constant(Tensor::zeros(x.dtype, [s.group * s.oc]))?,
     };
-    let out = cx.output(0)?;
+    let out = cx.output_placed(0, View::has_dense_images)?;
     if out.numel() == 0 {
         return Ok(());
     }
@@ -154,6 +154,7 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, epilogue: &Epilogue) -> Result<()>
         params = list.iter().fold(params, |p, v| p.u32(*v));
     }
     params = step.iter().fold(params, |p, v| p.u32(*v));
+    params = params.u32(cx.base(&x)).u32(x.strides[0]).u32(cx.base(&out)).u32(out.strides[0]);
 
     let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);
     let gy = rows.div_ceil(tile.wy);

@@ -82,7 +82,7 @@ pub use infer::{Defer, InferCx, Inferred};
 use crate::dtype::DType;
 use crate::ir::{AttrReader, Attrs, Graph};
 use crate::kernels::elementwise::Elementwise;
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, err};
 
@@ -273,6 +273,17 @@ pub trait Op: fmt::Debug + Send + Sync {
     /// `InvalidNode` when inputs contradict the specification.
     fn fold(&self, _cx: &InferCx<'_>) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
+    }
+
+    /// Whether output 0 is made by moving inputs, unless they lie where [`Op::sources`] says.
+    fn moves(&self) -> bool {
+        false
+    }
+
+    /// Inputs and where each should lie so that it need not be moved when output 0 lies at `out`: in its buffer, in the
+    /// input's own shape, no two at one place.
+    fn sources(&self, _cx: &InferCx<'_>, _out: &View) -> Vec<(usize, View)> {
+        vec![]
     }
 
     /// Whether equal inputs give equal outputs (random operators do not).
