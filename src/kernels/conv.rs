@@ -4,7 +4,7 @@ use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, S
 use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, View};
 use crate::tensor::Tensor;
-use crate::{Result, ensure};
+use crate::{Result, ensure, err};
 
 /// A convolution over depth, height and width (missing dims are 1 long). `x` is [batch, group · ic, input…], the
 /// result [batch, group · oc, output…].
@@ -127,12 +127,19 @@ impl Kernel for Pack {
 /// # Errors
 /// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
 pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, epilogue: &Epilogue) -> Result<()> {
-    let x = cx.images_input(0)?;
+    let x = cx.input(0)?;
+    let [d, h, w] = s.input;
+    let five = x.reshaped(&[s.batch, s.group * s.ic, d, h, w]);
+    let x = five.ok_or_else(|| err!(Internal, "{:?} has no room for dims of extent 1", x.shape))?;
     let bias = match cx.has_input(2) {
         true => cx.dense_input(2)?,
         false => cx.constant(Tensor::zeros(x.dtype, [s.group * s.oc]))?,
     };
-    let out = cx.output_placed(0, View::has_dense_images)?;
+    let pixels = s.output.iter().product::<usize>();
+    // by image, group, channel of the group and pixel
+    let four = |v: &View| v.reshaped(&[s.batch, s.group, s.oc, pixels]);
+    let out = cx.output_ordered(0, |v| four(v).is_some())?;
+    let out = four(&out).ok_or_else(|| err!(Internal, "{:?} has no such channels", out.shape))?;
     if out.numel() == 0 {
         return Ok(());
     }
@@ -149,12 +156,14 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, epilogue: &Epilogue) -> Result<()>
     }
     step[0] = rest;
     let mut params = Params::new().u32(pixels).u32(rows).u32(tiles).u32(s.group).u32(s.ic).u32(s.oc);
-    params = params.u32(s.input.iter().product::<usize>()).u32(s.output.iter().product::<usize>());
+    params = params.u32(s.output.iter().product::<usize>());
     for list in [&s.input, &s.output, &s.kernel, &s.strides, &s.dilations, &s.begin] {
         params = list.iter().fold(params, |p, v| p.u32(*v));
     }
     params = step.iter().fold(params, |p, v| p.u32(*v));
-    params = params.u32(cx.base(&x)).u32(x.strides[0]).u32(cx.base(&out)).u32(out.strides[0]);
+    for v in [&x, &out] {
+        params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));
+    }
 
     let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);
     let gy = rows.div_ceil(tile.wy);

@@ -346,8 +346,14 @@ pub fn lower_views(
     views: &[View],
     emit: impl FnOnce(&mut Emit<'_>, &[Var]) -> Result<Var>,
 ) -> Result<()> {
-    let out = cx.output_placed(0, |_| true)?;
-    apply(cx, label, views, &out, emit)
+    let shape = cx.output_type(0)?.shape;
+    let split = |v: &View, to: &[usize]| if v.numel() == 1 { Some(v.clone()) } else { v.broadcast(&shape).reshaped(to) };
+    let all = |to: &[usize]| views.iter().map(|v| split(v, to)).collect::<Option<Vec<View>>>();
+    let out = cx.output_ordered(0, |v| v.shape == shape || all(&v.shape).is_some())?;
+    match all(&out.shape).filter(|_| out.shape != shape) {
+        Some(views) => apply(cx, label, &views, &out, emit),
+        None => apply(cx, label, views, &out, emit),
+    }
 }
 
 /// Makes `out` by one dispatch of the function that `emit` writes for arguments that are elements of `views`, each of
@@ -377,7 +383,8 @@ pub fn apply(
 /// `Limit` when there are more inputs than the device binds.
 pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &[View], out: &View) -> Result<()> {
     let access = |cx: &LowerCx<'_>, v: &View| {
-        if v.shape == out.shape && v.is_dense() {
+        // a part of a buffer may be dense at one batch size only
+        if v.shape == out.shape && cx.is_whole(v) {
             Access::Dense
         } else if v.rank() == 0 || (v.numel() == 1 && cx.is_constant(v)) {
             Access::Single

@@ -280,8 +280,8 @@ pub trait Op: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Inputs and where each should lie so that it need not be moved when output 0 lies at `out`: in its buffer, in the
-    /// input's own shape, no two at one place.
+    /// Inputs and where each should lie so that it need not be moved when output 0 lies at `out`: in its buffer, no two
+    /// at one place, in the input's own shape, or in another of as many elements in the same order.
     fn sources(&self, _cx: &InferCx<'_>, _out: &View) -> Vec<(usize, View)> {
         vec![]
     }

@@ -270,8 +270,8 @@ impl Op for Reshape {
     }
 
     fn sources(&self, cx: &InferCx<'_>, out: &View) -> Vec<(usize, View)> {
-        let view = || out.reshaped(cx.shape(0).ok()?);
-        view().map(|v| (0, v)).into_iter().collect()
+        let view = cx.shape(0).ok().and_then(|s| out.reshaped(s));
+        vec![(0, view.unwrap_or_else(|| out.clone()))]
     }
 }
 

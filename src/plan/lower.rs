@@ -58,7 +58,7 @@ impl Lowering {
         let bytes = (t.numel() as u64 * device.bytes() as u64).next_multiple_of(16).max(16);
         let limit = self.profile.max_binding;
         ensure!(bytes <= limit, Limit, "{name:?}: {t} takes {bytes} bytes, the device binds at most {limit}");
-        self.program.buffers.push(Buffer { bytes, kind, name: name.into() });
+        self.program.buffers.push(Buffer { bytes, elements: t.numel(), kind, name: name.into() });
         Ok(View::dense(BufId(self.program.buffers.len() as u32 - 1), t, device))
     }
 
@@ -284,6 +284,15 @@ impl<'a> LowerCx<'a> {
     /// # Errors
     /// As [`LowerCx::output`].
     pub fn output_placed(&mut self, i: usize, takes: impl FnOnce(&View) -> bool) -> Result<View> {
+        let shape = self.output_type(i)?.shape;
+        self.output_ordered(i, |v| v.shape == shape && takes(v))
+    }
+
+    /// As [`LowerCx::output_placed`], where the view may have another shape of as many elements in the same order.
+    ///
+    /// # Errors
+    /// As [`LowerCx::output`].
+    pub fn output_ordered(&mut self, i: usize, takes: impl FnOnce(&View) -> bool) -> Result<View> {
         let id = self.output_id(i)?;
         let Some(wish) = self.low.wishes.get(&id).filter(|w| takes(&w.view)).cloned() else { return self.output(i) };
         let root = match self.low.roots.get(&wish.root) {
@@ -325,10 +334,9 @@ impl<'a> LowerCx<'a> {
         }
     }
 
-    /// Whether a view covers its buffer from the start in row-major order (but for the bytes that fill it up).
+    /// Whether a view covers its buffer in row-major order.
     pub fn is_whole(&self, view: &View) -> bool {
-        let bytes = (view.numel() * view.device.bytes()).next_multiple_of(16).max(16) as u64;
-        view.is_dense() && view.offset == 0 && bytes == self.low.program.buffer(view.buf).bytes
+        view.is_dense() && view.offset == 0 && view.numel() == self.low.program.buffer(view.buf).elements
     }
 
     /// Copies between views of one shape, by way of a third where both lie in one buffer.
