@@ -16,7 +16,6 @@ struct Params {
     group: u32,
     ic: u32, // input channels of one group
     oc: u32, // output channels of one group
-    plane: u32, // input pixels of one image
     out_plane: u32,
     // depth, height, width of each
     id: u32, ih: u32, iw: u32,
@@ -27,6 +26,9 @@ struct Params {
     pd: u32, ph: u32, pw: u32,
     // WX pixels as image, depth, height, width
     step_n: u32, step_d: u32, step_h: u32, step_w: u32,
+    // where input and output begin, and the steps along their dims (negative ones wrap around)
+    x_base: u32, x_image: u32, x_channel: u32, x_depth: u32, x_row: u32, x_column: u32,
+    y_base: u32, y_image: u32, y_group: u32, y_channel: u32, y_pixel: u32,
     //#insert FIELDS
 }
 
@@ -54,12 +56,12 @@ fn source(start: u32, tap: u32, stride: u32) -> u32 {
     return at;
 }
 
-// Stores four output channels of a group, from `o` on, of the pixel whose channel 0 is at `to`.
-fn store(to: u32, g: u32, o: u32, sums: vec4<f32>) {
+// Stores four output channels of a group, from `o` on, of the pixel whose channel 0 is element `first` of the output
+// and whose group begins at `to`.
+fn store(to: u32, first: u32, g: u32, o: u32, sums: vec4<f32>) {
     for (var c = 0u; c < min(4u, params.oc - min(o, params.oc)); c++) {
         let channel = g * params.oc + o + c;
-        let at = to + channel * params.out_plane;
-        y[at] = finish(sums[c], channel, at);
+        y[to + (o + c) * params.y_channel] = finish(sums[c], channel, first + channel * params.out_plane);
     }
 }
 
@@ -92,7 +94,7 @@ fn main(
     for (var j = 0u; j < COLUMNS; j++) { //#unroll
         // beyond the last pixel the first one's place is read, and nothing is written
         let alive = first + j * WX < params.pixels;
-        base[j] = select(0u, (n * params.group + g) * params.ic * params.plane, alive);
+        base[j] = params.x_base + select(0u, n * params.x_image + g * params.ic * params.x_channel, alive);
         z0[j] = select(0u, d * params.sd - params.pd, alive);
         y0[j] = select(0u, h * params.sh - params.ph, alive);
         x0[j] = select(0u, w * params.sw - params.pw, alive);
@@ -110,7 +112,7 @@ fn main(
         if d >= params.od { d -= params.od; n += 1u; }
     }
 
-    let plane = params.plane;
+    let plane = params.x_channel;
     let ic = params.ic;
     var acc: array<vec4<f32>, QUADS * COLUMNS>;
     var at: array<u32, COLUMNS>;
@@ -123,11 +125,11 @@ fn main(
                     let sz = source(z0[j], kd * params.dd, params.sd);
                     let sy = source(y0[j], kh * params.dh, params.sh);
                     let sx = source(x0[j], kw * params.dw, params.sw);
-                    let element = base[j] + (sz * params.ih + sy) * params.iw + sx;
+                    let element = base[j] + sz * params.x_depth + sy * params.x_row + sx * params.x_column;
                     at[j] = element;
                     //#if PADDED
                     inside[j] = sz < params.id && sy < params.ih && sx < params.iw;
-                    at[j] = select(0u, element, inside[j]);
+                    at[j] = select(params.x_base, element, inside[j]);
                     //#endif
                 }
                 for (var k = 0u; k < ic; k++) {
@@ -161,9 +163,11 @@ fn main(
         let p = first + j * WX;
         if p < params.pixels {
             let image = p / params.out_plane;
-            let to = image * params.group * params.out_plane * params.oc + p % params.out_plane;
+            let pixel = p % params.out_plane;
+            let to = params.y_base + image * params.y_image + g * params.y_group + pixel * params.y_pixel;
+            let dense = image * params.group * params.out_plane * params.oc + pixel;
             for (var q = 0u; q < QUADS; q++) { //#unroll
-                store(to, g, o + q * 4u, acc[j * QUADS + q]);
+                store(to, dense, g, o + q * 4u, acc[j * QUADS + q]);
             }
         }
     }

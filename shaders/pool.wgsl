@@ -18,6 +18,10 @@ struct Params {
     ed: u32, eh: u32, ew: u32,
     count_pads: u32,
     first_dim_fastest: u32,
+    channels: u32, // of one image
+    // where input and output begin, and how far their images lie apart
+    x_base: u32, x_image: u32,
+    y_base: u32, y_image: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -38,7 +42,12 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     let y0 = rest % params.oh * params.sh - params.ph;
     rest /= params.oh;
     let z0 = rest % params.od * params.sd - params.pd;
-    let channel = rest / params.od * (params.id * params.ih * params.iw);
+    let row = rest / params.od;
+    let image = row / params.channels;
+    let plane = params.id * params.ih * params.iw;
+    let channel = params.x_base + image * params.x_image + row % params.channels * plane;
+    let per_image = params.channels * params.od * params.oh * params.ow;
+    let to = params.y_base + image * params.y_image + (i - image * per_image);
 
     //#if MAX
     var best = T_lowest();
@@ -81,7 +90,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
         }
     }
     //#if MAX
-    y[i] = best;
+    y[to] = best;
     //#else
     //#if NORM
     if P == 2u {
@@ -89,9 +98,9 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     } else if P > 2u {
         sum = f32_pow(sum, 1.0 / f32(P));
     }
-    y[i] = T_from_f32(sum);
+    y[to] = T_from_f32(sum);
     //#else
-    y[i] = T_from_f32(sum / f32(counted));
+    y[to] = T_from_f32(sum / f32(counted));
     //#endif
     //#endif
     //#if INDICES
@@ -100,6 +109,6 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
         let row = best_at / params.iw;
         place = (best_at % params.iw * params.ih + row % params.ih) * params.id + row / params.ih;
     }
-    places[i] = vec2<u32>(channel + place, 0u);
+    places[i] = vec2<u32>(row * plane + place, 0u);
     //#endif
 }

@@ -5,7 +5,7 @@ use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, S
 use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, View};
 use crate::tensor::Tensor;
-use crate::{Result, ensure};
+use crate::{Result, ensure, err};
 
 /// A convolution over depth, height and width (missing dims are 1 long). `x` is [batch, group · ic, input…], the
 /// result [batch, group · oc, output…].
@@ -49,10 +49,6 @@ impl Tile {
     /// for many that do not (weights).
     fn choose(profile: &Profile, oc: usize) -> Tile {
         let quads = oc.div_ceil(4);
-        if let Ok(v) = std::env::var("CONV_TILE") {
-            let v: Vec<usize> = v.split(',').map(|s| s.parse().unwrap_or(1)).collect();
-            return Tile { quads: v[0], columns: v[1], wx: v[2], wy: v[3] };
-        }
         match (profile.cpu, quads) {
             (true, 1) => Tile { quads: 1, columns: 8, wx: 8, wy: 1 },
             (true, _) => Tile { quads: 2, columns: 8, wx: 8, wy: 1 },
@@ -117,12 +113,19 @@ impl Kernel for Pack {
 /// # Errors
 /// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
 pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
-    let x = cx.dense_input(0)?;
+    let x = cx.input(0)?;
+    let [d, h, w] = s.input;
+    let five = x.reshaped(&[s.batch, s.group * s.ic, d, h, w]);
+    let x = five.ok_or_else(|| err!(Internal, "{:?} has no room for dims of extent 1", x.shape))?;
     let bias = match cx.has_input(2) {
         true => cx.dense_input(2)?,
         false => cx.constant(Tensor::zeros(x.dtype, [s.group * s.oc]))?,
     };
-    let out = cx.output(0)?;
+    let pixels = s.output.iter().product::<usize>();
+    // by image, group, channel of the group and pixel
+    let four = |v: &View| v.reshaped(&[s.batch, s.group, s.oc, pixels]);
+    let out = cx.output_ordered(0, |v| four(v).is_some())?;
+    let out = four(&out).ok_or_else(|| err!(Internal, "{:?} has no such channels", out.shape))?;
     if out.numel() == 0 {
         return Ok(());
     }
@@ -139,14 +142,18 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
     }
     step[0] = rest;
     let mut params = Params::new().u32(pixels).u32(rows).u32(tiles).u32(s.group).u32(s.ic).u32(s.oc);
-    params = params.u32(s.input.iter().product::<usize>()).u32(s.output.iter().product::<usize>());
+    params = params.u32(s.output.iter().product::<usize>());
     for list in [&s.input, &s.output, &s.kernel, &s.strides, &s.dilations, &s.begin] {
         params = list.iter().fold(params, |p, v| p.u32(*v));
     }
     params = step.iter().fold(params, |p, v| p.u32(*v));
+    for v in [&x, &out] {
+        params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));
+    }
     let reads = ends.end.map_or(0, |e| e.reads.len());
-    let flat = Flat::new(cx, ends.end, &out.shape, FIRST_READ);
-    let load = Load::new(cx, ends.start, &flat, out.rank(), FIRST_READ + reads)?;
+    let shape = cx.output_type(0)?.shape;
+    let flat = Flat::new(cx, ends.end, &shape, FIRST_READ);
+    let load = Load::new(cx, ends.start, &flat, shape.len(), FIRST_READ + reads)?;
     params = flat.params(load.params(params));
 
     let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);

@@ -199,6 +199,10 @@ pub struct Map {
     result: String,
     lanes: u32,
     rank: usize,
+    /// Whether the result goes by strides to where it was placed.
+    placed: bool,
+    /// Whether two dims say it all.
+    few: bool,
 }
 
 impl Kernel for Map {
@@ -213,7 +217,13 @@ impl Kernel for Map {
 
 impl Map {
     fn is_strided(&self) -> bool {
-        self.inputs.iter().any(|(_, a)| *a == Access::Strided)
+        self.placed || self.inputs.iter().any(|(_, a)| *a == Access::Strided)
+    }
+
+    /// The dims that are counted: fewer where only the result is strided, as in a slice along one axis.
+    fn dims(&self) -> std::ops::Range<usize> {
+        let last = if self.few { 2 } else { self.rank };
+        self.rank - last..self.rank
     }
 
     fn storage(&self, t: DeviceType, access: Access) -> String {
@@ -229,13 +239,16 @@ impl Map {
             for (k, _) in self.inputs.iter().enumerate().filter(|(_, (_, a))| *a == Access::Strided) {
                 s += &format!("    strides{k}: array<vec4<i32>, {n}>,\n");
             }
+            if self.placed {
+                s += &format!("    to_strides: array<vec4<i32>, {n}>,\n    to_base: u32,\n");
+            }
         }
         s += "}\n@group(0) @binding(0) var<uniform> params: Params;\n";
         for (k, (t, access)) in self.inputs.iter().enumerate() {
             let ty = self.storage(*t, *access);
             s += &format!("@group(0) @binding({}) var<storage, read> in{k}: array<{ty}>;\n", k + 1);
         }
-        let ty = self.storage(self.output, Access::Dense);
+        let ty = self.storage(self.output, if self.placed { Access::Strided } else { Access::Dense });
         let slot = self.inputs.len() + 1;
         s += &format!("@group(0) @binding({slot}) var<storage, read_write> result: array<{ty}>;\n");
         let args: Vec<String> =
@@ -253,13 +266,19 @@ impl Map {
                     s += &format!("    var at{k} = i32(params.base{k});\n");
                 }
             }
-            for d in (0..self.rank).rev() {
+            if self.placed {
+                s += "    var to = i32(params.to_base);\n";
+            }
+            for d in self.dims().rev() {
                 let pick = format!("[{}][{}]", d / 4, d % 4);
                 s += &format!("    let c{d} = i32(rest % params.shape{pick});\n    rest /= params.shape{pick};\n");
                 for (k, (_, access)) in self.inputs.iter().enumerate() {
                     if *access == Access::Strided {
                         s += &format!("    at{k} += c{d} * params.strides{k}{pick};\n");
                     }
+                }
+                if self.placed {
+                    s += &format!("    to += c{d} * params.to_strides{pick};\n");
                 }
             }
         }
@@ -286,9 +305,16 @@ impl Map {
         };
         if self.lanes == 4 {
             let lanes: Vec<String> = [".x", ".y", ".z", ".w"].into_iter().map(call).collect();
+            if self.placed {
+                for (n, lane) in lanes.iter().enumerate() {
+                    s += &format!("    result[to + {n} * params.to_strides{last}] = {lane};\n");
+                }
+                return s;
+            }
             s += &format!("    result[i] = vec4<{}>({});\n", self.output.wgsl(), lanes.join(", "));
         } else {
-            s += &format!("    result[i] = {};\n", call(""));
+            let to = if self.placed { "to" } else { "i" };
+            s += &format!("    result[{to}] = {};\n", call(""));
         }
         s
     }
@@ -320,12 +346,18 @@ pub fn lower_views(
     views: &[View],
     emit: impl FnOnce(&mut Emit<'_>, &[Var]) -> Result<Var>,
 ) -> Result<()> {
-    let out = cx.output(0)?;
-    apply(cx, label, views, &out, emit)
+    let shape = cx.output_type(0)?.shape;
+    let split = |v: &View, to: &[usize]| if v.numel() == 1 { Some(v.clone()) } else { v.broadcast(&shape).reshaped(to) };
+    let all = |to: &[usize]| views.iter().map(|v| split(v, to)).collect::<Option<Vec<View>>>();
+    let out = cx.output_ordered(0, |v| v.shape == shape || all(&v.shape).is_some())?;
+    match all(&out.shape).filter(|_| out.shape != shape) {
+        Some(views) => apply(cx, label, &views, &out, emit),
+        None => apply(cx, label, views, &out, emit),
+    }
 }
 
-/// Makes `out`, a dense view at offset 0, by one dispatch of the function that `emit` writes for arguments that are
-/// elements of `views`, each of which broadcasts to its shape.
+/// Makes `out` by one dispatch of the function that `emit` writes for arguments that are elements of `views`, each of
+/// which broadcasts to its shape.
 ///
 /// # Errors
 /// Those of `emit` and of [`map`].
@@ -344,14 +376,15 @@ pub fn apply(
     map(cx, label, e.body(), &result, views, out)
 }
 
-/// Applies a generated function to `views`, each of which broadcasts to the shape of `out`, a dense view at offset 0.
+/// Applies a generated function to `views`, each of which broadcasts to the shape of `out`.
 /// The function's arguments are `x0`, `x1`, …
 ///
 /// # Errors
 /// `Limit` when there are more inputs than the device binds.
 pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &[View], out: &View) -> Result<()> {
     let access = |cx: &LowerCx<'_>, v: &View| {
-        if v.shape == out.shape && v.is_dense() {
+        // a part of a buffer may be dense at one batch size only
+        if v.shape == out.shape && cx.is_whole(v) {
             Access::Dense
         } else if v.rank() == 0 || (v.numel() == 1 && cx.is_constant(v)) {
             Access::Single
@@ -360,13 +393,18 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
         }
     };
     let broadcast: Vec<View> = views.iter().map(|v| v.broadcast(&out.shape)).collect();
-    let lists: Vec<&[isize]> = broadcast.iter().map(|v| v.strides.as_slice()).collect();
+    let mut lists: Vec<&[isize]> = broadcast.iter().map(|v| v.strides.as_slice()).collect();
+    let placed = !cx.is_whole(out);
+    if placed {
+        lists.push(&out.strides);
+    }
     let (shape, strides) = collapse(&out.shape, &lists);
     let rank = rank_class(shape.len());
 
     // four elements a thread, unless they straddle rows or are two words each
     let mut accesses: Vec<Access> = views.iter().map(|v| access(cx, v)).collect();
-    let strided = accesses.contains(&Access::Strided);
+    let few = !accesses.contains(&Access::Strided) && shape.len() <= 2;
+    let strided = placed || accesses.contains(&Access::Strided);
     let rows = !strided || shape.last().is_some_and(|inner| inner.is_multiple_of(4));
     let words = views.iter().chain([out]).all(|v| v.device.bytes() <= 4);
     let unaligned = |v: &View, a: &Access| *a == Access::Dense && cx.base(v) != 0;
@@ -392,15 +430,18 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
             params = params.array_i32(s, rank);
         }
     }
+    if let Some(s) = strides.last().filter(|_| placed) {
+        params = params.array_i32(s, rank).u32(cx.base(out));
+    }
     let output = out.device;
     let (label, body, result) = (label.into(), body.into(), result.name.clone());
-    let kernel = Map { label, inputs, output, body, result, lanes, rank };
+    let kernel = Map { label, inputs, output, body, result, lanes, rank, placed, few };
     let mut binds: Vec<Bind<'_>> = views.iter().map(Bind::Read).collect();
     binds.push(Bind::Write(out));
     cx.dispatch(&kernel, params, &binds, linear_grid(threads, LINEAR_WORKGROUP))
 }
 
-/// Every element of `from`, which broadcasts to `to`, converted as the Cast operator does; `to` is dense, at offset 0.
+/// Every element of `from`, which broadcasts to `to`, converted as the Cast operator does.
 ///
 /// # Errors
 /// As [`map`].

@@ -149,7 +149,8 @@ impl Flat {
             match () {
                 () if v.rank() == 0 || (v.numel() == 1 && cx.is_constant(v)) => Access::Single,
                 () if cx.is_constant(v) && v.shape.iter().enumerate().all(by_channel) => Access::Channel,
-                () if v.shape == out && v.is_dense() => Access::Dense,
+                // a part of a buffer may be dense at one batch size only
+                () if v.shape == out && cx.is_whole(v) => Access::Dense,
                 () => Access::Strided,
             }
         };

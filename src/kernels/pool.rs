@@ -2,13 +2,15 @@
 
 use super::copy::with_word;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
-use crate::plan::{Bind, LowerCx};
+use crate::plan::{Bind, LowerCx, View};
 use crate::{Result, ensure};
 
 /// Windows over depth, height and width (missing dims are 1 long) of each channel of each image.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct Shape {
+    pub images: usize,
+    /// Of one image.
     pub channels: usize,
     pub input: [usize; 3],
     pub output: [usize; 3],
@@ -71,11 +73,11 @@ impl Kernel for Pool {
 /// # Errors
 /// `Unsupported` when the device has no form for the element type, `Limit` when an output is too large to bind.
 pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, what: What) -> Result<()> {
-    let x = cx.dense_input(0)?;
+    let x = cx.images_input(0)?;
     let out = if cx.has_output(0) {
-        cx.output(0)?
+        cx.output_placed(0, View::has_dense_images)?
     } else {
-        cx.temp(x.dtype, &[&[s.channels], s.output.as_slice()].concat())?
+        cx.temp(x.dtype, &[&[s.images, s.channels], s.output.as_slice()].concat())?
     };
     let places = if cx.has_output(1) { Some(cx.output(1)?) } else { None };
     let mut params = Params::new().u32(out.numel());
@@ -84,6 +86,8 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, what: What) -> Result<()> {
         params = list.iter().fold(params, |p, v| p.u32(*v));
     }
     params = params.u32(what == What::Mean { count_pads: true }).u32(what == What::Max { column_major: true });
+    params = params.u32(s.channels);
+    params = params.u32(cx.base(&x)).u32(x.strides[0]).u32(cx.base(&out)).u32(out.strides[0]);
     let grid = linear_grid(out.numel(), LINEAR_WORKGROUP);
     let kernel = Pool { device: x.device, what, places: places.is_some() };
     let mut binds = vec![Bind::Read(&x), Bind::Write(&out)];

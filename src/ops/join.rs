@@ -9,7 +9,7 @@ use crate::dtype::DType::*;
 use crate::ir::AttrReader;
 use crate::kernels::copy::copy;
 use crate::kernels::pad::{self, Mode};
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err, shape};
 
@@ -93,16 +93,52 @@ impl Op for Concat {
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let parts = (0..cx.input_count()).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
-        let out = cx.output(0)?;
-        let axis = shape::axis(self.axis, out.rank())?;
-        let mut at = 0;
-        for p in &parts {
-            let n = p.shape[axis];
-            copy(cx, p, &out.sliced(axis, at, 1, n))?;
-            at += n;
+        let t = cx.output_type(0)?;
+        let axis = shape::axis(self.axis, t.rank())?;
+        if let Some(view) = side_by_side(&parts, axis, &t.shape) {
+            return cx.alias(0, view);
+        }
+        let out = cx.output_joined(0)?;
+        for (p, slice) in parts.iter().zip(slices(&out, axis, parts.iter().map(|p| p.shape[axis]))) {
+            if !p.same_place(&slice) {
+                cx.copy_apart(p, &slice)?;
+            }
         }
         Ok(())
     }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn sources(&self, cx: &InferCx<'_>, out: &View) -> Vec<(usize, View)> {
+        let Ok(axis) = shape::axis(self.axis, out.rank()) else { return vec![] };
+        let extents: Vec<usize> = (0..cx.len()).filter_map(|i| Some(cx.try_input(i)?.shape[axis])).collect();
+        slices(out, axis, extents.into_iter()).into_iter().enumerate().filter(|(_, v)| v.numel() > 0).collect()
+    }
+}
+
+/// Slices of `out` along an axis, one behind the other.
+fn slices(out: &View, axis: usize, extents: impl Iterator<Item = usize>) -> Vec<View> {
+    let mut at = 0;
+    let slice = |n| {
+        at += n;
+        out.sliced(axis, at - n, 1, n)
+    };
+    extents.map(slice).collect()
+}
+
+/// What `parts` make along `axis`, where they lie in one buffer just so.
+fn side_by_side(parts: &[View], axis: usize, shape: &[usize]) -> Option<View> {
+    let mut some = parts.iter().filter(|p| p.numel() > 0);
+    let first = some.next()?;
+    let mut whole = View { shape: shape.to_vec(), ..first.clone() };
+    if let Some(second) = some.next() {
+        let step = second.offset as isize - first.offset as isize;
+        whole.strides[axis] = step / first.shape[axis] as isize;
+    }
+    let slices = slices(&whole, axis, parts.iter().map(|p| p.shape[axis]));
+    (whole.strides[axis] != 0 && parts.iter().zip(&slices).all(|(p, s)| p.same_place(s))).then_some(whole)
 }
 
 /// Pads from attributes (before opset 11) or inputs.

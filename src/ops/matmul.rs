@@ -145,14 +145,14 @@ impl Op for MatMul {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let out = cx.output(0)?;
+        let out = cx.output_placed(0, |_| true)?;
         let p = numpy_product(cx, 0, 1, out)?;
         product(cx, &p)
     }
 
     fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
         let end = ends.only_end()?;
-        let out = cx.output(0)?;
+        let out = cx.output_placed(0, |_| true)?;
         let p = numpy_product(cx, 0, 1, out.clone())?;
         let read = |v: &View| fit(&v.broadcast(&out.shape), &p.out.shape);
         let reads = end.reads.iter().map(read).collect::<Result<_>>()?;

@@ -88,7 +88,7 @@ use crate::dtype::DType;
 use crate::ir::{AttrReader, Attrs, Graph};
 use crate::kernels::elementwise::Elementwise;
 use crate::kernels::epilogue::Ends;
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, err};
 
@@ -289,6 +289,17 @@ pub trait Op: fmt::Debug + Send + Sync {
     /// `InvalidNode` when inputs contradict the specification.
     fn fold(&self, _cx: &InferCx<'_>) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
+    }
+
+    /// Whether output 0 is made by moving inputs, unless they lie where [`Op::sources`] says.
+    fn moves(&self) -> bool {
+        false
+    }
+
+    /// Inputs and where each should lie so that it need not be moved when output 0 lies at `out`: in its buffer, no two
+    /// at one place, in the input's own shape, or in another of as many elements in the same order.
+    fn sources(&self, _cx: &InferCx<'_>, _out: &View) -> Vec<(usize, View)> {
+        vec![]
     }
 
     /// Whether equal inputs give equal outputs (random operators do not).

@@ -213,7 +213,7 @@ impl Op for Batch {
         let y = e.call(F32, "mul", &[&y, &wide[1]])?;
         let y = e.call(F32, "add", &[&y, &wide[2]])?;
         let y = e.cast(&y, x.dtype)?;
-        let out = cx.output(0)?;
+        let out = cx.output_placed(0, |_| true)?;
         elementwise::map(cx, "BatchNormalization", e.body(), &y, &views, &out)
     }
 

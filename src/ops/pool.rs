@@ -211,7 +211,8 @@ impl Op for Pool {
             out
         };
         let shape = kernel::Shape {
-            channels: shape::numel(&x.shape[..2]),
+            images: x.shape[0],
+            channels: x.shape[1],
             input: three(&g.input, 1),
             output: three(&g.output, 1),
             kernel: three(&g.kernel, 1),

@@ -114,6 +114,10 @@ impl Op for Same {
         let x = cx.input(0)?;
         cx.alias(0, x)
     }
+
+    fn sources(&self, _: &InferCx<'_>, out: &View) -> Vec<(usize, View)> {
+        vec![(0, out.clone())]
+    }
 }
 
 impl Dropout {
@@ -264,6 +268,11 @@ impl Op for Reshape {
         };
         cx.alias(0, view)
     }
+
+    fn sources(&self, cx: &InferCx<'_>, out: &View) -> Vec<(usize, View)> {
+        let view = cx.shape(0).ok().and_then(|s| out.reshaped(s));
+        vec![(0, view.unwrap_or_else(|| out.clone()))]
+    }
 }
 
 fn reshape_cases() -> Vec<Case> {
@@ -331,6 +340,13 @@ impl Op for Transpose {
         let x = cx.input(0)?;
         let view = x.permuted(&self.perm(x.rank())?);
         cx.alias(0, view)
+    }
+
+    fn sources(&self, _: &InferCx<'_>, out: &View) -> Vec<(usize, View)> {
+        let Ok(perm) = self.perm(out.rank()) else { return vec![] };
+        let mut back = vec![0; perm.len()];
+        perm.iter().enumerate().for_each(|(i, p)| back[*p] = i);
+        vec![(0, out.permuted(&back))]
     }
 }
 

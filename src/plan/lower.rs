@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::places::Wish;
 use super::{BufId, BufKind, Buffer, Constant, Dispatch, Make, Program, Span, View};
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
@@ -25,6 +26,10 @@ pub struct Lowering {
     pub program: Program,
     /// Where each value lies on the device.
     pub views: HashMap<ValueId, View>,
+    /// Where values are wanted that are yet to be made.
+    pub(super) wishes: HashMap<ValueId, Wish>,
+    /// The buffers of values in which others lie before they are made themselves.
+    roots: HashMap<ValueId, View>,
     constants: HashMap<(usize, usize, String, kernels::DeviceType), BufId>,
 }
 
@@ -38,6 +43,8 @@ impl Lowering {
             known: HashMap::new(),
             program: Program::default(),
             views: HashMap::new(),
+            wishes: HashMap::new(),
+            roots: HashMap::new(),
             constants: HashMap::new(),
         }
     }
@@ -51,7 +58,7 @@ impl Lowering {
         let bytes = (t.numel() as u64 * device.bytes() as u64).next_multiple_of(16).max(16);
         let limit = self.profile.max_binding;
         ensure!(bytes <= limit, Limit, "{name:?}: {t} takes {bytes} bytes, the device binds at most {limit}");
-        self.program.buffers.push(Buffer { bytes, kind, name: name.into() });
+        self.program.buffers.push(Buffer { bytes, elements: t.numel(), kind, name: name.into() });
         Ok(View::dense(BufId(self.program.buffers.len() as u32 - 1), t, device))
     }
 
@@ -60,6 +67,7 @@ impl Lowering {
         let gone = |b: BufId| b.0 as usize >= count;
         self.program.buffers.truncate(count);
         self.views.retain(|_, v| !gone(v.buf));
+        self.roots.retain(|_, v| !gone(v.buf));
         self.constants.retain(|_, b| !gone(*b));
     }
 
@@ -94,6 +102,9 @@ impl Lowering {
                 _ => err!(Internal, "{}: the shape depends on data", node.path()),
             })?;
             self.types.extend(node.outputs.iter().zip(types).filter_map(|(v, t)| Some(((*v)?, t))));
+        }
+        self.plan_places(&graph.nodes)?;
+        for node in &graph.nodes {
             node.operator.op.lower(&mut LowerCx::new(node, index, self))?;
         }
         graph.outputs.iter().map(|v| self.view(*v)).collect()
@@ -202,6 +213,16 @@ impl<'a> LowerCx<'a> {
         self.dense(&v)
     }
 
+    /// Input `i` with whatever stands under its first dim in row-major order, at any offset; copied when it is not so
+    /// already.
+    ///
+    /// # Errors
+    /// As [`LowerCx::input`].
+    pub fn images_input(&mut self, i: usize) -> Result<View> {
+        let v = self.input(i)?;
+        if v.has_dense_images() { Ok(v) } else { self.dense(&v) }
+    }
+
     /// The type of input `i`.
     ///
     /// # Errors
@@ -246,10 +267,89 @@ impl<'a> LowerCx<'a> {
     /// `Unsupported` when the device has no form for its type, `Limit` when it is too large to bind.
     pub fn output(&mut self, i: usize) -> Result<View> {
         let (id, t) = (self.output_id(i)?, self.output_type(i)?);
-        let name = self.low.graph.value(id).name.clone();
-        let view = self.low.buffer(&name, &t, BufKind::Temp)?;
+        let view = match self.low.roots.remove(&id) {
+            Some(root) => root,
+            None => {
+                let name = self.low.graph.value(id).name.clone();
+                self.low.buffer(&name, &t, BufKind::Temp)?
+            }
+        };
         self.low.views.insert(id, view.clone());
         Ok(view)
+    }
+
+    /// As [`LowerCx::output`], for a kernel that writes at any offset, by strides, and nothing beyond the view: where
+    /// the output is wanted if `takes` holds for the view there, else a fresh dense buffer.
+    ///
+    /// # Errors
+    /// As [`LowerCx::output`].
+    pub fn output_placed(&mut self, i: usize, takes: impl FnOnce(&View) -> bool) -> Result<View> {
+        let shape = self.output_type(i)?.shape;
+        self.output_ordered(i, |v| v.shape == shape && takes(v))
+    }
+
+    /// As [`LowerCx::output_placed`], where the view may have another shape of as many elements in the same order.
+    ///
+    /// # Errors
+    /// As [`LowerCx::output`].
+    pub fn output_ordered(&mut self, i: usize, takes: impl FnOnce(&View) -> bool) -> Result<View> {
+        let id = self.output_id(i)?;
+        let Some(wish) = self.low.wishes.get(&id).filter(|w| takes(&w.view)).cloned() else { return self.output(i) };
+        let root = match self.low.roots.get(&wish.root) {
+            Some(root) => root.buf,
+            None if self.low.views.contains_key(&wish.root) => return self.output(i),
+            None => {
+                let Some(t) = self.low.types.get(&wish.root).cloned() else { return self.output(i) };
+                let name = self.low.graph.value(wish.root).name.clone();
+                let Ok(root) = self.low.buffer(&name, &t, BufKind::Temp) else { return self.output(i) };
+                let buf = root.buf;
+                self.low.roots.insert(wish.root, root);
+                buf
+            }
+        };
+        // no dispatch reads and writes one buffer, nor writes it twice
+        let views = &self.low.views;
+        let used = self.node.used_inputs().chain(self.node.used_outputs()).filter_map(|v| views.get(&v));
+        if used.into_iter().any(|v| v.buf == root) {
+            return self.output(i);
+        }
+        let view = View { buf: root, ..wish.view };
+        self.low.views.insert(id, view.clone());
+        Ok(view)
+    }
+
+    /// Output `i` as the inputs lie in it that were written in place: a dense buffer, or where it is wanted itself.
+    ///
+    /// # Errors
+    /// As [`LowerCx::output`].
+    pub fn output_joined(&mut self, i: usize) -> Result<View> {
+        let id = self.output_id(i)?;
+        match self.low.wishes.get(&id).cloned() {
+            Some(wish) if let Some(root) = self.low.roots.get(&wish.root).cloned() => {
+                let view = View { buf: root.buf, ..wish.view };
+                self.low.views.insert(id, view.clone());
+                Ok(view)
+            }
+            _ => self.output_placed(i, |_| true),
+        }
+    }
+
+    /// Whether a view covers its buffer in row-major order.
+    pub fn is_whole(&self, view: &View) -> bool {
+        view.is_dense() && view.offset == 0 && view.numel() == self.low.program.buffer(view.buf).elements
+    }
+
+    /// Copies between views of one shape, by way of a third where both lie in one buffer.
+    ///
+    /// # Errors
+    /// As [`LowerCx::output`].
+    pub fn copy_apart(&mut self, from: &View, to: &View) -> Result<()> {
+        if from.buf != to.buf {
+            return kernels::copy::copy(self, from, to);
+        }
+        let between = self.temp(from.dtype, &from.shape)?;
+        kernels::copy::copy(self, from, &between)?;
+        kernels::copy::copy(self, &between, to)
     }
 
     /// Says that output `i` is `view`: no dispatch, no copy.

@@ -2,6 +2,7 @@
 //! assignment of buffers to slots by lifetime.
 
 mod lower;
+mod places;
 mod program;
 mod report;
 mod segment;

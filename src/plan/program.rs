@@ -28,6 +28,8 @@ pub enum BufKind {
 pub struct Buffer {
     /// Size in bytes, a multiple of 16 (so that kernels may read whole vectors at the end).
     pub bytes: u64,
+    /// The elements that it holds.
+    pub elements: usize,
     /// What it is for.
     pub kind: BufKind,
     /// The value or temporary it holds, for people.

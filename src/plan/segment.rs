@@ -96,21 +96,45 @@ pub fn plan(
     let host = known.host;
     let mut refused: Vec<String> = vec![];
     let mut end = End::Done;
+    // types and folded values first, then dispatches: where a value is wanted depends on what comes after it
+    let mut steps = vec![];
     for (i, node) in graph.nodes.iter().enumerate().skip(start) {
-        let step = step(&mut low, &host, node, i, fallback).map_err(|e| e.in_node(node.path()))?;
-        match step {
+        let step = look(&mut low, &host, node, i, fallback);
+        let goes_on = matches!(step, Ok(Step::Next | Step::Lower));
+        steps.push(step);
+        if !goes_on {
+            break;
+        }
+    }
+    let looked = start + steps.len();
+    let stopped = steps.last().is_some_and(|s| !matches!(s, Ok(Step::Next | Step::Lower)));
+    low.plan_places(&graph.nodes[start..looked - usize::from(stopped)])?;
+    for (i, step) in (start..).zip(steps) {
+        let node = &graph.nodes[i];
+        let step = match step {
+            Ok(Step::Lower) => lower(&mut low, node, i, fallback),
+            step => step,
+        };
+        match step.map_err(|e| e.in_node(node.path()))? {
             // the inputs' data can only join a plan at its beginning; here it is read like any other
             Step::Demand(v, _) if start > 0 => {
                 end = End::Read(v, i);
                 break;
             }
-            Step::Next => {}
+            Step::Next | Step::Lower => {}
             Step::Refused(why) => refused.push(format!("{} ({why})", node.path())),
             Step::Demand(_, inputs) => return Ok(Planned::Demand(inputs)),
             Step::End(e) => {
                 end = e;
                 break;
             }
+        }
+    }
+    // what was looked at and not reached comes in another segment
+    if let End::Host(n) | End::Read(_, n) = end {
+        for v in graph.nodes[n..looked.max(n)].iter().flat_map(|n| n.used_outputs()) {
+            low.types.remove(&v);
+            low.known.remove(&v);
         }
     }
     ensure!(refused.is_empty(), Unsupported, "not on this GPU: {}", refused.join("; "));
@@ -146,13 +170,16 @@ fn live_after(graph: &Graph, end: &End) -> Vec<ValueId> {
 
 enum Step {
     Next,
+    /// All types are known; the node is for the device.
+    Lower,
     Refused(String),
     /// The data of this value, which follows from that of these inputs.
     Demand(ValueId, Vec<ValueId>),
     End(End),
 }
 
-fn step(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, fallback: Fallback) -> Result<Step> {
+/// What becomes of a node: folds it or infers the types of its outputs.
+fn look(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, fallback: Fallback) -> Result<Step> {
     let op = &node.operator.op;
     if !op.bodies().is_empty() {
         return Ok(Step::End(End::Host(index)));
@@ -194,6 +221,12 @@ fn step(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
             low.types.insert(*v, t);
         }
     }
+    Ok(Step::Lower)
+}
+
+/// Emits a node's dispatches.
+fn lower(low: &mut Lowering, node: &Node, index: usize, fallback: Fallback) -> Result<Step> {
+    let op = &node.operator.op;
     // kernels that compute in f32 would lose what a double holds
     let doubles = |v: ValueId| low.types.get(&v).is_some_and(|t| t.dtype == DType::F64);
     if node.used_inputs().chain(node.used_outputs()).any(doubles) && !crate::ops::takes_doubles(node) {

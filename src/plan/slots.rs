@@ -168,7 +168,7 @@ mod tests {
     use crate::plan::{BufId, Buffer, Dispatch, Span};
 
     fn program(sizes: &[u64], uses: &[(usize, Vec<usize>)]) -> Program {
-        let buffer = |bytes: &u64| Buffer { bytes: *bytes, kind: BufKind::Temp, name: String::new() };
+        let buffer = |bytes: &u64| Buffer { bytes: *bytes, elements: 0, kind: BufKind::Temp, name: String::new() };
         let span = |b: usize, write| Span { buf: BufId(b as u32), offset: 0, bytes: sizes[b], write };
         let dispatch = |(y, xs): &(usize, Vec<usize>)| Dispatch {
             node: 0,

@@ -54,6 +54,20 @@ impl View {
         self.shape.iter().zip(self.strides.iter().zip(&want)).all(|(d, (s, w))| *d == 1 || s == w)
     }
 
+    /// Whether what stands under the first dim lies densely, image by image in ascending order.
+    pub fn has_dense_images(&self) -> bool {
+        let (Some((_, shape)), Some((apart, strides))) = (self.shape.split_first(), self.strides.split_first()) else {
+            return true;
+        };
+        *apart >= 0 && View { shape: shape.to_vec(), strides: strides.to_vec(), ..self.clone() }.is_dense()
+    }
+
+    /// Whether every element lies where the one of `other` lies, a view of the same shape.
+    pub fn same_place(&self, other: &View) -> bool {
+        let steps = || self.strides.iter().zip(&other.strides).zip(&self.shape).all(|((a, b), d)| *d == 1 || a == b);
+        self.numel() == 0 || (self.buf == other.buf && self.offset == other.offset && steps())
+    }
+
     /// This view with its dims in another order.
     pub fn permuted(&self, perm: &[usize]) -> View {
         let shape = perm.iter().map(|p| self.shape[*p]).collect();

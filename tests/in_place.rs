@@ -1,0 +1,139 @@
+//! Values written where they are wanted: in slices of joins, through reshapes and transposes, at several batch sizes.
+
+mod common;
+
+use shadernet::ir::parse;
+use shadernet::ops::Tolerance;
+use shadernet::{DType, Gpu, GpuOptions, Result, Rng, Session, SessionOptions, Tensor, cpu};
+
+/// Runs `text` on `x[batch, 4, 6, 6]` and weights of these shapes, at batch sizes 1, 3 and 2: the results are those of
+/// the reference, another size compiles no pipeline, and this many dispatches copy.
+fn check(text: &str, weights: &[&[usize]], copies: usize) -> Result<()> {
+    if common::gpu().is_none() {
+        return Ok(());
+    }
+    let gpu = pollster::block_on(Gpu::new(GpuOptions::from_env()))?;
+    let graph = parse(text)?;
+    let session = Session::from_graph(&gpu, &graph, &SessionOptions::default())?;
+    let mut rng = Rng::new(5);
+    let weights = weights.iter().map(|s| rng.tensor(DType::F32, *s, -0.5, 0.5)).collect::<Result<Vec<_>>>()?;
+    let mut pipelines = None;
+    for batch in [1, 3, 2] {
+        let x = rng.tensor(DType::F32, &[batch, 4, 6, 6], -1.0, 1.0)?;
+        let inputs: Vec<Tensor> = [&[x], &weights[..]].concat();
+        let (got, want) = (pollster::block_on(session.run_ordered(&inputs))?, cpu::run(&graph, &inputs)?);
+        for (g, w) in got.iter().zip(&want) {
+            assert_eq!(common::mismatch(g, w, Tolerance { rel: 1e-5, abs: 1e-5 }), None, "batch {batch}");
+        }
+        let names: Vec<&str> = graph.inputs.iter().map(|v| graph.value(*v).name.as_str()).collect();
+        let named: Vec<(&str, Tensor)> = names.iter().copied().zip(inputs.iter().cloned()).collect();
+        let plan = session.plan(&named)?.to_text(session.graph(), false);
+        assert_eq!(plan.matches(" copy ").count(), copies, "batch {batch}:\n{plan}");
+        let count = gpu.pipeline_count();
+        assert_eq!(*pipelines.get_or_insert(count), count, "pipelines after batch {batch}");
+    }
+    Ok(())
+}
+
+#[test]
+fn dense_blocks_grow_in_one_buffer() -> Result<()> {
+    check(
+        "graph g(%x: float[N, 4, 6, 6], %v, %w) -> (%y) {
+            %a = Relu@13(%x)
+            %s = Sigmoid@13(%a)
+            %b = Conv@13(%s, %v) {pads = [1, 1, 1, 1]}
+            %ab = Concat@13(%a, %b) {axis = 1}
+            %t = Tanh@13(%ab)
+            %c = Conv@13(%t, %w)
+            %abc = Concat@13(%a, %b, %c) {axis = 1}
+            %y = MaxPool@12(%abc) {kernel_shape = [2, 2]}
+        }",
+        &[&[3, 4, 3, 3], &[2, 7, 1, 1]],
+        0,
+    )
+}
+
+#[test]
+fn joins_of_joins_and_pools_share_a_buffer() -> Result<()> {
+    check(
+        "graph g(%x: float[N, 4, 6, 6], %v) -> (%y, %z) {
+            %a = MaxPool@12(%x) {kernel_shape = [3, 3], pads = [1, 1, 1, 1]}
+            %b = Conv@13(%x, %v)
+            %ab = Concat@13(%a, %b) {axis = 1}
+            %c = AveragePool@12(%x) {kernel_shape = [1, 1]}
+            %y = Concat@13(%ab, %c) {axis = 1}
+            %z = Conv@13(%c, %v)
+        }",
+        &[&[5, 4, 1, 1]],
+        0,
+    )
+}
+
+#[test]
+fn what_is_joined_twice_or_made_from_its_neighbour_is_copied() -> Result<()> {
+    check(
+        "graph g(%x: float[N, 4, 6, 6], %v) -> (%y, %z) {
+            %a = Relu@13(%x)
+            %b = Conv@13(%a, %v)
+            %y = Concat@13(%a, %b, %a) {axis = 1}
+            %z = Concat@13(%b, %a) {axis = 3}
+        }",
+        &[&[4, 4, 1, 1]],
+        // a lies in z, so that b, made from it, cannot; and y, whose parts lie elsewhere, takes three copies
+        4,
+    )
+}
+
+#[test]
+fn heads_are_written_channels_last() -> Result<()> {
+    check(
+        "graph g(%x: float[N, 4, 6, 6], %v, %w) -> (%y) {
+            %to = Constant@13() {value_ints = [0, -1, 2]}
+            %b = Conv@13(%x, %v)
+            %c = Transpose@13(%b) {perm = [0, 2, 3, 1]}
+            %d = Reshape@13(%c, %to)
+            %e = Conv@13(%x, %w) {strides = [2, 2]}
+            %f = Transpose@13(%e) {perm = [0, 2, 3, 1]}
+            %g = Reshape@13(%f, %to)
+            %y = Concat@13(%d, %g) {axis = 1}
+        }",
+        &[&[4, 4, 1, 1], &[4, 4, 1, 1]],
+        0,
+    )
+}
+
+#[test]
+fn channels_are_shuffled_as_they_are_written() -> Result<()> {
+    check(
+        "graph g(%x: float[N, 4, 6, 6], %v, %w) -> (%y) {
+            %split = Constant@13() {value_ints = [0, 2, 3, 6, 6]}
+            %join = Constant@13() {value_ints = [0, 6, 6, 6]}
+            %b = Conv@13(%x, %v) {group = 2}
+            %r = Relu@13(%b)
+            %c = Reshape@13(%r, %split)
+            %d = Transpose@13(%c) {perm = [0, 2, 1, 3, 4]}
+            %e = Reshape@13(%d, %join)
+            %f = Conv@13(%e, %w) {group = 2}
+            %g = Reshape@13(%f, %split)
+            %h = Transpose@13(%g) {perm = [0, 2, 1, 3, 4]}
+            %y = Reshape@13(%h, %join)
+        }",
+        &[&[6, 2, 1, 1], &[6, 3, 1, 1]],
+        0,
+    )
+}
+
+#[test]
+fn heads_of_attention_are_merged_by_the_product() -> Result<()> {
+    check(
+        "graph g(%x: float[N, 4, 6, 6], %v) -> (%y) {
+            %join = Constant@13() {value_ints = [0, 6, -1]}
+            %p = MatMul@13(%x, %v)
+            %t = Transpose@13(%p) {perm = [0, 2, 1, 3]}
+            %m = Reshape@13(%t, %join)
+            %y = Neg@13(%m)
+        }",
+        &[&[6, 8]],
+        0,
+    )
+}
