@@ -154,7 +154,11 @@ fn fold(body: &Graph, known: &mut HashMap<ValueId, Tensor>) -> Result<()> {
 pub fn infer_member(node: &Node, types: &HashMap<ValueId, TensorType>) -> Inferred {
     let of = |v: ValueId| types.get(&v).ok_or_else(|| err!(Internal, "an input has no type yet"));
     let inputs = node.inputs.iter().map(|v| v.map(|v| Ok((of(v)?, None))).transpose()).collect::<Result<_>>()?;
-    node.operator.op.infer(&InferCx::new(inputs))
+    let named = |e: crate::Error| if node.operator.domain == DOMAIN { e } else { e.in_node(node.path()) };
+    node.operator.op.infer(&InferCx::new(inputs)).map_err(|d| match d {
+        Defer::Error(e) => Defer::Error(named(e)),
+        other => other,
+    })
 }
 
 /// Writes `members` into `e`, given the variables of the values they read, and adds those of the values they make.
