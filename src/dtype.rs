@@ -281,7 +281,7 @@ pub mod small_float {
     pub fn encode(d: DType, x: f32, saturate: bool) -> u8 {
         let Some(f) = format(d) else { return 0 };
         if d == DType::F8E8M0 {
-            return encode_e8m0(x, saturate);
+            return encode_e8m0(x, Rounding::Up, saturate);
         }
         let sign_bit = 1u8 << (f.exponent_bits + f.mantissa_bits);
         let sign = if x.is_sign_negative() { sign_bit } else { 0 };
@@ -317,22 +317,38 @@ pub mod small_float {
         if code == 0 && no_negative_zero { 0 } else { sign | code }
     }
 
-    fn encode_e8m0(x: f32, saturate: bool) -> u8 {
-        if x.is_nan() || x < 0.0 {
+    /// How `F8E8M0` rounds: Cast's attribute `round_mode`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Rounding {
+        /// To the next larger power of 2.
+        Up,
+        /// To the next smaller power of 2.
+        Down,
+        /// To the nearer one, ties up.
+        Nearest,
+    }
+
+    /// The code of `F8E8M0` for |x|. What lies beyond the range: its ends when `saturate`, else NaN.
+    pub fn encode_e8m0(x: f32, rounding: Rounding, saturate: bool) -> u8 {
+        let (magnitude, least) = (x.abs() as f64, 2f64.powi(-127));
+        if x.is_nan() || (!saturate && (x.is_infinite() || magnitude < least)) {
             return 0xff;
         }
-        if x.is_infinite() {
-            return if saturate { 0xfe } else { 0xff };
-        }
-        if x == 0.0 {
+        if magnitude <= least {
             return 0;
         }
-        // round half up to the next power of two, the `up`-less default of the ONNX reference
-        let e = (x as f64).log2();
-        let floor = e.floor();
+        if x.is_infinite() {
+            return 0xfe;
+        }
+        let floor = magnitude.log2().floor();
         let low = 2f64.powf(floor);
-        let exponent = if x as f64 > low { floor + 1.0 } else { floor };
-        (exponent as i32 + 127).clamp(0, 0xfe) as u8
+        let up = match rounding {
+            Rounding::Up => magnitude > low,
+            Rounding::Down => false,
+            Rounding::Nearest => magnitude >= 1.5 * low,
+        };
+        let code = floor as i32 + 127 + i32::from(up);
+        code.clamp(0, if saturate { 0xfe } else { 0xff }) as u8
     }
 }
 

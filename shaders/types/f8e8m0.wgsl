@@ -31,8 +31,8 @@ fn f8e8m0_saturated(x: f32, least: u32) -> f32 {
 }
 
 fn f8e8m0_in_range(x: f32, least: u32) -> f32 {
-    if f32_is_nan(x) {
-        return x;
+    if f32_is_nan(x) || f32_magnitude_bits(x) < 0x400000u {
+        return f32_nan();
     }
     return f8e8m0_of_exponent(f8e8m0_exponent(x, least));
 }
@@ -41,7 +41,7 @@ fn f8e8m0_in_range(x: f32, least: u32) -> f32 {
 fn f8e8m0_from_f32(x: f32) -> f32 { return f8e8m0_saturated(x, 1u); }
 fn f8e8m0_from_f32_down(x: f32) -> f32 { return f8e8m0_saturated(x, 0x800000u); }
 fn f8e8m0_from_f32_nearest(x: f32) -> f32 { return f8e8m0_saturated(x, 0x400000u); }
-// The same with NaN above the range, as Cast with saturate = 0.
+// The same with NaN beyond the range, as Cast with saturate = 0.
 fn f8e8m0_from_f32_wrap(x: f32) -> f32 { return f8e8m0_in_range(x, 1u); }
 fn f8e8m0_from_f32_wrap_down(x: f32) -> f32 { return f8e8m0_in_range(x, 0x800000u); }
 fn f8e8m0_from_f32_wrap_nearest(x: f32) -> f32 { return f8e8m0_in_range(x, 0x400000u); }

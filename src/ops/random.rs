@@ -79,6 +79,10 @@ trait Law: fmt::Debug + Send + Sync {
     fn draw(&self, inputs: &[Option<&Tensor>], key: [u32; 4]) -> Result<Tensor>;
 
     fn lower(&self, cx: &mut LowerCx<'_>, key: &View) -> Result<()>;
+
+    fn tolerance(&self, dtype: DType) -> Tolerance {
+        Tolerance::ulps(dtype, 4.0)
+    }
 }
 
 /// An operator of the model: a law and where its keys come from.
@@ -104,8 +108,7 @@ impl Op for Random {
     }
 
     fn tolerance(&self, dtype: DType, _: usize) -> Tolerance {
-        // a normal deviate's angle, up to 2π, is rounded before its cosine
-        Tolerance::ulps(dtype, 16.0)
+        self.law.tolerance(dtype)
     }
 
     fn deterministic(&self) -> bool {
@@ -192,7 +195,7 @@ impl Op for Drawn {
     }
 
     fn tolerance(&self, dtype: DType, _: usize) -> Tolerance {
-        Tolerance::ulps(dtype, 16.0)
+        self.0.tolerance(dtype)
     }
 }
 
@@ -286,6 +289,15 @@ impl Law for Draw {
     fn lower(&self, cx: &mut LowerCx<'_>, key: &View) -> Result<()> {
         let out = cx.output(0)?;
         kernel::random(cx, self.kind, key, None, &out)
+    }
+
+    fn tolerance(&self, dtype: DType) -> Tolerance {
+        // a deviate's angle, up to 2π, is rounded before its cosine, and the mean may cancel it
+        let t = Tolerance::ulps(dtype, 16.0);
+        match self.kind {
+            Kind::Normal { mean, scale } => Tolerance { abs: t.rel * f64::from(scale.abs().max(mean.abs())), ..t },
+            _ => t,
+        }
     }
 }
 

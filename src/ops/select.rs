@@ -6,12 +6,12 @@ use super::eval::{need, opt};
 use super::infer::one;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
-use crate::dtype::small_float;
+use crate::dtype::small_float::{self, Rounding};
 use crate::ir::AttrReader;
 use crate::kernels::cast_wrap_expr;
 use crate::kernels::elementwise::{Elementwise, Emit, Var, arg};
 use crate::tensor::Tensor;
-use crate::{Result, bail, ensure, err, shape};
+use crate::{Result, bail, err, shape};
 
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[
@@ -167,28 +167,30 @@ impl Elementwise for Clip {
 struct Cast {
     to: Option<DType>,
     saturate: bool,
+    /// To float8e8m0.
+    rounding: Rounding,
 }
 
-fn round_mode(a: &AttrReader<'_>, n: &NodeInfo) -> Result<()> {
-    if n.version >= 24 {
-        let mode = a.string_or("round_mode", "up".into())?;
-        ensure!(mode == "up", Unsupported, "round_mode {mode:?}");
+fn rounding(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Rounding> {
+    let mode = if n.version >= 24 { a.string_or("round_mode", "up".into())? } else { "up".into() };
+    match mode.as_str() {
+        "up" => Ok(Rounding::Up),
+        "down" => Ok(Rounding::Down),
+        "nearest" => Ok(Rounding::Nearest),
+        _ => Err(err!(InvalidNode, "attribute round_mode: expected up, down or nearest, got {mode:?}")),
     }
-    Ok(())
 }
 
 fn parse_cast(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let number = a.required_int("to")?;
     let to = DType::from_onnx(number as i32).ok_or_else(|| err!(InvalidNode, "attribute to: unknown type {number}"))?;
     let saturate = n.version < 19 || a.flag_or("saturate", true)?;
-    round_mode(a, n)?;
-    Ok(Arc::new(Cast { to: Some(to), saturate }))
+    Ok(Arc::new(Cast { to: Some(to), saturate, rounding: rounding(a, n)? }))
 }
 
 fn parse_cast_like(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let saturate = n.version < 19 || a.flag_or("saturate", true)?;
-    round_mode(a, n)?;
-    Ok(Arc::new(Cast { to: None, saturate }))
+    Ok(Arc::new(Cast { to: None, saturate, rounding: rounding(a, n)? }))
 }
 
 const CASTS: &[DType] = &[
@@ -205,6 +207,17 @@ fn cast_cases() -> Vec<Case> {
             let (low, high) =
                 if from.is_float() && to.int_range().is_some_and(|r| r.0 == 0) { (0.0, 3.0) } else { (-3.0, 3.0) };
             all.push(if from.is_float() { c.range(*from, &[3, 43], low, high) } else { c.rand(*from, &[3, 43]) });
+        }
+    }
+    for mode in ["up", "down", "nearest"] {
+        let powers =
+            [1.0, 1.4, 1.5, 1.6, 3.4e38, 1.8e38, 2e-38, 1e-38, 7e-39, 5e-39, 1e-40, 0.0, f32::INFINITY, f32::NAN];
+        let signed: Vec<f32> = powers.iter().flat_map(|x| [*x, -x]).collect();
+        for saturate in [0, 1] {
+            let c = Case::new("Cast", 24).int("to", F8E8M0 as i64).int("saturate", saturate);
+            let c = c.string("round_mode", mode);
+            all.push(c.clone().value(Tensor::vector(&signed)));
+            all.push(c.rand(I64, &[3, 43]));
         }
     }
     for to in [F8E4M3FN, F8E5M2, F8E4M3FNUZ, F8E5M2FNUZ] {
@@ -311,6 +324,12 @@ impl Op for Cast {
         if matches!(x.dtype(), C64 | C128) || matches!(to, C64 | C128) {
             bail!(Unsupported, "cast from {} to {to}", x.dtype());
         }
+        if to == F8E8M0 && x.dtype() != F8E8M0 {
+            let x = cast(x, F32, true)?;
+            let code = |x: f64| small_float::encode_e8m0(x as f32, self.rounding, self.saturate);
+            let codes: Vec<u8> = x.to_f64s()?.into_iter().map(code).collect();
+            return Ok(vec![Tensor::from_bytes(to, x.shape(), codes)?]);
+        }
         Ok(vec![cast(x, to, self.saturate)?])
     }
 
@@ -328,8 +347,14 @@ impl Op for Cast {
 impl Elementwise for Cast {
     fn emit(&self, e: &mut Emit<'_>, args: &[Var], out: DType) -> Result<Var> {
         let x = arg(args, 0)?;
-        if self.saturate || !out.is_small_float() || x.dtype == out {
+        if x.dtype == out || !out.is_small_float() || (self.saturate && self.rounding == Rounding::Up) {
             return e.cast(x, out);
+        }
+        if out == F8E8M0 && self.rounding != Rounding::Up {
+            let wide = e.cast(x, F32)?;
+            let range = if self.saturate { "" } else { "_wrap" };
+            let mode = if self.rounding == Rounding::Down { "down" } else { "nearest" };
+            return Ok(e.expr(out, format!("f8e8m0_from_f32{range}_{mode}({})", wide.name)));
         }
         let code = cast_wrap_expr(e.device(x.dtype)?, e.device(out)?, &x.name);
         Ok(e.expr(out, code))
