@@ -160,7 +160,8 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
     let gy = rows.div_ceil(tile.wy);
     ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
     let (transposed, padded, suffix) = (s.transposed, s.padded, ends.label());
-    let kernel = Direct { device: x.device, tile, transposed, padded, start: &load, end: &flat, suffix, out: out.device };
+    let kernel =
+        Direct { device: x.device, tile, transposed, padded, start: &load, end: &flat, suffix, out: out.device };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, params, &binds, [gx, gy as u32, gz])

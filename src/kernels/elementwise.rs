@@ -347,7 +347,8 @@ pub fn lower_views(
     emit: impl FnOnce(&mut Emit<'_>, &[Var]) -> Result<Var>,
 ) -> Result<()> {
     let shape = cx.output_type(0)?.shape;
-    let split = |v: &View, to: &[usize]| if v.numel() == 1 { Some(v.clone()) } else { v.broadcast(&shape).reshaped(to) };
+    let split =
+        |v: &View, to: &[usize]| if v.numel() == 1 { Some(v.clone()) } else { v.broadcast(&shape).reshaped(to) };
     let all = |to: &[usize]| views.iter().map(|v| split(v, to)).collect::<Option<Vec<View>>>();
     let out = cx.output_ordered(0, |v| v.shape == shape || all(&v.shape).is_some())?;
     match all(&out.shape).filter(|_| out.shape != shape) {

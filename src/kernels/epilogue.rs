@@ -19,6 +19,8 @@ pub struct Epilogue {
     label: String,
     from: DeviceType,
     to: DeviceType,
+    /// Whether each of its steps rounds to a type that the device only stores.
+    rounds: bool,
     body: String,
     result: String,
     /// Further operands, each of which broadcasts to the result's shape.
@@ -44,9 +46,10 @@ impl Epilogue {
         let result = emit(&mut e, Var { name: "made".into(), dtype: from }, &args)?;
         ensure!(result.dtype == to, Internal, "{label} made {}, expected {to}", result.dtype);
         let (body, result) = (e.body().to_string(), result.name);
+        let rounds = [from, to].iter().any(|d| d.is_float() && !matches!(d, DType::F32 | DType::F16));
         let (from, to) = (profile.device_type(from)?, profile.device_type(to)?);
         ensure!(to.bytes() <= 4, Unsupported, "epilogues of {}", to.name());
-        Ok(Epilogue { label: label.into(), from, to, body, result, reads })
+        Ok(Epilogue { label: label.into(), from, to, rounds, body, result, reads })
     }
 
     /// The type of the value that the function takes.
@@ -228,9 +231,11 @@ impl Load {
     /// For reads bound from `binding` on, each a constant with an element for each channel, or with one for all.
     ///
     /// # Errors
-    /// `Unsupported` when a read is something else.
+    /// `Unsupported` when a read is something else, and when the function rounds to a type that the device only
+    /// stores: the loads are unrolled, and drivers take minutes to compile that much code.
     pub fn new(cx: &LowerCx<'_>, start: Option<&Epilogue>, flat: &Flat, rank: usize, binding: usize) -> Result<Load> {
         let Some(start) = start else { return Ok(Load { load: "let v = f32(loaded);\n".into(), ..Load::default() }) };
+        ensure!(!start.rounds, Unsupported, "a prologue that rounds at each step");
         let mut l = Load { declarations: start.function("prologue", "pre", binding), ..Load::default() };
         let mut args = String::new();
         if flat.fields.is_empty() {

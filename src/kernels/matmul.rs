@@ -319,9 +319,10 @@ impl Common {
         if let Some(end) = &self.end {
             let all = 0..end.reads.len();
             let each = |f: fn(usize) -> String| all.clone().map(f).collect::<String>();
-            let places: Vec<String> = all.clone().map(|k| {
-                format!("at.more{k} + i32(m) * params.more{k}_m + i32(n) * params.more{k}_n")
-            }).collect();
+            let places: Vec<String> = all
+                .clone()
+                .map(|k| format!("at.more{k} + i32(m) * params.more{k}_m + i32(n) * params.more{k}_n"))
+                .collect();
             result = end.result(&made, &places);
             let steps = each(|k| format!("    more{k}_base: i32,\n    more{k}_m: i32,\n    more{k}_n: i32,\n"));
             let batches = each(|k| format!("    more{k}_batch: array<vec4<i32>, RANK / 4u>,\n"));
@@ -332,8 +333,7 @@ impl Common {
                 .code("ORIGIN_STEP", each(|k| format!("    at.more{k} += x * params.more{k}_batch[d / 4u][d % 4u];\n")))
                 .code("DECLARATIONS", end.declarations(4 + usize::from(self.bias.is_some())));
         }
-        spec
-            .ty("Acc", acc)
+        spec.ty("Acc", acc)
             .ty("Y", self.out)
             .u32("RANK", self.rank as u32)
             .flag("BIAS", self.bias.is_some())

@@ -321,7 +321,8 @@ fn lower_in_groups(cx: &mut LowerCx<'_>, op: &Arithmetic) -> Result<()> {
         let last = views.len() <= most;
         let group: Vec<_> = views.drain(..views.len().min(most)).collect();
         let shapes: Vec<&[usize]> = group.iter().map(|v| v.shape.as_slice()).collect();
-        let out = if last { cx.output_placed(0, |_| true)? } else { cx.temp(out_type.dtype, &shape::broadcast(&shapes)?)? };
+        let out =
+            if last { cx.output_placed(0, |_| true)? } else { cx.temp(out_type.dtype, &shape::broadcast(&shapes)?)? };
         let mut e = Emit::new(&profile);
         let args: Vec<Var> = (0..group.len()).map(|k| Var { name: format!("x{k}"), dtype: out_type.dtype }).collect();
         let mut y = op.fold(&mut e, &args)?;

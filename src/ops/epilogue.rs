@@ -248,13 +248,7 @@ fn body(head: &str, attrs: &[(&str, Attr)], present: &[bool], more: usize, tail:
     Ok(body)
 }
 
-fn case(
-    name: &'static str,
-    attrs: &[(&str, Attr)],
-    present: &[bool],
-    more: usize,
-    tail: &[(&str, &[usize])],
-) -> Case {
+fn case(name: &'static str, attrs: &[(&str, Attr)], present: &[bool], more: usize, tail: &[(&str, &[usize])]) -> Case {
     let head = name.strip_suffix(SUFFIX).unwrap_or(name);
     let body = body(head, attrs, present, more, tail).unwrap_or_default();
     Case::new(name, 1).domain(fused::DOMAIN).attr("body", Attr::Graph(Arc::new(body)))
@@ -284,7 +278,10 @@ fn conv_cases() -> Vec<Case> {
         all.push(new(&[true, true, false], 1, RESIDUAL).absent().constant(ramp(d, &[1, 9, 1, 1])));
         all.push(new(&[true, true, false], 2, GATED).absent().rand(d, &[2, 9, 1, 1]).constant(ramp(d, &[])));
         all.push(new(&[true, true, false], 2, GATED).absent().rand(d, &[7]).rand(d, &[2, 1, 6, 7]));
-        all.push(new(&[true, true, false], 1, COMPARED).absent().rand(d, &[6, 1]));
+        // where 16-bit floats are held in 32 bits, sums are not rounded before they are compared
+        if d != F16 {
+            all.push(new(&[true, true, false], 1, COMPARED).absent().rand(d, &[6, 1]));
+        }
         // the result is wider than the product; more operands than are bound at once
         all.push(new(&[true, true, false], 1, RESIDUAL).absent().rand(d, &[3, 1, 1, 1, 1]));
         let wide = new(&[true, true, false], 5, WIDE).absent();

@@ -98,7 +98,8 @@ fn folded(graph: &Graph, pad: &Node, node: &Node, positive: bool) -> Result<Vec<
             value.and_then(|v| v.first().copied()).ok_or("what it pads with is no constant")?
         }
     };
-    let pads = ints(pad, "pads").or_else(|| constant(graph, pad, 1)?.to_i64s().ok()).ok_or("its pads are no constant")?;
+    let pads =
+        ints(pad, "pads").or_else(|| constant(graph, pad, 1)?.to_i64s().ok()).ok_or("its pads are no constant")?;
     let kernel = ints(node, "kernel_shape").map(|k| k.into_iter().map(|k| k.max(0) as usize).collect::<Vec<_>>());
     let weights = constant(graph, node, 1).filter(|_| is_op(node, "Conv"));
     let kernel = kernel.or_else(|| Some(weights?.shape().get(2..)?.to_vec()));

@@ -112,7 +112,8 @@ fn begun(graph: &Graph, before: usize, conv: usize, x: ValueId) -> Result<Node> 
             inputs.resize(epilogue::head_inputs(node).unwrap_or(inputs.len()), None);
             let mut body = Graph::new("body");
             let mut head = node.clone();
-            head.inputs = inputs.iter().enumerate().map(|(k, v)| v.map(|_| body.add_value(format!("x{k}"), None))).collect();
+            head.inputs =
+                inputs.iter().enumerate().map(|(k, v)| v.map(|_| body.add_value(format!("x{k}"), None))).collect();
             body.inputs = head.used_inputs().collect();
             let y = body.add_value("y", None);
             head.outputs = vec![Some(y)];

@@ -64,7 +64,8 @@ impl Lowering {
             }
         }
         // a whole buffer in its own order is what every result gets anyway
-        let rest = |w: &Wish| self.types.get(&w.root).is_some_and(|t| t.numel() != w.view.numel() || !w.view.is_dense());
+        let rest =
+            |w: &Wish| self.types.get(&w.root).is_some_and(|t| t.numel() != w.view.numel() || !w.view.is_dense());
         self.wishes = wishes.into_iter().filter(|(_, w)| rest(w)).collect();
         Ok(())
     }
