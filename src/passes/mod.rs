@@ -8,8 +8,10 @@ mod facts;
 mod fold_batch_norm;
 mod fold_constants;
 mod fold_pad;
+mod fold_pool;
 mod fuse_elementwise;
 mod key_random;
+mod merge_convs;
 mod prologues;
 
 use crate::Result;
@@ -31,6 +33,8 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "bound-sizes", run: bound_sizes::run },
     Pass { name: "fold-batch-norm", run: fold_batch_norm::run },
     Pass { name: "fold-pad", run: fold_pad::run },
+    Pass { name: "fold-pool", run: fold_pool::run },
+    Pass { name: "merge-convs", run: merge_convs::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
     Pass { name: "epilogues", run: epilogues::run },
     Pass { name: "prologues", run: prologues::run },

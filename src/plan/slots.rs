@@ -93,24 +93,45 @@ pub fn assign(program: &Program, kept: &[bool], limit: u64) -> Slots {
     let (mut by_size, mut by_time) = (temps.clone(), temps.clone());
     by_size.sort_by_key(|b| (bytes(b), life[*b]));
     by_time.sort_by_key(|b| (life[*b], bytes(b)));
+    let least = least(program, &temps, &life);
     // no order and no rule is best for all graphs, and each is quick to try
-    let all = [(&by_size, limit), (&by_size, 0), (&by_time, limit)];
-    let tried = all.map(|(order, limit)| place_all(program, kept, limit, order, &life, &clashes));
-    let mut slots = tried.into_iter().min_by_key(Slots::total).unwrap_or_default();
+    let rules = [(&by_size, limit), (&by_time, limit), (&by_size, 0), (&by_time, 0)];
+    let mut slots: Option<Slots> = None;
+    for (order, limit, large_first) in [false, true].into_iter().flat_map(|l| rules.map(|(o, limit)| (o, limit, l))) {
+        let tried = place_all(program, kept, Rule { limit, large_first }, order, &life, &clashes);
+        if slots.as_ref().is_none_or(|s| tried.total() < s.total()) {
+            slots = Some(tried);
+        }
+        if slots.as_ref().is_some_and(|s| s.total() <= least) {
+            break;
+        }
+    }
+    Slots { lower_bound: least, ..slots.unwrap_or_default() }
+}
 
+/// The most bytes of temporaries that live at once.
+fn least(program: &Program, temps: &[usize], life: &[Option<(usize, usize)>]) -> u64 {
     let mut change = vec![0i64; program.dispatches.len() + 2];
     for b in temps {
-        if let Some((from, to)) = life[b] {
-            change[from] += program.buffers[b].bytes as i64;
-            change[to + 1] -= program.buffers[b].bytes as i64;
+        if let Some((from, to)) = life[*b] {
+            change[from] += program.buffers[*b].bytes as i64;
+            change[to + 1] -= program.buffers[*b].bytes as i64;
         }
     }
     let running = change.iter().scan(0i64, |live, c| {
         *live += c;
         Some(*live)
     });
-    slots.lower_bound = running.max().unwrap_or(0) as u64;
-    slots
+    running.max().unwrap_or(0) as u64
+}
+
+/// How a slot is chosen among those that grow least.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    /// No slot grows beyond, unless one temporary alone is larger.
+    limit: u64,
+    /// The largest slot rather than the smallest: leaves small ones to what must lie apart from the large.
+    large_first: bool,
 }
 
 /// Pairs of buffers that a dispatch binds together, one of them to write.
@@ -120,7 +141,7 @@ type Clashes = HashSet<(u32, u32)>;
 fn place_all(
     program: &Program,
     kept: &[bool],
-    limit: u64,
+    rule: Rule,
     order: &[usize],
     life: &[Option<(usize, usize)>],
     clashes: &Clashes,
@@ -139,9 +160,12 @@ fn place_all(
             ranges.sort_unstable();
             let offset = fit(&ranges, bytes);
             let growth = (offset + bytes).saturating_sub(slots.sizes[slot]);
-            let allowed = (offset == 0 || !kept[b]) && offset + bytes <= limit.max(slots.sizes[slot]) && growth < bytes;
-            if allowed && best.is_none_or(|(g, size, _)| (growth, slots.sizes[slot]) < (g, size)) {
-                best = Some((growth, slots.sizes[slot], Place { slot, offset }));
+            let allowed =
+                (offset == 0 || !kept[b]) && offset + bytes <= rule.limit.max(slots.sizes[slot]) && growth < bytes;
+            let size = slots.sizes[slot];
+            let rank = (growth, if rule.large_first { u64::MAX - size } else { size });
+            if allowed && best.is_none_or(|(g, s, _)| rank < (g, s)) {
+                best = Some((rank.0, rank.1, Place { slot, offset }));
             }
         }
         let place = best.map_or(Place { slot: slots.sizes.len(), offset: 0 }, |(_, _, place)| place);
