@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 
 /// What may read a part of the merged channels without a copy. (A Concat has its parts written into place, so what it
 /// reads is better left apart.)
-const READERS: &[&str] = &["Conv", "Add", "Sub", "Mul", "Relu", "Sigmoid", "Max", "Min", "Clip"];
+const READERS: &[&str] = &["Conv", "Add", "Sum", "Sub", "Mul", "Relu", "Sigmoid", "Max", "Min", "Clip"];
 
 /// A convolution that may be merged.
 struct Branch {
@@ -38,9 +38,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         }
         match branch(graph, &consumers, i) {
             Ok(b) => {
-                // the parsed operator tells the attributes whatever way they are written
-                let key = format!("{:?} {:?} {}", node.operator.op, &b.weights.shape()[1..], b.weights.dtype());
-                found.entry((x, key)).or_default().push(b);
+                found.entry((x, window(node, &b.weights))).or_default().push(b);
             }
             Err(why) => log::debug!("merge-convs: {} stays alone: {why}", node.path()),
         }
@@ -68,6 +66,22 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
 
 fn is_op(node: &Node, name: &str) -> bool {
     node.operator.domain.is_empty() && node.operator.op_type == name
+}
+
+/// What convolutions that are merged have in common, whether it is written out or left to be the default.
+fn window(node: &Node, weights: &Tensor) -> String {
+    let dims = weights.rank() - 2;
+    let ints = |name: &str, default: Vec<i64>| match node.operator.attrs.get(name) {
+        Some(Attr::Ints(list)) => list.clone(),
+        _ => default,
+    };
+    let lists = [("pads", vec![0; 2 * dims]), ("strides", vec![1; dims]), ("dilations", vec![1; dims])];
+    let auto = match node.operator.attrs.get("auto_pad") {
+        Some(Attr::Str(mode)) if mode != "NOTSET" => mode,
+        _ => "",
+    };
+    let lists = lists.map(|(name, default)| ints(name, default));
+    format!("{} {:?} {lists:?} {auto}", weights.dtype(), &weights.shape()[1..])
 }
 
 /// Node `i`, a convolution, as a branch, or why it is none.
@@ -179,7 +193,7 @@ mod tests {
 
     #[test]
     fn convolutions_alike_become_one() {
-        let second = "%q = Conv@13(%x, %w) {pads = [1, 1, 1, 1]}";
+        let second = "%q = Conv@13(%x, %w) {pads = [1, 1, 1, 1], strides = [1, 1], auto_pad = \"NOTSET\"}";
         assert_eq!(after(second, "%y = Add@13(%r, %q)"), ["Conv", "Max", "Split", "Add"]);
     }
 

@@ -1,6 +1,6 @@
-//! Lets pointwise convolutions do what stands before them element by element: cheap arithmetic with a constant by
-//! channel and activations, as BatchNormalization and Relu before a Conv are. What other convolutions would compute again
-//! for each element of their windows stays where it is.
+//! Lets convolutions whose windows do not overlap, pointwise ones above all, do what stands before them element by
+//! element: cheap arithmetic with a constant by channel and activations, as BatchNormalization and Relu before a Conv
+//! are. What other convolutions would compute again for each window that holds an element stays where it is.
 
 use std::collections::HashSet;
 
@@ -55,9 +55,6 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
 fn source(graph: &Graph, first: &Node, conv: &Node) -> Result<ValueId, &'static str> {
     let weights = conv.inputs.get(1).copied().flatten().and_then(|w| graph.value(w).constant.as_ref());
     let w = weights.ok_or("the weights are no constant")?.shape();
-    if w.len() < 3 || w[2..].iter().any(|k| *k != 1) {
-        return Err("its windows are not single elements");
-    }
     let head = match conv.operator.attrs.get("body") {
         Some(Attr::Graph(body)) => {
             let x = body.inputs.first();
@@ -68,6 +65,14 @@ fn source(graph: &Graph, first: &Node, conv: &Node) -> Result<ValueId, &'static 
         }
         _ => Some(conv),
     };
+    let strides = match head.and_then(|h| h.operator.attrs.get("strides")) {
+        Some(Attr::Ints(list)) => list.as_slice(),
+        _ => &[],
+    };
+    let stride = |d: usize| strides.get(d).and_then(|s| usize::try_from(*s).ok()).unwrap_or(1);
+    if w.len() < 3 || w[2..].iter().enumerate().any(|(d, k)| *k > stride(d)) {
+        return Err("its windows overlap");
+    }
     let group = match head.and_then(|h| h.operator.attrs.get("group")) {
         Some(Attr::Int(g)) => usize::try_from(*g).unwrap_or(1),
         _ => 1,
