@@ -27,6 +27,8 @@ suite --backend cpu
 ensure_vulkan_driver
 echo "ONNX's test suite on the default GPU."
 suite --fallback deny
+echo "Small networks with each pass left out."
+target/debug/shadernet test "$suite/light" --each-pass --quiet --filter 'squeezenet|shufflenet|inception_v1'
 if have_swiftshader; then
     echo "ONNX's test suite on SwiftShader, with the base profile."
     on_swiftshader suite --fallback deny

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use shadernet::{DType, Error, ErrorKind, Model, Result, Tensor};
+use shadernet::{DType, Error, ErrorKind, Model, Result, Tensor, passes};
 
 use crate::compare::{compare, greatest};
 use crate::inputs::{data_set, read_value};
@@ -29,6 +29,9 @@ pub struct Args {
     /// is none, or the last place of a narrower type).
     #[arg(long)]
     atol: Option<f64>,
+    /// Each case with all passes, with none, and with each one alone left out.
+    #[arg(long)]
+    each_pass: bool,
     /// Write the results as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -96,16 +99,24 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     cases.retain(|c| filter.as_ref().is_none_or(|f| f.is_match(&c.name)));
     cases.sort_by(|a, b| (&a.category, &a.name).cmp(&(&b.category, &b.name)));
-    let place = args.place.open()?;
-    let bar = output::bar(cases.len() as u64, "testing");
+    let mut place = args.place.open()?;
+    let left_out = if args.each_pass { left_out() } else { vec![] };
+    let bar = output::bar((cases.len() * (1 + left_out.len())) as u64, "testing");
     let mut rows = vec![];
     for case in &cases {
-        let row = run_case(&place, case, args);
-        bar.inc(1);
-        if !args.quiet && row.status != "pass" {
-            bar.suspend(|| println!("{:11} {} {}", row.status, row.name, row.detail));
+        let own = (String::new(), args.place.disabled_passes.clone());
+        for (label, passes) in [own].iter().chain(&left_out) {
+            if let Where::Gpu(_, options) = &mut place {
+                options.disabled_passes.clone_from(passes);
+            }
+            let mut row = run_case(&place, case, args);
+            row.name += label;
+            bar.inc(1);
+            if !args.quiet && row.status != "pass" {
+                bar.suspend(|| println!("{:11} {} {}", row.status, row.name, row.detail));
+            }
+            rows.push(row);
         }
-        rows.push(row);
     }
     bar.finish_and_clear();
     summarise(&rows);
@@ -119,6 +130,13 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let expected = args.expect.as_deref().map_or_else(|| Ok(BTreeMap::new()), expectations)?;
     Ok(!rows.is_empty() && as_expected(&rows, &expected))
+}
+
+/// All passes, and each one alone, with what a case's name is followed by when they are left out.
+fn left_out() -> Vec<(String, Vec<String>)> {
+    let names: Vec<String> = passes::PASSES.iter().map(|p| p.name.to_string()).collect();
+    let each = names.iter().map(|n| (format!(" without {n}"), vec![n.clone()])).collect::<Vec<_>>();
+    [(" without passes".to_string(), names)].into_iter().chain(each).collect()
 }
 
 /// The lines of a file of expectations: status by name. `#` begins a comment.
