@@ -143,6 +143,26 @@ impl Common {
         b.op("Where", &[hidden, off, on]).map(Some)
     }
 
+    /// The ai.onnx operator over `inputs`, of type `d`. What a mask adds may be large, so the scores of 16-bit floats
+    /// with a mask are kept in 32 bits, as onnxruntime keeps them: in 16 bits they would lose what tells them apart.
+    pub fn apply(
+        &self,
+        b: &mut Body<'_>,
+        mut inputs: [Option<ValueId>; 6],
+        d: DType,
+        attrs: &[(&'static str, Attr)],
+        outputs: usize,
+    ) -> Result<Vec<ValueId>> {
+        let wide = self.masks && d == F16;
+        if wide {
+            for v in inputs.iter_mut().flatten() {
+                *v = b.cast(*v, F32)?;
+            }
+        }
+        let made = b.ops("Attention", &inputs, attrs, outputs)?;
+        if wide { made.into_iter().map(|v| b.cast(v, d)).collect() } else { Ok(made) }
+    }
+
     /// All that is added to the scores: the mask, input `i`, and the bias, input `j`.
     fn bias(&self, b: &mut Body<'_>, [i, j]: [usize; 2], s: &Scores, whole: bool) -> Result<Option<ValueId>> {
         let mask = self.mask(b, i, s, whole)?;
@@ -225,7 +245,7 @@ impl Function for Projected {
         let s = Scores { batch, heads, queries: length, past, keys: past + length };
         let bias = self.common.bias(b, [3, 5], &s, true)?;
         let inputs = [Some(parts[0]), Some(parts[1]), Some(parts[2]), bias, cache[0], cache[1]];
-        let made = b.ops("Attention", &inputs, &self.common.attrs(true), 3)?;
+        let made = self.common.apply(b, inputs, x.dtype, &self.common.attrs(true), 3)?;
         let mut outputs = vec![made[0]];
         if sizes[1] == sizes[2] {
             let apart = [1, batch, heads, s.keys, depth];
@@ -256,6 +276,8 @@ fn projected_cases() -> Vec<Case> {
             with(d, small),
             with(d, small).int("unidirectional", 1).outputs(2),
             with(d, small).range(I32, &[2, 5], 0.0, 2.0).float("mask_filter_value", -3.0),
+            with(d, small).range(I32, &[2, 5], 0.0, 2.0).outputs(2),
+            with(d, small).value(ints(&[2], &[0, 3])),
             with(d, small).absent().rand(d, &[2, 2, 2, 3, 4]).int("unidirectional", 1).outputs(2),
             with(d, small)
                 .range(I32, &[2, 5], 0.0, 2.0)
@@ -361,15 +383,14 @@ impl Function for MultiHead {
         let s = Scores { batch, heads, queries, past, keys: past + length };
         let bias = self.0.bias(b, [4, 5], &s, false)?;
         // without heads first the result needs no transposition
-        let mut sides = vec![];
-        for (p, s) in parts.into_iter().zip(&shapes) {
+        let mut sides = [None, None, None, bias, b.opt(6), b.opt(7)];
+        for (i, (p, s)) in parts.into_iter().zip(&shapes).enumerate() {
             let flat = [s[0], s[1], s[2] * s[3]];
-            sides.push(Some(if projected { b.transpose(p, &[0, 2, 1, 3])? } else { b.reshape(p, &flat)? }));
+            sides[i] = Some(if projected { b.transpose(p, &[0, 2, 1, 3])? } else { b.reshape(p, &flat)? });
         }
-        sides.extend([bias, b.opt(6), b.opt(7)]);
         let mut attrs = self.0.attrs(!projected);
         attrs.push(("qk_matmul_output_mode", Attr::Int(2)));
-        let mut made = b.ops("Attention", &sides, &attrs, 4)?;
+        let mut made = self.0.apply(b, sides, d, &attrs, 4)?;
         if projected {
             let turned = b.transpose(made[0], &[0, 2, 1, 3])?;
             made[0] = b.reshape(turned, &[batch, queries, heads * width])?;
@@ -392,6 +413,7 @@ fn multi_head_cases() -> Vec<Case> {
         all.extend([
             flat(d, 3, 7).rand(d, &[28]).outputs(3),
             masked(flat(d, 3, 7).absent().range(I32, &[2, 7], 0.0, 2.0)).outputs(4),
+            flat(d, 3, 7).absent().range(I32, &[2, 7], 0.0, 2.0).outputs(3),
             masked(flat(d, 3, 7).absent().range(I32, &[2, 7], 0.0, 2.0).rand(d, &[1, 2, 3, 7])),
             new(5).rand(d, &[2, 5, 2, 3, 4]).absent().absent().rand(d, &[24]).int("unidirectional", 1),
             new(7).rand(d, &[2, 3, 8]).rand(d, &[2, 7, 2, 2, 4]).outputs(3),

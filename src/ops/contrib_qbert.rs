@@ -93,7 +93,7 @@ impl Function for QAttention {
         let s = Scores { batch, heads, queries: length, past, keys: past + length };
         let mask = self.0.mask(b, MASK, &s, true)?;
         let inputs = [Some(parts[0]), Some(parts[1]), Some(parts[2]), mask, cache[0], cache[1]];
-        let made = b.ops("Attention", &inputs, &self.0.attrs(true), 3)?;
+        let made = self.0.apply(b, inputs, d, &self.0.attrs(true), 3)?;
         let apart = [1, batch, heads, s.keys, depth];
         let both = [b.reshape(made[1], &apart)?, b.reshape(made[2], &apart)?];
         Ok(vec![made[0], b.concat(&both, 0)?])
@@ -121,6 +121,7 @@ fn attention_cases() -> Vec<Case> {
             .outputs(2),
         zeros(of(I8, I8, F32, &[1]).range(I32, &[2, 5], 0.0, 2.0), I8, I8, &[]).float("mask_filter_value", -3.0),
         of(U8, U8, F16, &[24]).float("scale", 0.3),
+        zeros(of(U8, U8, F16, &[24]).value(mask(&[2], &[0, 5])), U8, U8, &[24]).outputs(2),
     ]
 }
 
