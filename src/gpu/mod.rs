@@ -30,12 +30,15 @@ pub struct GpuOptions {
     pub base_profile: bool,
     /// Keep the bounds checks in shaders, which release builds leave out (kernels never read out of bounds).
     pub checked: bool,
+    /// Bind at most this many bytes at once, where the adapter could bind more.
+    pub max_binding: Option<u64>,
     /// Where compiled pipelines are kept between processes, for drivers that can. `None`: nowhere.
     pub pipeline_cache: Option<std::path::PathBuf>,
 }
 
 impl GpuOptions {
-    /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base` and `SHADERNET_CHECKED=1`.
+    /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base`, `SHADERNET_CHECKED=1`,
+    /// `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE`.
     pub fn from_env() -> GpuOptions {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         GpuOptions {
@@ -43,6 +46,7 @@ impl GpuOptions {
             backend: var("SHADERNET_BACKEND"),
             base_profile: var("SHADERNET_PROFILE").is_some_and(|p| p == "base"),
             checked: var("SHADERNET_CHECKED").is_some(),
+            max_binding: var("SHADERNET_MAX_BINDING").and_then(|v| v.parse().ok()),
             pipeline_cache: var("SHADERNET_PIPELINE_CACHE").map(Into::into),
         }
     }
@@ -193,11 +197,15 @@ impl Gpu {
             want |= wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         }
         features |= adapter.features() & want;
+        let mut limits = adapter.limits();
+        if let Some(most) = options.max_binding {
+            limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(most);
+        }
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("shadernet"),
                 required_features: features,
-                required_limits: adapter.limits(),
+                required_limits: limits,
                 memory_hints: wgpu::MemoryHints::Performance,
                 ..Default::default()
             })
@@ -239,6 +247,7 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             max_workgroup_memory: limits.max_compute_workgroup_storage_size,
             max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !15,
+            max_buffer: limits.max_buffer_size & !15,
             offset_align: (limits.min_storage_buffer_offset_alignment as u64).max(16),
         };
         if profile.max_storage_buffers < base.max_storage_buffers {
