@@ -1,6 +1,7 @@
 //! Devices, buffers, pipelines, recording and readback. Only here (and where a caller brings a device of their own)
 //! is wgpu named.
 
+mod cache;
 mod convert;
 mod pipelines;
 mod recent;
@@ -11,6 +12,7 @@ pub(crate) mod runner;
 
 use std::sync::{Arc, Mutex};
 
+pub use cache::PipelineCache;
 pub(crate) use convert::{from_device, to_device};
 pub(crate) use pipelines::{Pipeline, PipelineKey, Pipelines};
 pub(crate) use weights::Weights;
@@ -32,13 +34,13 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Bind at most this many bytes at once, where the adapter could bind more.
     pub max_binding: Option<u64>,
-    /// Where compiled pipelines are kept between processes, for drivers that can. `None`: nowhere.
-    pub pipeline_cache: Option<std::path::PathBuf>,
+    /// Where compiled pipelines are kept between processes, for drivers that can.
+    pub pipeline_cache: PipelineCache,
 }
 
 impl GpuOptions {
     /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base`, `SHADERNET_CHECKED=1`,
-    /// `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE`.
+    /// `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
     pub fn from_env() -> GpuOptions {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         GpuOptions {
@@ -47,7 +49,7 @@ impl GpuOptions {
             base_profile: var("SHADERNET_PROFILE").is_some_and(|p| p == "base"),
             checked: var("SHADERNET_CHECKED").is_some(),
             max_binding: var("SHADERNET_MAX_BINDING").and_then(|v| v.parse().ok()),
-            pipeline_cache: var("SHADERNET_PIPELINE_CACHE").map(Into::into),
+            pipeline_cache: var("SHADERNET_PIPELINE_CACHE").map_or(PipelineCache::User, |p| PipelineCache::parse(&p)),
         }
     }
 
@@ -263,8 +265,9 @@ impl Gpu {
             }
         });
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY).then(|| queue.get_timestamp_period());
+        let ids = format!("{:x} {:x}", info.vendor, info.device);
         let info = AdapterInfo::from(info);
-        let pipelines = Pipelines::new(&device, &info, options);
+        let pipelines = Pipelines::new(&device, &format!("{} {} {ids}", info.name, info.driver), options);
         let profile = Arc::new(profile);
         Ok(Gpu(Arc::new(Device { device, queue, info, profile, pipelines, timestamps, fault })))
     }

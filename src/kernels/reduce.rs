@@ -193,7 +193,9 @@ fn step(
         .array_i32(&reduced_strides, b);
     let grid = rows_grid(cx.profile(), out.numel());
     let kernel = Reduce { fold, device: x.device, out: out.device, kept: a, reduced: b };
-    cx.dispatch(&kernel, params, &[Bind::Read(x), Bind::Write(out)], grid)
+    cx.dispatch(&kernel, params, &[Bind::Read(x), Bind::Write(out)], grid)?;
+    cx.takes_flops(x.numel());
+    Ok(())
 }
 
 /// Workgroups for `rows` rows: a thread each on software adapters, else a workgroup each.

@@ -520,10 +520,18 @@ impl<'a> LowerCx<'a> {
             label: kernel.label(),
             spec: Arc::new(kernel.spec(&profile)),
             params: params.finish(),
+            flops: spans.iter().filter(|s| s.write).map(|s| s.bytes / 4).sum(),
             spans,
             grid,
         });
         Ok(())
+    }
+
+    /// Says how many arithmetic operations the last dispatch takes.
+    pub fn takes_flops(&mut self, flops: usize) {
+        if let Some(d) = self.low.program.dispatches.last_mut() {
+            d.flops = flops as u64;
+        }
     }
 
     /// The element at which a shader finds coordinate zero of `view` in the range that [`LowerCx::dispatch`] binds:
