@@ -7,7 +7,8 @@ alias Word = u32; //#param
 alias I = i64; //#type
 const RANK: u32 = 4u; //#param
 
-// SLICES:   a = the dim's extent, b = elements of a slice, c = number of indices
+// SLICES:   a = the dim's extent, b = elements of a slice, c = number of indices;
+//           of a PART: first = its first slice, its slices
 // ELEMENTS: a = the dim's extent, b = its stride; first = the result's extents, second = the source's strides
 // TUPLES:   a = tuples a batch, b = elements of a slice, c = indices a tuple, d = elements a batch;
 //           first = extents, second = strides, at the end of the lists
@@ -43,8 +44,17 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     //#if SLICES
     let inner = i % params.b;
     let k = i / params.b % params.c;
+    let slice = place(k, params.a);
+    //#if PART
+    // outer dims of 1; what is not held here wraps beyond it
+    let at = (slice - params.first[0].x) * params.b + inner;
+    if slice - params.first[0].x >= params.first[0].y {
+        return;
+    }
+    //#else
     let outer = i / params.b / params.c;
-    let at = (outer * params.a + place(k, params.a)) * params.b + inner;
+    let at = (outer * params.a + slice) * params.b + inner;
+    //#endif
     //#endif
     //#if ELEMENTS
     var at = place(i, params.a) * params.b;

@@ -6,7 +6,7 @@ use crate::gpu::runner::{RunStats, Runner, Val};
 use crate::gpu::{Gpu, Weights};
 use crate::ir::{Dim, Graph, TensorType, ValueId};
 use crate::model::{Model, ValueInfo, check_inputs};
-use crate::plan::{Fallback, PlanReport};
+use crate::plan::{Fallback, MemoryReport, PlanReport};
 use crate::tensor::Tensor;
 use crate::{ErrorKind, Result, err, passes};
 
@@ -19,17 +19,45 @@ pub struct SessionOptions {
     pub disabled_passes: Vec<String>,
 }
 
+/// What is being done to make a session ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The graph is optimised.
+    Passes,
+    /// A plan is made for the inputs' shapes.
+    Plan,
+    /// Pipelines are compiled.
+    Compile,
+    /// Weights are uploaded.
+    Upload,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// Steps of the stage that are done.
+    pub done: usize,
+    /// Steps of the stage.
+    pub total: usize,
+}
+
+/// Who wants to know; called from several threads.
+pub(crate) type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
+
 /// Says how a session is to be built; made by [`Model::session`].
 pub struct SessionBuilder<'a> {
     gpu: &'a Gpu,
     model: &'a Model,
     options: SessionOptions,
     dims: Vec<(String, usize)>,
+    progress: Box<dyn Fn(Progress) + Send + Sync + 'a>,
 }
 
 impl<'a> SessionBuilder<'a> {
     pub(crate) fn new(gpu: &'a Gpu, model: &'a Model) -> SessionBuilder<'a> {
-        SessionBuilder { gpu, model, options: SessionOptions::default(), dims: vec![] }
+        SessionBuilder { gpu, model, options: SessionOptions::default(), dims: vec![], progress: Box::new(|_| ()) }
     }
 
     /// What happens to nodes that the device cannot run.
@@ -50,13 +78,22 @@ impl<'a> SessionBuilder<'a> {
         self
     }
 
+    /// Calls `f` as the work goes on, from several threads.
+    pub fn on_progress(mut self, f: impl Fn(Progress) + Send + Sync + 'a) -> Self {
+        self.progress = Box::new(f);
+        self
+    }
+
     /// Runs the passes, and plans and compiles where all extents are known.
     ///
     /// # Errors
     /// Those of the passes, of the operators' shapes, and of the device.
     pub async fn build(self) -> Result<Session> {
+        let passes = |done: usize| (self.progress)(Progress { stage: Stage::Passes, done, total: 1 });
+        passes(0);
         let session = Session::assemble(self.gpu, self.model.graph(), &self.options, Some(self.model))?;
-        session.prepare_declared(&self.dims)?;
+        passes(1);
+        session.prepare_declared(&self.dims, &self.progress)?;
         Ok(session)
     }
 }
@@ -79,7 +116,7 @@ impl Session {
     /// As [`SessionBuilder::build`].
     pub fn new(gpu: &Gpu, model: &Model, options: &SessionOptions) -> Result<Session> {
         let session = Session::assemble(gpu, model.graph(), options, Some(model))?;
-        session.prepare_declared(&[])?;
+        session.prepare_declared(&[], &|_| ())?;
         Ok(session)
     }
 
@@ -89,7 +126,7 @@ impl Session {
     /// Those of the passes.
     pub fn from_graph(gpu: &Gpu, graph: &Graph, options: &SessionOptions) -> Result<Session> {
         let session = Session::assemble(gpu, graph, options, None)?;
-        session.prepare_declared(&[])?;
+        session.prepare_declared(&[], &|_| ())?;
         Ok(session)
     }
 
@@ -114,7 +151,7 @@ impl Session {
     }
 
     /// Plans and compiles for the declared input shapes when all extents are known.
-    fn prepare_declared(&self, dims: &[(String, usize)]) -> Result<()> {
+    fn prepare_declared(&self, dims: &[(String, usize)], progress: OnProgress<'_>) -> Result<()> {
         let known = |d: &Dim| match d {
             Dim::Known(n) => Some(*n),
             Dim::Symbol(s) => dims.iter().find(|(name, _)| name == s).map(|(_, n)| *n),
@@ -131,11 +168,12 @@ impl Session {
         let small = |t: &TensorType| t.dtype.is_float();
         if types.iter().all(small) {
             let zeros: Vec<Val> = types.into_iter().map(|t| Val::Host(Tensor::zeros(t.dtype, t.shape))).collect();
-            match self.runner.prepare(&zeros) {
+            match self.runner.prepare(&zeros, progress) {
                 // zeros may contradict the specification where an input says a shape (Resize's scales)
                 Err(e) if e.kind() == ErrorKind::InvalidNode => log::debug!("not prepared: {e}"),
                 other => other?,
             }
+            self.gpu.0.pipelines.save();
         }
         Ok(())
     }
@@ -210,6 +248,14 @@ impl Session {
     pub fn plan(&self, inputs: &[(&str, Tensor)]) -> Result<PlanReport> {
         let inputs: Vec<Val> = check_inputs(&self.inputs, inputs)?.into_iter().map(Val::Host).collect();
         self.runner.describe(&inputs)
+    }
+
+    /// The device memory that the plan for these inputs takes.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn memory(&self, inputs: &[(&str, Tensor)]) -> Result<MemoryReport> {
+        Ok(self.plan(inputs)?.memory())
     }
 
     /// Runs on inputs in the graph's order, and gives the outputs in the graph's order.

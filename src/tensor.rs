@@ -281,6 +281,28 @@ impl Tensor {
         Ok(Tensor { dtype: self.dtype, shape, data: self.data.clone() })
     }
 
+    /// The elements `range` along an axis; they share this tensor's data where they lie in one piece.
+    ///
+    /// # Errors
+    /// `Internal` when the range lies outside.
+    pub(crate) fn sliced(&self, axis: usize, range: Range<usize>) -> Result<Tensor> {
+        let inside = self.shape.get(axis).is_some_and(|d| range.start <= range.end && range.end <= *d);
+        ensure!(inside, Internal, "elements {range:?} along axis {axis} of {:?}", self.shape);
+        let mut shape = self.shape.clone();
+        shape[axis] = range.len();
+        let strides = shape::strides(&self.shape);
+        if let (Data::Bytes(b), true) = (&self.data, self.shape[..axis].iter().all(|d| *d == 1)) {
+            let step = strides[axis] * self.dtype.size();
+            if let Some(part) = b.slice(range.start * step..range.end * step) {
+                return Ok(Tensor { dtype: self.dtype, shape, data: Data::Bytes(part) });
+            }
+        }
+        let offset = range.start * strides[axis];
+        let strides: Vec<isize> = strides.into_iter().map(|s| s as isize).collect();
+        let sources = shape::strided_indices(&shape, &strides, offset);
+        self.select(shape, &sources)
+    }
+
     /// Every element as `f64` (exact for all real types but 64-bit integers beyond 2⁵³).
     ///
     /// # Errors

@@ -5,7 +5,8 @@ mod common;
 use shadernet::ir::{Graph, parse};
 use shadernet::ops;
 use shadernet::{
-    DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, Result, Rng, RunStats, Session, SessionOptions, Tensor, cpu,
+    DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, Rng, RunStats, Session, SessionOptions, Stage, Tensor,
+    cpu,
 };
 
 /// Convolution, pooling, a normalised product and a residual, at any batch size.
@@ -283,4 +284,56 @@ fn erf(x: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
     let p = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
     (1.0 - p.iter().fold(0.0, |sum, a| sum * t + a) * t * (-x * x).exp()).copysign(x)
+}
+
+/// The driver's cache is kept in a file for the next process; a damaged one is ignored, and replaced.
+#[test]
+fn pipelines_are_kept_between_devices() -> Result<()> {
+    if common::gpu().is_none() {
+        return Ok(());
+    }
+    let folder = std::env::temp_dir().join(format!("shadernet-session-{}", std::process::id()));
+    let options = || GpuOptions { pipeline_cache: PipelineCache::Folder(folder.clone()), ..GpuOptions::from_env() };
+    let files = || -> Vec<_> {
+        let all = std::fs::read_dir(&folder).into_iter().flatten();
+        all.flatten().map(|f| f.path()).collect()
+    };
+    let model = text_direction()?;
+    let x = Rng::new(3).tensor(DType::F32, &[1, 3, 48, 192], -1.0, 1.0)?;
+    let run = || -> Result<Vec<(String, Tensor)>> {
+        let gpu = pollster::block_on(Gpu::new(options()))?;
+        Session::new(&gpu, &model, &SessionOptions::default())?.run(&[("x", x.clone())])
+    };
+    let first = run()?;
+    if let [file] = &files()[..] {
+        let whole = std::fs::read(file).expect("a cache");
+        for bad in [&b"damaged"[..], &whole[..whole.len() / 2]] {
+            std::fs::write(file, bad).expect("a folder to write to");
+            assert!(run()?[0].1.same_bits(&first[0].1));
+            assert_eq!(files().len(), 1);
+            assert!(std::fs::read(file).expect("a cache").len() > bad.len());
+        }
+        assert!(run()?[0].1.same_bits(&first[0].1));
+    } else {
+        assert!(files().is_empty(), "{:?}", files());
+        eprintln!("the driver keeps no pipelines");
+    }
+    // nobody minds a folder that is none
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(())
+}
+
+#[test]
+fn building_tells_how_far_it_is() -> Result<()> {
+    let Some(gpu) = own_gpu() else { return Ok(()) };
+    let seen = std::sync::Mutex::new(vec![]);
+    let model = text_direction()?;
+    let session = model.session(&gpu).dim("N", 1).on_progress(|p| seen.lock().expect("a list").push(p));
+    let session = pollster::block_on(session.build())?;
+    drop(session);
+    let seen = seen.into_inner().expect("a list");
+    assert!(seen.iter().all(|p| p.done <= p.total), "{seen:?}");
+    let compiled = seen.iter().filter(|p| p.stage == Stage::Compile).count();
+    assert!(compiled == gpu.pipeline_count(), "{compiled} of {}", gpu.pipeline_count());
+    Ok(())
 }

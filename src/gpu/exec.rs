@@ -8,7 +8,8 @@ use super::weights::upload;
 use super::{Device, Gpu, Pipeline, PipelineKey, Weights, from_device, to_device};
 use crate::ir::{TensorType, ValueId};
 use crate::kernels::DeviceType;
-use crate::plan::{BufId, BufKind, Program, Slots, View, slots};
+use crate::plan::{BufId, PARAM_ALIGN, BufKind, Program, Slots, View, slots};
+use crate::session::{self, OnProgress, Progress};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
 
@@ -24,21 +25,27 @@ pub(crate) struct Ready {
     param_offsets: Vec<u64>,
 }
 
-const PARAM_ALIGN: u64 = 256;
-
 impl Ready {
     /// Compiles, uploads constants and params. `kept` are buffers that are read after the run.
-    pub fn new(gpu: &Gpu, weights: &Weights, program: Program, kept: &[BufId]) -> Result<Ready> {
+    pub fn new(
+        gpu: &Gpu,
+        weights: &Weights,
+        program: Program,
+        kept: &[BufId],
+        progress: OnProgress<'_>,
+    ) -> Result<Ready> {
         let device = &*gpu.0;
         let keys: Vec<PipelineKey> = program.dispatches.iter().map(PipelineKey::of).collect();
-        let pipelines = device.pipelines.get(&device.device, &keys)?;
+        let pipelines = device.pipelines.get(&device.device, &keys, progress)?;
         device.check()?;
         let mut used = vec![false; program.buffers.len()];
         program.dispatches.iter().flat_map(|d| &d.spans).for_each(|s| used[s.buf.0 as usize] = true);
         let mut keep = vec![false; program.buffers.len()];
         kept.iter().for_each(|b| keep[b.0 as usize] = true);
         let (mut constants, mut externals) = (HashMap::new(), vec![]);
+        let total = program.buffers.len();
         for (i, b) in program.buffers.iter().enumerate().filter(|(i, _)| used[*i] || keep[*i]) {
+            progress(Progress { stage: session::Stage::Upload, done: i + 1, total });
             let id = BufId(i as u32);
             match &b.kind {
                 BufKind::Constant(c) => {
@@ -154,6 +161,10 @@ pub struct Timing {
     pub nanos: f64,
     /// Nanoseconds on the device since the run's first dispatch began.
     pub start: f64,
+    /// Bytes that it binds.
+    pub bytes: u64,
+    /// Arithmetic operations.
+    pub flops: u64,
 }
 
 /// Records the whole program and the copies of `reads` to staging memory, submits once, and gives the host tensors.
@@ -303,7 +314,8 @@ impl Queries {
         let nanos = |from: u64, to: u64| to.saturating_sub(from) as f64 * period;
         for (d, t) in dispatches.iter().zip(ticks.chunks_exact(2)) {
             let (start, nanos) = (nanos(first, t[0]), nanos(t[0], t[1]));
-            out.push(Timing { node: d.node, kernel: d.label.clone(), nanos, start });
+            let (bytes, flops) = (d.bytes(), d.flops);
+            out.push(Timing { node: d.node, kernel: d.label.clone(), nanos, start, bytes, flops });
         }
         Ok(())
     }

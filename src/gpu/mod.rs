@@ -1,6 +1,7 @@
 //! Devices, buffers, pipelines, recording and readback. Only here (and where a caller brings a device of their own)
 //! is wgpu named.
 
+mod cache;
 mod convert;
 mod pipelines;
 mod recent;
@@ -11,6 +12,7 @@ pub(crate) mod runner;
 
 use std::sync::{Arc, Mutex};
 
+pub use cache::PipelineCache;
 pub(crate) use convert::{from_device, to_device};
 pub(crate) use pipelines::{Pipeline, PipelineKey, Pipelines};
 pub(crate) use weights::Weights;
@@ -30,12 +32,15 @@ pub struct GpuOptions {
     pub base_profile: bool,
     /// Keep the bounds checks in shaders, which release builds leave out (kernels never read out of bounds).
     pub checked: bool,
-    /// Where compiled pipelines are kept between processes, for drivers that can. `None`: nowhere.
-    pub pipeline_cache: Option<std::path::PathBuf>,
+    /// Bind at most this many bytes at once, where the adapter could bind more.
+    pub max_binding: Option<u64>,
+    /// Where compiled pipelines are kept between processes, for drivers that can.
+    pub pipeline_cache: PipelineCache,
 }
 
 impl GpuOptions {
-    /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base` and `SHADERNET_CHECKED=1`.
+    /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base`, `SHADERNET_CHECKED=1`,
+    /// `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
     pub fn from_env() -> GpuOptions {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         GpuOptions {
@@ -43,7 +48,8 @@ impl GpuOptions {
             backend: var("SHADERNET_BACKEND"),
             base_profile: var("SHADERNET_PROFILE").is_some_and(|p| p == "base"),
             checked: var("SHADERNET_CHECKED").is_some(),
-            pipeline_cache: var("SHADERNET_PIPELINE_CACHE").map(Into::into),
+            max_binding: var("SHADERNET_MAX_BINDING").and_then(|v| v.parse().ok()),
+            pipeline_cache: var("SHADERNET_PIPELINE_CACHE").map_or(PipelineCache::User, |p| PipelineCache::parse(&p)),
         }
     }
 
@@ -193,11 +199,15 @@ impl Gpu {
             want |= wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         }
         features |= adapter.features() & want;
+        let mut limits = adapter.limits();
+        if let Some(most) = options.max_binding {
+            limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(most);
+        }
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("shadernet"),
                 required_features: features,
-                required_limits: adapter.limits(),
+                required_limits: limits,
                 memory_hints: wgpu::MemoryHints::Performance,
                 ..Default::default()
             })
@@ -239,6 +249,7 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             max_workgroup_memory: limits.max_compute_workgroup_storage_size,
             max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !15,
+            max_buffer: limits.max_buffer_size & !15,
             offset_align: (limits.min_storage_buffer_offset_alignment as u64).max(16),
         };
         if profile.max_storage_buffers < base.max_storage_buffers {
@@ -254,8 +265,9 @@ impl Gpu {
             }
         });
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY).then(|| queue.get_timestamp_period());
+        let ids = format!("{:x} {:x}", info.vendor, info.device);
         let info = AdapterInfo::from(info);
-        let pipelines = Pipelines::new(&device, &info, options);
+        let pipelines = Pipelines::new(&device, &format!("{} {} {ids}", info.name, info.driver), options);
         let profile = Arc::new(profile);
         Ok(Gpu(Arc::new(Device { device, queue, info, profile, pipelines, timestamps, fault })))
     }

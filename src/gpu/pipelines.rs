@@ -1,12 +1,14 @@
 //! Pipelines by shader and binding pattern, compiled once per device, many at a time.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{AdapterInfo, GpuOptions};
+use super::GpuOptions;
+use super::cache::CacheFile;
 use crate::kernels::{Spec, compose};
 use crate::plan::Dispatch;
+use crate::session::{OnProgress, Progress, Stage};
 use crate::{Result, err};
 
 /// A compiled pipeline and the layout of its bindings.
@@ -37,18 +39,15 @@ pub(crate) struct Pipelines {
     made: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     checked: bool,
     cache: Option<wgpu::PipelineCache>,
-    file: Option<std::path::PathBuf>,
+    file: Option<CacheFile>,
     unsaved: AtomicBool,
 }
 
 impl Pipelines {
-    pub fn new(device: &wgpu::Device, info: &AdapterInfo, options: &GpuOptions) -> Pipelines {
+    /// `key` names the adapter and the driver.
+    pub fn new(device: &wgpu::Device, key: &str, options: &GpuOptions) -> Pipelines {
         let usable = device.features().contains(wgpu::Features::PIPELINE_CACHE);
-        let file = options.pipeline_cache.as_ref().filter(|_| usable).map(|folder| {
-            let plain =
-                |s: &str| s.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>();
-            folder.join(format!("{}-{}.pipelines", plain(&info.name), plain(&info.driver)))
-        });
+        let file = usable.then(|| options.pipeline_cache.file(key)).flatten();
         let cache = file.as_ref().map(|f| open_cache(device, f));
         let checked = options.checked || cfg!(debug_assertions);
         Pipelines { made: Mutex::default(), checked, cache, file, unsaved: AtomicBool::new(false) }
@@ -59,7 +58,12 @@ impl Pipelines {
     }
 
     /// The pipelines for these keys, those that are missing compiled on all cores.
-    pub fn get(&self, device: &wgpu::Device, keys: &[PipelineKey]) -> Result<Vec<Arc<Pipeline>>> {
+    pub fn get(
+        &self,
+        device: &wgpu::Device,
+        keys: &[PipelineKey],
+        progress: OnProgress<'_>,
+    ) -> Result<Vec<Arc<Pipeline>>> {
         let poisoned = || err!(Internal, "a thread failed while it compiled pipelines");
         let mut missing: Vec<PipelineKey> = vec![];
         {
@@ -68,7 +72,13 @@ impl Pipelines {
             missing.extend(keys.iter().filter(|k| !made.contains_key(*k) && seen.insert(*k)).cloned());
         }
         self.unsaved.fetch_or(!missing.is_empty(), Ordering::Relaxed);
-        let fresh = compile_all(&missing, |k| self.compile(device, k))?;
+        let (done, total) = (AtomicUsize::new(0), missing.len());
+        let fresh = compile_all(&missing, |k| {
+            let made = self.compile(device, k);
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            progress(Progress { stage: Stage::Compile, done, total });
+            made
+        })?;
         let mut made = self.made.lock().map_err(|_| poisoned())?;
         for (k, p) in missing.into_iter().zip(fresh) {
             made.entry(k).or_insert_with(|| Arc::new(p));
@@ -121,34 +131,27 @@ impl Pipelines {
         Ok(Pipeline { pipeline, layout })
     }
 
-    /// Writes the driver's cache to its file, whole or not at all.
-    fn save(&self) {
+    /// Writes the driver's cache to its file, if there is anything new in it.
+    pub fn save(&self) {
         let (Some(cache), Some(file)) = (&self.cache, &self.file) else { return };
-        let Some(data) = cache.get_data() else { return };
-        let part = file.with_extension("part");
-        let write = || {
-            file.parent().map(std::fs::create_dir_all).transpose()?;
-            std::fs::write(&part, &data)?;
-            std::fs::rename(&part, file)
-        };
-        if let Err(e) = write() {
-            log::warn!("the pipeline cache {} was not written: {e}", file.display());
+        if self.unsaved.swap(false, Ordering::Relaxed)
+            && let Some(data) = cache.get_data()
+        {
+            file.write(&data);
         }
     }
 }
 
 impl Drop for Pipelines {
     fn drop(&mut self) {
-        if self.unsaved.load(Ordering::Relaxed) {
-            self.save();
-        }
+        self.save();
     }
 }
 
-fn open_cache(device: &wgpu::Device, file: &std::path::Path) -> wgpu::PipelineCache {
-    let data = std::fs::read(file).ok();
+fn open_cache(device: &wgpu::Device, file: &CacheFile) -> wgpu::PipelineCache {
+    let data = file.read();
     let desc = wgpu::PipelineCacheDescriptor { label: Some("shadernet"), data: data.as_deref(), fallback: true };
-    // SAFETY: the data is what `PipelineCache::get_data` gave for an adapter and driver of the same name; wgpu checks
+    // SAFETY: the data is what `PipelineCache::get_data` gave for this adapter and driver, by key and sum; wgpu checks
     // its header and the driver its own, and `fallback` starts empty where either does not fit.
     unsafe { device.create_pipeline_cache(&desc) }
 }
@@ -156,7 +159,6 @@ fn open_cache(device: &wgpu::Device, file: &std::path::Path) -> wgpu::PipelineCa
 /// Calls `make` for every key, in order, on all cores.
 #[cfg(not(target_arch = "wasm32"))]
 fn compile_all<T: Send>(keys: &[PipelineKey], make: impl Fn(&PipelineKey) -> Result<T> + Sync) -> Result<Vec<T>> {
-    use std::sync::atomic::AtomicUsize;
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get()).min(keys.len());
     if workers <= 1 {
         return keys.iter().map(make).collect();

@@ -13,6 +13,7 @@ use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::DeviceType;
 use crate::ops::{ControlFlow, Handle, is_key};
 use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
+use crate::session::{self, OnProgress, Progress};
 use crate::tensor::Tensor;
 use crate::{Result, bail, cpu, err, passes};
 
@@ -121,7 +122,7 @@ impl Runner {
     }
 
     /// The plan for these inputs, made if there is none yet.
-    fn plan(&self, vals: &HashMap<ValueId, Val>) -> Result<Arc<Plan>> {
+    fn plan(&self, vals: &HashMap<ValueId, Val>, progress: OnProgress<'_>) -> Result<Arc<Plan>> {
         loop {
             let demanded = lock(&self.demanded)?.clone();
             let key = self.key(vals, &demanded);
@@ -145,7 +146,7 @@ impl Runner {
                     }
                 }
             }
-            let root = match self.stage(0, known)? {
+            let root = match self.stage(0, known, progress)? {
                 Ok(stage) => stage,
                 Err(inputs) => {
                     lock(&self.demanded)?.extend(inputs);
@@ -158,35 +159,44 @@ impl Runner {
         }
     }
 
-    fn stage(&self, start: usize, known: Known) -> Result<Result<Arc<Stage>, Vec<ValueId>>> {
+    fn stage(
+        &self,
+        start: usize,
+        known: Known,
+        progress: OnProgress<'_>,
+    ) -> Result<Result<Arc<Stage>, Vec<ValueId>>> {
+        let total = self.graph.nodes.len();
+        progress(Progress { stage: session::Stage::Plan, done: start, total });
         let segment = match plan::plan(&self.graph, &self.gpu.0.profile, start, known, self.fallback)? {
             Planned::Segment(s) => *s,
             Planned::Demand(inputs) => return Ok(Err(inputs)),
         };
         let kept = plan::kept(&segment);
         let program = segment.program.clone();
-        let ready = Ready::new(&self.gpu, &self.weights, program, &kept)?;
+        let ready = Ready::new(&self.gpu, &self.weights, program, &kept, progress)?;
         Ok(Ok(Arc::new(Stage { segment, ready, next: Mutex::new(Recent::new(PLANS)) })))
     }
 
     /// Makes the plan for these types and compiles its pipelines, as far as it goes without data.
-    pub fn prepare(&self, inputs: &[Val]) -> Result<()> {
+    pub fn prepare(&self, inputs: &[Val], progress: OnProgress<'_>) -> Result<()> {
         let vals = self.graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
-        self.plan(&vals).map(|_| ())
+        self.plan(&vals, progress).map(|_| ())
     }
 
     /// The first segment of the plan for these inputs.
     pub fn describe(&self, inputs: &[Val]) -> Result<PlanReport> {
         let vals = self.graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
-        let stage = &self.plan(&vals)?.root;
+        let stage = &self.plan(&vals, &|_| ())?.root;
         let (program, slots, end) = (stage.ready.program.clone(), stage.ready.slots.clone(), stage.segment.end.clone());
-        Ok(PlanReport { program, slots, end })
+        let view_bytes = |v: &View| v.numel() as u64 * v.device.bytes() as u64;
+        let readback = self.graph.outputs.iter().filter_map(|v| stage.segment.live.get(v)).map(view_bytes).sum();
+        Ok(PlanReport { program, slots, end, readback })
     }
 
     /// Runs the graph. `to_host`: outputs come back to the host, else they stay on the device.
     pub async fn run(&self, inputs: Vec<Val>, to_host: bool, stats: &mut RunStats) -> Result<Vec<Val>> {
         let vals: HashMap<ValueId, Val> = self.graph.inputs.iter().copied().zip(inputs).collect();
-        let plan = self.plan(&vals)?;
+        let plan = self.plan(&vals, &|_| ())?;
         let spare = lock(&plan.spare)?.pop();
         let mut instance = match spare {
             Some(i) => i,
@@ -337,7 +347,7 @@ impl Runner {
                 _ => {}
             }
         }
-        match self.stage(next, known)? {
+        match self.stage(next, known, &|_| ())? {
             Ok(s) => Ok(s),
             Err(_) => bail!(Internal, "a later segment demanded an input"),
         }

@@ -9,8 +9,7 @@ use crate::plan::Constant;
 use crate::tensor::Tensor;
 use crate::{Result, err};
 
-/// Bytes of one write to the queue: staging memory is held until the copy has run.
-const CHUNK: usize = 16 << 20;
+const CHUNK: usize = crate::plan::UPLOAD_CHUNK as usize;
 
 type Key = ((usize, usize), String, DeviceType);
 

@@ -164,7 +164,11 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
         Direct { device: x.device, tile, transposed, padded, start: &load, end: &flat, suffix, out: out.device };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
-    cx.dispatch(&kernel, params, &binds, [gx, gy as u32, gz])
+    cx.dispatch(&kernel, params, &binds, [gx, gy as u32, gz])?;
+    let sides = if s.transposed { &s.input } else { &s.output };
+    let products = s.batch * s.group * s.oc * s.ic * sides.iter().chain(&s.kernel).product::<usize>();
+    cx.takes_flops(2 * products);
+    Ok(())
 }
 
 /// The weights as [group, tile, tap, ic, 4 · quads], zeros beyond the last output channel.

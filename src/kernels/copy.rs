@@ -44,6 +44,14 @@ impl Kernel for Copy {
 pub fn copy(cx: &mut LowerCx<'_>, from: &View, to: &View) -> Result<()> {
     let fits = from.shape == to.shape && from.device == to.device;
     ensure!(fits, Internal, "cannot copy {} to {}", from.tensor_type(), to.tensor_type());
+    // what a dispatch cannot bind goes in halves along the dim that takes most of it
+    let far = |v: &View, d: usize| v.strides[d].unsigned_abs() * (v.shape[d] - 1);
+    let cut = [from, to].into_iter().find(|v| !cx.binds(v)).and_then(|v| (0..v.rank()).max_by_key(|d| far(v, *d)));
+    if let Some(d) = cut.filter(|d| from.shape[*d] > 1) {
+        let (n, half) = (from.shape[d], from.shape[d] / 2);
+        copy(cx, &from.sliced(d, 0, 1, half), &to.sliced(d, 0, 1, half))?;
+        return copy(cx, &from.sliced(d, half, 1, n - half), &to.sliced(d, half, 1, n - half));
+    }
     let (shape, mut strides) = collapse(&from.shape, &[&from.strides, &to.strides]);
     let (Some(to_strides), Some(from_strides)) = (strides.pop(), strides.pop()) else { return Ok(()) };
     let rank = rank_class(shape.len());

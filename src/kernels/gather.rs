@@ -19,17 +19,21 @@ struct Gather {
     device: DeviceType,
     index: DeviceType,
     rank: usize,
+    /// The source is some of the slices only.
+    part: bool,
 }
 
 impl Kernel for Gather {
     fn label(&self) -> String {
-        format!("gather {:?} {}", self.reads, word(self.device))
+        let part = if self.part { " of a part" } else { "" };
+        format!("gather {:?}{part} {}", self.reads, word(self.device))
     }
 
     fn spec(&self, _: &Profile) -> Spec {
         with_word(Spec::new("gather.wgsl"), self.device)
             .ty("I", self.index)
             .u32("RANK", self.rank as u32)
+            .flag("PART", self.part)
             .flag("SLICES", self.reads == Reads::Slices)
             .flag("ELEMENTS", self.reads == Reads::Elements)
             .flag("TUPLES", self.reads == Reads::Tuples)
@@ -62,9 +66,27 @@ fn dispatch(
 /// # Errors
 /// As [`LowerCx::dispatch`].
 pub fn gather(cx: &mut LowerCx<'_>, x: &View, axis: usize, indices: &View, out: &View) -> Result<()> {
-    let kernel = Gather { reads: Reads::Slices, device: x.device, index: indices.device, rank: 4 };
+    let kernel = Gather { reads: Reads::Slices, device: x.device, index: indices.device, rank: 4, part: false };
     let inner = shape::numel(&x.shape[axis + 1..]);
     dispatch(cx, &kernel, x, indices, out, [x.shape[axis], inner, indices.numel(), 0], [&[], &[], &[]])
+}
+
+/// As [`gather`], from parts that make up `x` along `axis`, with extents of 1 before it: a dispatch a part, which leaves
+/// alone what other parts hold.
+///
+/// # Errors
+/// As [`LowerCx::dispatch`].
+pub fn gather_parts(cx: &mut LowerCx<'_>, parts: &[View], axis: usize, indices: &View, out: &View) -> Result<()> {
+    let extent = parts.iter().map(|p| p.shape[axis]).sum();
+    let mut first = 0;
+    for x in parts {
+        let kernel = Gather { reads: Reads::Slices, device: x.device, index: indices.device, rank: 4, part: true };
+        let inner = shape::numel(&x.shape[axis + 1..]);
+        let held = [first, x.shape[axis], 0, 0];
+        dispatch(cx, &kernel, x, indices, out, [extent, inner, indices.numel(), 0], [&held, &[], &[]])?;
+        first += x.shape[axis];
+    }
+    Ok(())
 }
 
 /// One element of dense `x` for each of dense `indices`, at the same coordinates but along `axis`.
@@ -73,7 +95,7 @@ pub fn gather(cx: &mut LowerCx<'_>, x: &View, axis: usize, indices: &View, out: 
 /// As [`LowerCx::dispatch`].
 pub fn elements(cx: &mut LowerCx<'_>, x: &View, axis: usize, indices: &View, out: &View) -> Result<()> {
     let rank = rank_class(x.rank());
-    let kernel = Gather { reads: Reads::Elements, device: x.device, index: indices.device, rank };
+    let kernel = Gather { reads: Reads::Elements, device: x.device, index: indices.device, rank, part: false };
     let mut strides = shape::strides(&x.shape);
     let step = std::mem::replace(&mut strides[axis], 0);
     dispatch(cx, &kernel, x, indices, out, [x.shape[axis], step, 0, 0], [&out.shape, &strides, &[]])
@@ -93,7 +115,7 @@ pub fn nd(
     out: &View,
 ) -> Result<()> {
     let rank = rank_class(k);
-    let kernel = Gather { reads: Reads::Tuples, device: x.device, index: indices.device, rank };
+    let kernel = Gather { reads: Reads::Tuples, device: x.device, index: indices.device, rank, part: false };
     let inner = shape::numel(&x.shape[batch + k..]);
     let strides = shape::strides(&x.shape);
     let per_batch = shape::numel(&x.shape[batch..]);

@@ -622,5 +622,7 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     binds.extend(p.bias.as_ref().map(Bind::Read));
     binds.push(Bind::Write(&p.out));
     binds.extend(p.reads.iter().map(Bind::Read));
-    cx.dispatch(kernel.as_ref(), params, &binds, grid)
+    cx.dispatch(kernel.as_ref(), params, &binds, grid)?;
+    cx.takes_flops(2 * stacked * m * n * k);
+    Ok(())
 }

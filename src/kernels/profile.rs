@@ -23,6 +23,8 @@ pub struct Profile {
     pub max_workgroup_memory: u32,
     /// Bytes that one storage binding may span.
     pub max_binding: u64,
+    /// Bytes that one buffer may hold.
+    pub max_buffer: u64,
     /// Offsets of bindings are multiples of this many bytes.
     pub offset_align: u64,
 }
@@ -39,6 +41,7 @@ impl Profile {
             max_invocations: 256,
             max_workgroup_memory: 16 << 10,
             max_binding: 128 << 20,
+            max_buffer: 256 << 20,
             offset_align: 256,
         }
     }

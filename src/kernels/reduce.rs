@@ -103,17 +103,15 @@ pub fn reduce(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], out: &
     let logarithm = matches!(fold, Fold::LogSum | Fold::LogSumExp);
     ensure!(x.device.is_float() || !logarithm, Unsupported, "logarithms of integers");
     let length: usize = axes.iter().map(|a| x.shape[*a]).product();
+    if !cx.binds(x) {
+        return large(cx, fold, x, axes, length, out);
+    }
     if length <= LONG {
         return step(cx, fold, x, axes, length, length, out);
     }
     let (first, second) = fold.in_two();
     let chunks = length.div_ceil(PART);
-    let wide = match accumulator(second, x.device, out.device) {
-        DeviceType::F32 => DType::F32,
-        DeviceType::F64 => DType::F64,
-        DeviceType::I64 => DType::I64,
-        _ => x.dtype,
-    };
+    let wide = between(second, x, out);
     let parts = cx.temp(wide, &[out.numel(), chunks])?;
     step(cx, first, x, axes, PART, length, &parts)?;
     if chunks <= LONG {
@@ -127,6 +125,40 @@ pub fn reduce(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], out: &
     };
     step(cx, middle, &parts, &[1], PART, length, &again)?;
     step(cx, second, &again, &[1], again.shape[1], length, out)
+}
+
+/// The type of results of parts.
+fn between(fold: Fold, x: &View, out: &View) -> DType {
+    match accumulator(fold, x.device, out.device) {
+        DeviceType::F32 => DType::F32,
+        DeviceType::F64 => DType::F64,
+        DeviceType::I64 => DType::I64,
+        _ => x.dtype,
+    }
+}
+
+/// Reduces what is too large to bind in parts along the outermost of the axes, and then their results.
+fn large(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], length: usize, out: &View) -> Result<()> {
+    let (first, second) = fold.in_two();
+    let far = |d: &usize| x.strides[*d].unsigned_abs() * (x.shape[*d].max(1) - 1);
+    let axis = axes.iter().copied().max_by_key(far).unwrap_or(0);
+    let n = x.shape.get(axis).copied().unwrap_or(1);
+    let mut count = 2;
+    while count < n && !cx.binds(&x.sliced(axis, 0, 1, n.div_ceil(count))) {
+        count *= 2;
+    }
+    let each = n.div_ceil(count.min(n));
+    let slice = |i: usize| x.sliced(axis, i, 1, each.min(n - i));
+    let starts: Vec<usize> = (0..n).step_by(each).collect();
+    ensure!(starts.len() > 1 && cx.binds(&slice(0)), Limit, "a reduction of {} along {axes:?}", x.tensor_type());
+    let parts = cx.temp(between(second, x, out), &[starts.len(), out.numel()])?;
+    for (row, i) in starts.into_iter().enumerate() {
+        // results are written densely to the start of a buffer
+        let made = cx.temp(parts.dtype, &[1, out.numel()])?;
+        reduce(cx, first, &slice(i), axes, &made)?;
+        super::copy::copy(cx, &made, &parts.sliced(0, row, 1, 1))?;
+    }
+    step(cx, second, &parts, &[0], parts.shape[0], length, out)
 }
 
 /// One dispatch: parts of `chunk` elements; a mean divides by `divisor`.
@@ -161,7 +193,9 @@ fn step(
         .array_i32(&reduced_strides, b);
     let grid = rows_grid(cx.profile(), out.numel());
     let kernel = Reduce { fold, device: x.device, out: out.device, kept: a, reduced: b };
-    cx.dispatch(&kernel, params, &[Bind::Read(x), Bind::Write(out)], grid)
+    cx.dispatch(&kernel, params, &[Bind::Read(x), Bind::Write(out)], grid)?;
+    cx.takes_flops(x.numel());
+    Ok(())
 }
 
 /// Workgroups for `rows` rows: a thread each on software adapters, else a workgroup each.

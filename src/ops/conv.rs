@@ -11,7 +11,7 @@ use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
 use crate::kernels::conv as kernel;
 use crate::kernels::epilogue::Ends;
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, Slicing};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, shape};
@@ -245,6 +245,11 @@ impl Op for Conv {
         self.shapes((&x.shape, &w.shape, None))?.lower(cx, ends)
     }
 
+    fn slices(&self, _: &InferCx<'_>, _: &[usize]) -> Vec<Slicing> {
+        let channels = Slicing { axis: 1, inputs: vec![None, Some(0), Some(0)] };
+        Slicing::shared([0]).into_iter().chain((self.group == 1).then_some(channels)).collect()
+    }
+
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
         tolerance(dtype, k)
     }
@@ -336,6 +341,10 @@ impl Op for ConvTranspose {
     fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
         let (x, w) = (cx.input_type(0)?, cx.input_type(1)?);
         self.shapes((&x.shape, &w.shape, None))?.lower(cx, ends)
+    }
+
+    fn slices(&self, _: &InferCx<'_>, _: &[usize]) -> Vec<Slicing> {
+        Slicing::shared([0])
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {

@@ -6,8 +6,9 @@ use super::eval::need;
 use super::infer::one;
 use super::{Case, InferCx, Inferred, Op, OpDef, Parse};
 use crate::dtype::DType::{self, *};
+use crate::ir::TensorType;
 use crate::kernels::gather;
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, Slicing, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
 
@@ -76,21 +77,65 @@ impl Op for Gather {
         Ok(vec![x.select(to, &sources)?])
     }
 
+    fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        let (Ok(x), Ok(indices)) = (cx.shape(0), cx.shape(1)) else { return vec![] };
+        let Ok(axis) = shape::axis(self.axis, x.len()) else { return vec![] };
+        let inputs = |d: usize| match d.checked_sub(axis) {
+            None => vec![Some(d), None],
+            Some(k) if k < indices.len() => vec![None, Some(k)],
+            Some(k) => vec![Some(axis + 1 + k - indices.len()), None],
+        };
+        (0..out.len()).map(|axis| Slicing { axis, inputs: inputs(axis) }).collect()
+    }
+
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let (x, indices) = (cx.input(0)?, cx.dense_input(1)?);
-        let axis = shape::axis(self.axis, x.rank())?;
+        let t = cx.input_type(0)?;
+        let axis = shape::axis(self.axis, t.rank())?;
+        let parts = parts(cx, &t, axis)?;
+        let indices = cx.dense_input(1)?;
+        let x = match parts.first() {
+            Some(x) => x.clone(),
+            None => cx.input(0)?,
+        };
         // one index known before the run is a view
-        if let Some(&[i]) = cx.ints(1).ok().flatten().as_deref() {
+        if let (Some(&[i]), true) = (cx.ints(1).ok().flatten().as_deref(), parts.is_empty()) {
             let picked = x.sliced(axis, position(i, x.shape[axis])?, 1, 1);
             let t = cx.output_type(0)?;
             if let Some(v) = picked.reshaped(&t.shape) {
                 return cx.alias(0, v);
             }
         }
-        let x = cx.dense(&x)?;
         let out = cx.output(0)?;
+        if !parts.is_empty() {
+            return gather::gather_parts(cx, &parts, axis, &indices, &out);
+        }
+        let x = cx.dense(&x)?;
         gather::gather(cx, &x, axis, &indices, &out)
     }
+}
+
+/// Input 0 in parts along `axis` that the device can bind; empty where it can bind the whole.
+fn parts(cx: &mut LowerCx<'_>, t: &TensorType, axis: usize) -> Result<Vec<View>> {
+    let limit = cx.profile().max_binding;
+    let step = (shape::numel(&t.shape[axis + 1..]) * cx.profile().device_type(t.dtype)?.bytes()) as u64;
+    let n = t.shape[axis];
+    if step * n as u64 <= limit || t.shape[..axis].iter().any(|d| *d != 1) {
+        return Ok(vec![]);
+    }
+    // a window begins where the device can bind, hence before its first slice
+    let most = (limit.saturating_sub(cx.profile().offset_align) / step) as usize;
+    ensure!(most > 0, Limit, "a slice of {t} takes {step} bytes, the device binds {limit}");
+    let part = |first: usize| {
+        let range = first..n.min(first + most);
+        if cx.value(0).is_none() {
+            return Ok(cx.input(0)?.sliced(axis, range.start, 1, range.len()));
+        }
+        let mut shape = t.shape.clone();
+        shape[axis] = range.len();
+        let tag = format!("slices {range:?} along {axis}");
+        cx.prepacked(0, &tag, TensorType::new(t.dtype, shape), move |t| t.sliced(axis, range.clone()))
+    };
+    (0..n).step_by(most).map(part).collect()
 }
 
 fn gather_cases() -> Vec<Case> {

@@ -9,7 +9,7 @@ use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
 use crate::kernels::epilogue::Ends;
 use crate::kernels::matmul::{Product, Right, product, right};
-use crate::plan::{LowerCx, View};
+use crate::plan::{LowerCx, Slicing, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err, shape};
 
@@ -140,6 +140,20 @@ impl Op for MatMul {
         }])
     }
 
+    fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        let (Some(a), Some(b)) = (cx.try_input(0), cx.try_input(1)) else { return vec![] };
+        if a.rank() < 2 || b.rank() < 2 {
+            return vec![];
+        }
+        let (rank, rows) = (out.len(), out.len() - 2);
+        let along = |axis: usize| {
+            let place = |s: &[usize]| Slicing::place(s, rank, axis);
+            let (a, b) = (place(&a.shape), place(&b.shape));
+            Slicing { axis, inputs: vec![a.filter(|_| axis <= rows), b.filter(|_| axis != rows)] }
+        };
+        (0..rank).map(along).collect()
+    }
+
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
         product_tolerance(dtype, k)
     }
@@ -253,6 +267,13 @@ impl Op for Gemm {
             y.iter_mut().zip(at).for_each(|(y, i)| *y += self.beta as f64 * c[i]);
         }
         Ok(vec![Tensor::from_f64s(d, g.out, y)?])
+    }
+
+    fn slices(&self, cx: &InferCx<'_>, _: &[usize]) -> Vec<Slicing> {
+        let c = |axis: usize| cx.try_input(2).and_then(|c| Slicing::place(&c.shape, 2, axis));
+        let rows = Slicing { axis: 0, inputs: vec![Some(self.trans_a as usize), None, c(0)] };
+        let columns = Slicing { axis: 1, inputs: vec![None, Some(!self.trans_b as usize), c(1)] };
+        vec![rows, columns]
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {

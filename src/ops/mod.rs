@@ -88,7 +88,7 @@ use crate::dtype::DType;
 use crate::ir::{AttrReader, Attrs, Graph};
 use crate::kernels::elementwise::Elementwise;
 use crate::kernels::epilogue::Ends;
-use crate::plan::{LowerCx, View};
+use crate::plan::{LowerCx, Slicing, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, err};
 
@@ -289,6 +289,11 @@ pub trait Op: fmt::Debug + Send + Sync {
     /// `InvalidNode` when inputs contradict the specification.
     fn fold(&self, _cx: &InferCx<'_>) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
+    }
+
+    /// The axes of output 0, of shape `out`, along which it can be made in parts, where a device cannot bind it whole.
+    fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        if self.elementwise().is_some() { Slicing::broadcast(cx, out) } else { vec![] }
     }
 
     /// Whether output 0 is made by moving inputs, unless they lie where [`Op::sources`] says.

@@ -10,7 +10,7 @@ use crate::ir::{AttrReader, TensorType};
 use crate::kernels::elementwise::{self, Emit, Var};
 use crate::kernels::norm::{self, NormPlan};
 use crate::kernels::reduce::{Fold, reduce};
-use crate::plan::{LowerCx, View};
+use crate::plan::{LowerCx, Slicing, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err, shape};
 
@@ -362,6 +362,14 @@ impl Op for Normalise {
             out.push(Tensor::from_f64s(self.stash, s, inverses)?);
         }
         Ok(out)
+    }
+
+    fn slices(&self, _: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        let rows = match self.rows {
+            Rows::Layer { axis, .. } => shape::axis(axis, out.len()).unwrap_or(0),
+            _ => 1,
+        };
+        Slicing::shared(0..rows)
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {

@@ -8,7 +8,7 @@ use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::{AttrReader, TensorType};
 use crate::kernels::pool as kernel;
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, Slicing};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
 
@@ -198,6 +198,10 @@ impl Op for Pool {
         }
         let out = [&x.shape()[..2], &g.output].concat();
         Ok(vec![Tensor::from_f64s(x.dtype(), out.clone(), values)?, Tensor::new(out, places)?])
+    }
+
+    fn slices(&self, _: &InferCx<'_>, _: &[usize]) -> Vec<Slicing> {
+        Slicing::shared([0, 1])
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {

@@ -8,7 +8,7 @@ use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
 use crate::kernels::reduce::{self, Fold};
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, Slicing};
 use crate::tensor::Tensor;
 use crate::{Result, bail, err, shape};
 
@@ -161,6 +161,14 @@ impl Op for Reduce {
         let v = x.to_i128s()?;
         let one = |o: &usize| fold_ints(self.fold, inner.iter().map(|i| v[o + i]), inner.len(), d);
         Ok(vec![Tensor::from_i128s(d, to, outer.iter().map(one).collect::<Result<_>>()?)?])
+    }
+
+    fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        let (Ok(x), Ok(given)) = (cx.shape(0), cx.ints(1)) else { return vec![] };
+        let Ok(axes) = self.axes(x.len(), given) else { return vec![] };
+        let kept = (0..x.len()).filter(|d| !axes.contains(d));
+        let to = |d: usize| if self.keep { d } else { d - axes.iter().filter(|a| **a < d).count() };
+        kept.map(|d| Slicing { axis: to(d), inputs: vec![Some(d)] }).filter(|s| s.axis < out.len()).collect()
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {

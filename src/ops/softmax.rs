@@ -10,7 +10,7 @@ use crate::ir::AttrReader;
 use crate::kernels::elementwise::apply;
 use crate::kernels::norm::{self, Soft};
 use crate::kernels::reduce::{Fold, reduce};
-use crate::plan::{LowerCx, View};
+use crate::plan::{LowerCx, Slicing, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
 
@@ -135,6 +135,11 @@ impl Op for Softmax {
             }
         }
         Ok(vec![Tensor::from_f64s(x.dtype(), x.shape(), y)?])
+    }
+
+    fn slices(&self, _: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        let axis = shape::axis(self.axis, out.len()).unwrap_or(0);
+        Slicing::shared((0..out.len()).filter(|d| *d < axis || (*d > axis && !self.flatten)))
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::large::window;
 use super::places::Wish;
 use super::{BufId, BufKind, Buffer, Constant, Dispatch, Make, Program, Span, View};
 use crate::dtype::DType;
@@ -52,14 +53,34 @@ impl Lowering {
     /// Adds a buffer that holds `t` densely.
     ///
     /// # Errors
-    /// `Unsupported` when the device has no form for the element type, `Limit` beyond its binding size.
+    /// `Unsupported` when the device has no form for the element type, `Limit` when it is too large for the device.
     pub fn buffer(&mut self, name: &str, t: &TensorType, kind: BufKind) -> Result<View> {
         let device = self.profile.device_type(t.dtype)?;
         let bytes = (t.numel() as u64 * device.bytes() as u64).next_multiple_of(16).max(16);
-        let limit = self.profile.max_binding;
-        ensure!(bytes <= limit, Limit, "{name:?}: {t} takes {bytes} bytes, the device binds at most {limit}");
+        self.check_size(name, t, bytes, &kind)?;
         self.program.buffers.push(Buffer { bytes, elements: t.numel(), kind, name: name.into() });
         Ok(View::dense(BufId(self.program.buffers.len() as u32 - 1), t, device))
+    }
+
+    /// The places that the outputs of `node` were given before it is lowered.
+    pub(super) fn placed(&self, node: &Node) -> Vec<(ValueId, View)> {
+        node.used_outputs().filter_map(|v| Some((v, self.roots.get(&v)?.clone()))).collect()
+    }
+
+    /// Forgets where the outputs of `node` lie, but for the places given.
+    pub(super) fn place_again(&mut self, node: &Node, placed: Vec<(ValueId, View)>) {
+        node.used_outputs().for_each(|v| drop(self.views.remove(&v)));
+        self.roots.extend(placed);
+    }
+
+    /// Calls `f` with the program in the hands of `inner`.
+    pub(super) fn within<T>(&mut self, inner: &mut Lowering, f: impl FnOnce(&mut Lowering) -> Result<T>) -> Result<T> {
+        std::mem::swap(&mut inner.program, &mut self.program);
+        std::mem::swap(&mut inner.constants, &mut self.constants);
+        let done = f(inner);
+        std::mem::swap(&mut inner.program, &mut self.program);
+        std::mem::swap(&mut inner.constants, &mut self.constants);
+        done
     }
 
     /// Drops the buffers from number `count` on, and what refers to them.
@@ -105,7 +126,7 @@ impl Lowering {
         }
         self.plan_places(&graph.nodes)?;
         for node in &graph.nodes {
-            node.operator.op.lower(&mut LowerCx::new(node, index, self))?;
+            self.lower_node(node, index)?;
         }
         graph.outputs.iter().map(|v| self.view(*v)).collect()
     }
@@ -421,12 +442,9 @@ impl<'a> LowerCx<'a> {
             inner.types.insert(*id, self.input_type(*i)?);
             inner.views.insert(*id, self.input(*i)?);
         }
-        std::mem::swap(&mut inner.program, &mut self.low.program);
-        std::mem::swap(&mut inner.constants, &mut self.low.constants);
-        let done = inner.lower_all(self.index);
-        std::mem::swap(&mut inner.program, &mut self.low.program);
-        std::mem::swap(&mut inner.constants, &mut self.low.constants);
-        for (view, i) in done?.into_iter().zip(outputs) {
+        let index = self.index;
+        let made = self.low.within(&mut inner, |inner| inner.lower_all(index))?;
+        for (view, i) in made.into_iter().zip(outputs) {
             self.alias(*i, view)?;
         }
         Ok(())
@@ -438,12 +456,14 @@ impl<'a> LowerCx<'a> {
     /// All others of `f`.
     pub fn attempt(&mut self, f: impl FnOnce(&mut Self) -> Result<()>) -> Result<bool> {
         let (dispatches, buffers) = (self.low.program.dispatches.len(), self.low.program.buffers.len());
+        let placed = self.low.placed(self.node);
         match f(self) {
             Ok(()) => Ok(true),
             Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::Limit) => {
                 log::debug!("{}: lowered in parts: {e}", self.node.path());
                 self.low.program.dispatches.truncate(dispatches);
                 self.low.forget_buffers_from(buffers);
+                self.low.place_again(self.node, placed);
                 Ok(false)
             }
             Err(e) => Err(e),
@@ -482,11 +502,17 @@ impl<'a> LowerCx<'a> {
                 Bind::Read(v) => (v, false),
                 Bind::Write(v) => (v, true),
             };
-            let offset = (v.offset - base(v, &profile)) as u64 * v.device.bytes() as u64;
-            let bytes = self.low.program.buffer(v.buf).bytes - offset;
-            Span { buf: v.buf, offset, bytes, write }
+            let buffer = self.low.program.buffer(v.buf);
+            let range = match buffer.bytes > profile.max_binding {
+                true => window(v, buffer.bytes, profile.offset_align),
+                false => (v.offset - self.low.base(v)) as u64 * v.device.bytes() as u64..buffer.bytes,
+            };
+            let (bytes, limit) = (range.end - range.start, profile.max_binding);
+            let label = kernel.label();
+            ensure!(bytes <= limit, Limit, "{label}: {:?} takes {bytes} bytes, the device binds {limit}", buffer.name);
+            Ok(Span { buf: v.buf, offset: range.start, bytes, write })
         };
-        let spans: Vec<Span> = binds.iter().map(span).collect();
+        let spans: Vec<Span> = binds.iter().map(span).collect::<Result<_>>()?;
         let clash = spans.iter().any(|a| a.write && spans.iter().filter(|b| b.buf == a.buf).count() > 1);
         ensure!(!clash, Internal, "{} binds a buffer it writes a second time", kernel.label());
         self.low.program.dispatches.push(Dispatch {
@@ -494,21 +520,42 @@ impl<'a> LowerCx<'a> {
             label: kernel.label(),
             spec: Arc::new(kernel.spec(&profile)),
             params: params.finish(),
+            flops: spans.iter().filter(|s| s.write).map(|s| s.bytes / 4).sum(),
             spans,
             grid,
         });
         Ok(())
     }
 
+    /// Says how many arithmetic operations the last dispatch takes.
+    pub fn takes_flops(&mut self, flops: usize) {
+        if let Some(d) = self.low.program.dispatches.last_mut() {
+            d.flops = flops as u64;
+        }
+    }
+
     /// The element at which a shader finds coordinate zero of `view` in the range that [`LowerCx::dispatch`] binds:
-    /// 0 when the device can bind the view's offset, else the offset.
+    /// 0 when the device can bind the view's offset, else the offset, counted from a window if the buffer is large.
     pub fn base(&self, view: &View) -> u32 {
-        base(view, &self.low.profile) as u32
+        self.low.base(view) as u32
+    }
+
+    /// Whether a dispatch can bind what the view reaches.
+    pub fn binds(&self, view: &View) -> bool {
+        let (size, profile) = (self.low.program.buffer(view.buf).bytes, &self.low.profile);
+        let range = window(view, size, profile.offset_align);
+        size <= profile.max_binding || range.end - range.start <= profile.max_binding
     }
 }
 
-fn base(view: &View, profile: &Profile) -> usize {
-    let reversed = view.strides.iter().any(|s| *s < 0);
-    let bytes = view.offset as u64 * view.device.bytes() as u64;
-    if !reversed && bytes.is_multiple_of(profile.offset_align) { 0 } else { view.offset }
+impl Lowering {
+    fn base(&self, view: &View) -> usize {
+        let (size, align) = (self.program.buffer(view.buf).bytes, self.profile.offset_align);
+        if size > self.profile.max_binding {
+            return view.offset - (window(view, size, align).start / view.device.bytes() as u64) as usize;
+        }
+        let reversed = view.strides.iter().any(|s| *s < 0);
+        let bytes = view.offset as u64 * view.device.bytes() as u64;
+        if !reversed && bytes.is_multiple_of(align) { 0 } else { view.offset }
+    }
 }

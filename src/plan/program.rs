@@ -86,6 +86,15 @@ pub struct Dispatch {
     pub spans: Vec<Span>,
     /// Workgroups.
     pub grid: [u32; 3],
+    /// Arithmetic operations, as far as the kernel says; else one for each word that it writes.
+    pub flops: u64,
+}
+
+impl Dispatch {
+    /// Bytes of the ranges that it binds: what it moves, at most, if each element is read once.
+    pub fn bytes(&self) -> u64 {
+        self.spans.iter().map(|s| s.bytes).sum()
+    }
 }
 
 /// Buffers and dispatches in order.

@@ -6,6 +6,11 @@ use std::fmt::Write;
 use super::{BufKind, Dispatch, End, Program, Slots};
 use crate::ir::Graph;
 
+/// Bytes of one write to a device's queue: staging memory is held until the copy has run.
+pub(crate) const UPLOAD_CHUNK: u64 = 16 << 20;
+/// Params of dispatches lie at multiples of this in one buffer.
+pub(crate) const PARAM_ALIGN: u64 = 256;
+
 /// The first segment of a plan: all of it, unless the graph needs the host in the middle.
 #[derive(Debug, Clone)]
 pub struct PlanReport {
@@ -15,6 +20,27 @@ pub struct PlanReport {
     pub slots: Slots,
     /// Why the segment ends.
     pub end: End,
+    /// Bytes that are read back at its end.
+    pub readback: u64,
+}
+
+/// The device memory of a plan's first segment, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryReport {
+    /// Constants, shared by all plans of a model.
+    pub weights: u64,
+    /// Inputs.
+    pub inputs: u64,
+    /// Activations: all slots.
+    pub activations: u64,
+    /// The most bytes of activations that live at once.
+    pub activations_lower_bound: u64,
+    /// Params of the dispatches.
+    pub params: u64,
+    /// Memory that the host maps: the largest upload at a time, or what is read back.
+    pub staging: u64,
+    /// All of it together.
+    pub peak: u64,
 }
 
 /// Figures of a plan's first segment.
@@ -27,6 +53,8 @@ pub struct PlanStats {
     /// Bytes that the dispatches bind, each range once for each dispatch: what they move, at most, if each element is
     /// read once.
     pub bytes_bound: u64,
+    /// Arithmetic operations, as far as the kernels say.
+    pub flops: u64,
     /// Buffers that the temporaries share.
     pub slots: usize,
     /// Bytes of those.
@@ -55,12 +83,37 @@ impl PlanReport {
         PlanStats {
             dispatches: self.program.dispatches.len(),
             copies: kernels.iter().filter(|(label, _)| label.starts_with("copy")).map(|(_, n)| n).sum(),
-            bytes_bound: self.dispatches().flat_map(|d| &d.spans).map(|s| s.bytes).sum(),
+            bytes_bound: self.dispatches().map(Dispatch::bytes).sum(),
+            flops: self.dispatches().map(|d| d.flops).sum(),
             slots: self.slots.sizes.len(),
             activation_bytes: self.slots.total(),
             activation_lower_bound: self.slots.lower_bound,
             constant_bytes: constants.map(|b| b.bytes).sum(),
             kernels,
+        }
+    }
+
+    /// The memory that the plan takes on the device.
+    pub fn memory(&self) -> MemoryReport {
+        let mut used = vec![false; self.program.buffers.len()];
+        self.dispatches().flat_map(|d| &d.spans).for_each(|s| used[s.buf.0 as usize] = true);
+        let of = |kind: fn(&BufKind) -> bool| {
+            let all = self.program.buffers.iter().zip(&used);
+            all.filter(move |(b, used)| **used && kind(&b.kind)).map(|(b, _)| b.bytes)
+        };
+        let constants = |k: &BufKind| matches!(k, BufKind::Constant(_));
+        let (weights, inputs) = (of(constants).sum(), of(|k| matches!(k, BufKind::External(_))).sum());
+        let params = self.dispatches().map(|d| (d.params.len() as u64).next_multiple_of(PARAM_ALIGN)).sum();
+        let upload = of(|k| !matches!(k, BufKind::Temp)).max().unwrap_or(0).min(UPLOAD_CHUNK);
+        let (activations, staging) = (self.slots.total(), upload.max(self.readback));
+        MemoryReport {
+            weights,
+            inputs,
+            activations,
+            activations_lower_bound: self.slots.lower_bound,
+            params,
+            staging,
+            peak: weights + inputs + activations + params + staging,
         }
     }
 

@@ -226,14 +226,13 @@ fn look(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
 
 /// Emits a node's dispatches.
 fn lower(low: &mut Lowering, node: &Node, index: usize, fallback: Fallback) -> Result<Step> {
-    let op = &node.operator.op;
     // kernels that compute in f32 would lose what a double holds
     let doubles = |v: ValueId| low.types.get(&v).is_some_and(|t| t.dtype == DType::F64);
     if node.used_inputs().chain(node.used_outputs()).any(doubles) && !crate::ops::takes_doubles(node) {
         return on_host(low, node, index, fallback, "no GPU form for doubles");
     }
     let (dispatches, buffers) = (low.program.dispatches.len(), low.program.buffers.len());
-    let lowered = op.lower(&mut LowerCx::new(node, index, low));
+    let lowered = low.lower_node(node, index);
     match lowered {
         Ok(()) => {
             let missing = node.used_outputs().find(|v| !low.views.contains_key(v));

@@ -201,6 +201,7 @@ mod tests {
             params: vec![],
             spans: xs.iter().filter(|x| *x != y).map(|x| span(*x, false)).chain([span(*y, true)]).collect(),
             grid: [1; 3],
+            flops: 0,
         };
         Program { buffers: sizes.iter().map(buffer).collect(), dispatches: uses.iter().map(dispatch).collect() }
     }

@@ -29,6 +29,8 @@ enum Command {
     Compare(commands::compare::Args),
     /// Times a model on one or more backends.
     Bench(commands::bench::Args),
+    /// The device memory that a plan takes: weights, activations, staging, in bytes.
+    Memory(commands::memory::Args),
     /// GPU time of every dispatch.
     Profile(commands::profile::Args),
     /// The graph after import or passes, or the plan for given input shapes.
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Run(a) => commands::run::run(&a),
         Command::Compare(a) => commands::compare::run(&a),
         Command::Bench(a) => commands::bench::run(&a),
+        Command::Memory(a) => commands::memory::run(&a),
         Command::Profile(a) => commands::profile::run(&a),
         Command::Graph(a) => commands::graph::run(&a),
         Command::Shader(a) => commands::shader::run(&a),

@@ -1,7 +1,7 @@
 //! Where a command runs: a device or the interpreter.
 
 use clap::{Args, ValueEnum};
-use shadernet::{ErrorKind, Fallback, Gpu, GpuOptions, Model, Result, RunStats, Session, SessionOptions, Tensor};
+use shadernet::{ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, RunStats, Session, SessionOptions, Tensor};
 
 /// The backend of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,9 +41,9 @@ pub struct Place {
     /// Leave a pass out (repeatable).
     #[arg(long = "disable-pass", value_name = "PASS")]
     pub disabled_passes: Vec<String>,
-    /// Where compiled pipelines are kept between runs.
+    /// Where compiled pipelines are kept between runs (by default in the user's folder for caches), or `off`.
     #[arg(long, value_name = "FOLDER")]
-    pub pipeline_cache: Option<std::path::PathBuf>,
+    pub pipeline_cache: Option<String>,
 }
 
 impl Place {
@@ -52,7 +52,9 @@ impl Place {
         let mut options = GpuOptions::from_env();
         options.adapter = self.adapter.clone().or(options.adapter);
         options.base_profile |= self.base_profile;
-        options.pipeline_cache = self.pipeline_cache.clone().or(options.pipeline_cache);
+        if let Some(cache) = &self.pipeline_cache {
+            options.pipeline_cache = PipelineCache::parse(cache);
+        }
         pollster::block_on(Gpu::new(options))
     }
 

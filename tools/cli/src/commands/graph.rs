@@ -64,7 +64,8 @@ pub fn run(args: &Args) -> Result<bool> {
 fn print_stats(s: &PlanStats, json: bool) {
     if json {
         let doc = serde_json::json!({
-            "dispatches": s.dispatches, "copies": s.copies, "bytes_bound": s.bytes_bound, "slots": s.slots,
+            "dispatches": s.dispatches, "copies": s.copies, "bytes_bound": s.bytes_bound, "flops": s.flops,
+            "slots": s.slots,
             "activation_bytes": s.activation_bytes, "activation_lower_bound": s.activation_lower_bound,
             "constant_bytes": s.constant_bytes, "kernels": s.kernels,
         });
@@ -73,6 +74,7 @@ fn print_stats(s: &PlanStats, json: bool) {
     }
     println!("dispatches   {:12}, {} of them copies", s.dispatches, s.copies);
     println!("bytes bound  {:12}", s.bytes_bound);
+    println!("flops        {:12}", s.flops);
     println!(
         "activations  {:12} bytes in {} slots, at least {}",
         s.activation_bytes, s.slots, s.activation_lower_bound

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod devices;
 pub mod graph;
 pub mod info;
+pub mod memory;
 pub mod ops;
 pub mod profile;
 pub mod run;
