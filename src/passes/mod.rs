@@ -11,6 +11,7 @@ mod fold_pad;
 mod fuse_elementwise;
 mod key_random;
 mod prologues;
+mod unroll_loops;
 
 use crate::Result;
 use crate::ir::{Graph, verify};
@@ -25,6 +26,7 @@ pub struct Pass {
 
 /// All passes that need no shapes, in order.
 pub const PASSES: &[Pass] = &[
+    Pass { name: "unroll-loops", run: unroll_loops::run },
     Pass { name: "fold-constants", run: fold_constants::run },
     Pass { name: "dead-code", run: dead_code::run },
     Pass { name: "key-random", run: key_random::run },
