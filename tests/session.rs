@@ -5,8 +5,8 @@ mod common;
 use shadernet::ir::{Graph, parse};
 use shadernet::ops;
 use shadernet::{
-    DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, Rng, RunStats, Session, SessionOptions, Stage, Tensor,
-    cpu,
+    DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, Rng, RunStats, Session, SessionOptions,
+    Stage, Tensor, cpu,
 };
 
 /// Convolution, pooling, a normalised product and a residual, at any batch size.

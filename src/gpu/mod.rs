@@ -271,7 +271,16 @@ impl Gpu {
         let info = AdapterInfo::from(info);
         let pipelines = Pipelines::new(&device, &format!("{} {} {ids}", info.name, info.driver), options);
         let profile = Arc::new(profile);
-        Ok(Gpu(Arc::new(Device { device, queue, info, profile, pipelines, timestamps, staged: Default::default(), fault })))
+        Ok(Gpu(Arc::new(Device {
+            device,
+            queue,
+            info,
+            profile,
+            pipelines,
+            timestamps,
+            staged: Default::default(),
+            fault,
+        })))
     }
 
     /// What the adapter says of itself.

@@ -67,7 +67,8 @@ pub(crate) fn upload(gpu: &Device, buffer: &wgpu::Buffer, data: &[u8]) {
             gpu.staged.store(0, Ordering::Relaxed);
             // lets the staging memory of the parts before go
             gpu.queue.submit([]);
-            let done = if cfg!(target_arch = "wasm32") { wgpu::PollType::Poll } else { wgpu::PollType::wait_indefinitely() };
+            let done =
+                if cfg!(target_arch = "wasm32") { wgpu::PollType::Poll } else { wgpu::PollType::wait_indefinitely() };
             let _ = gpu.device.poll(done);
         }
     }
