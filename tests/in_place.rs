@@ -16,7 +16,7 @@ fn check(text: &str, weights: &[&[usize]], copies: usize) -> Result<()> {
     let graph = parse(text)?;
     let session = Session::from_graph(&gpu, &graph, &SessionOptions::default())?;
     let mut rng = Rng::new(5);
-    let weights = weights.iter().map(|s| rng.tensor(DType::F32, *s, -0.5, 0.5)).collect::<Result<Vec<_>>>()?;
+    let weights = weights.iter().map(|s| rng.tensor(DType::F32, s, -0.5, 0.5)).collect::<Result<Vec<_>>>()?;
     let mut pipelines = None;
     for batch in [1, 3, 2] {
         let x = rng.tensor(DType::F32, &[batch, 4, 6, 6], -1.0, 1.0)?;

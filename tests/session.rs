@@ -5,8 +5,8 @@ mod common;
 use shadernet::ir::{Graph, parse};
 use shadernet::ops;
 use shadernet::{
-    DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, Rng, RunStats, Session, SessionOptions, Stage, Tensor,
-    cpu,
+    DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, Rng, RunStats, Session, SessionOptions,
+    Stage, Tensor, cpu,
 };
 
 /// Convolution, pooling, a normalised product and a residual, at any batch size.
@@ -335,5 +335,22 @@ fn building_tells_how_far_it_is() -> Result<()> {
     assert!(seen.iter().all(|p| p.done <= p.total), "{seen:?}");
     let compiled = seen.iter().filter(|p| p.stage == Stage::Compile).count();
     assert!(compiled == gpu.pipeline_count(), "{compiled} of {}", gpu.pipeline_count());
+    Ok(())
+}
+
+#[test]
+fn the_memory_report_says_what_is_there() -> Result<()> {
+    let Some(gpu) = own_gpu() else { return Ok(()) };
+    let model = text_direction()?;
+    let session = Session::new(&gpu, &model, &SessionOptions::default())?;
+    let x = [("x", Tensor::zeros(DType::F32, [2, 3, 48, 192]))];
+    let m = session.memory(&x)?;
+    session.run(&x)?;
+    assert_eq!(m.weights, session.weights_bytes());
+    assert_eq!(m.activations, session.last_run().activation_bytes);
+    assert_eq!(m.inputs, 2 * 3 * 48 * 192 * 4);
+    assert!(m.activations_lower_bound <= m.activations && m.staging > 0 && m.peak > m.weights + m.activations);
+    let stats = session.plan(&x)?.stats();
+    assert!(stats.flops > 1_000_000 && stats.bytes_bound > m.inputs);
     Ok(())
 }

@@ -104,7 +104,8 @@ fn open<'a>(file: &'a [u8], key: &str) -> Option<&'a [u8]> {
     let head = seal(&[], key);
     let (magic_and_key, at) = (MAGIC.len() + 16, head.len());
     let number = |from: usize| Some(u64::from_le_bytes(file.get(from..from + 8)?.try_into().ok()?));
-    let fits = file.get(..magic_and_key)? == &head[..magic_and_key] && file.get(magic_and_key + 16..at)? == key.as_bytes();
+    let fits =
+        file.get(..magic_and_key)? == &head[..magic_and_key] && file.get(magic_and_key + 16..at)? == key.as_bytes();
     let data = file.get(at..).filter(|_| fits)?;
     (number(magic_and_key)? == sum(data) && number(magic_and_key + 8)? == data.len() as u64).then_some(data)
 }

@@ -8,7 +8,7 @@ use super::weights::upload;
 use super::{Device, Gpu, Pipeline, PipelineKey, Weights, from_device, to_device};
 use crate::ir::{TensorType, ValueId};
 use crate::kernels::DeviceType;
-use crate::plan::{BufId, PARAM_ALIGN, BufKind, Program, Slots, View, slots};
+use crate::plan::{BufId, BufKind, PARAM_ALIGN, Program, Slots, View, slots};
 use crate::session::{self, OnProgress, Progress};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err};

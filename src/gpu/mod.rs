@@ -110,6 +110,8 @@ pub(crate) struct Device {
     pub profile: Arc<Profile>,
     pub pipelines: Pipelines,
     pub timestamps: Option<f32>,
+    /// Bytes written to the queue whose staging memory may still be held.
+    pub staged: std::sync::atomic::AtomicUsize,
     fault: Arc<Mutex<Option<String>>>,
 }
 
@@ -269,7 +271,16 @@ impl Gpu {
         let info = AdapterInfo::from(info);
         let pipelines = Pipelines::new(&device, &format!("{} {} {ids}", info.name, info.driver), options);
         let profile = Arc::new(profile);
-        Ok(Gpu(Arc::new(Device { device, queue, info, profile, pipelines, timestamps, fault })))
+        Ok(Gpu(Arc::new(Device {
+            device,
+            queue,
+            info,
+            profile,
+            pipelines,
+            timestamps,
+            staged: Default::default(),
+            fault,
+        })))
     }
 
     /// What the adapter says of itself.

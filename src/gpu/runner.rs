@@ -159,12 +159,7 @@ impl Runner {
         }
     }
 
-    fn stage(
-        &self,
-        start: usize,
-        known: Known,
-        progress: OnProgress<'_>,
-    ) -> Result<Result<Arc<Stage>, Vec<ValueId>>> {
+    fn stage(&self, start: usize, known: Known, progress: OnProgress<'_>) -> Result<Result<Arc<Stage>, Vec<ValueId>>> {
         let total = self.graph.nodes.len();
         progress(Progress { stage: session::Stage::Plan, done: start, total });
         let segment = match plan::plan(&self.graph, &self.gpu.0.profile, start, known, self.fallback)? {

@@ -1,6 +1,7 @@
 //! Constants on the device, uploaded once and shared by all plans and sessions of a model.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::{Device, to_device};
@@ -62,10 +63,13 @@ pub(crate) fn upload(gpu: &Device, buffer: &wgpu::Buffer, data: &[u8]) {
     let whole = data.len() & !3;
     for (i, part) in data[..whole].chunks(CHUNK).enumerate() {
         gpu.queue.write_buffer(buffer, (i * CHUNK) as u64, part);
-        if data.len() > CHUNK {
+        if gpu.staged.fetch_add(part.len(), Ordering::Relaxed) + part.len() >= CHUNK {
+            gpu.staged.store(0, Ordering::Relaxed);
             // lets the staging memory of the parts before go
             gpu.queue.submit([]);
-            let _ = gpu.device.poll(wgpu::PollType::Poll);
+            let done =
+                if cfg!(target_arch = "wasm32") { wgpu::PollType::Poll } else { wgpu::PollType::wait_indefinitely() };
+            let _ = gpu.device.poll(done);
         }
     }
     if whole < data.len() {

@@ -13,6 +13,7 @@ mod fuse_elementwise;
 mod key_random;
 mod merge_convs;
 mod prologues;
+mod unroll_loops;
 
 use crate::Result;
 use crate::ir::{Graph, verify};
@@ -27,6 +28,7 @@ pub struct Pass {
 
 /// All passes that need no shapes, in order.
 pub const PASSES: &[Pass] = &[
+    Pass { name: "unroll-loops", run: unroll_loops::run },
     Pass { name: "fold-constants", run: fold_constants::run },
     Pass { name: "dead-code", run: dead_code::run },
     Pass { name: "key-random", run: key_random::run },
