@@ -206,8 +206,8 @@ impl<'t> Parser<'t> {
             }
         }
         let start = self.at;
-        let word = self.word()?;
-        match (DType::from_name(word), outputs.as_slice()) {
+        let word = self.name()?;
+        match (DType::from_name(&word), outputs.as_slice()) {
             (Some(_), [Some(id)]) if self.peek("[") => {
                 self.at = start;
                 graph.value_mut(*id).constant = Some(self.tensor()?);
@@ -217,8 +217,8 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn node(&mut self, graph: &mut Graph, names: &Names, word: &str, outputs: Vec<Option<ValueId>>) -> Result<()> {
-        let (domain, op_type) = if self.eat("::") { (word, self.word()?) } else { ("", word) };
+    fn node(&mut self, graph: &mut Graph, names: &Names, word: String, outputs: Vec<Option<ValueId>>) -> Result<()> {
+        let (domain, op_type) = if self.eat("::") { (word, self.name()?) } else { (String::new(), word) };
         self.expect("@")?;
         let opset = self.parsed()?;
         self.expect("(")?;
@@ -245,7 +245,7 @@ impl<'t> Parser<'t> {
             inputs: inputs[..explicit].iter().map(Option::is_some).collect(),
             outputs: outputs.iter().map(Option::is_some).collect(),
         };
-        let operator = Operator::new(domain, op_type, attrs, &info).map_err(|e| e.in_node(&name))?;
+        let operator = Operator::new(&domain, &op_type, attrs, &info).map_err(|e| e.in_node(&name))?;
         graph.nodes.push(Node { name, operator, inputs, outputs });
         Ok(())
     }

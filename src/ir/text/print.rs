@@ -7,7 +7,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::is_plain;
 use crate::dtype::DType;
 use crate::ir::{Attr, Declared, Dim, Graph, Node, ValueId};
-use crate::ops::qualified;
 use crate::tensor::Tensor;
 
 /// Tensors beyond this many elements are written as bytes.
@@ -90,9 +89,10 @@ impl Printer {
             let outputs = list(&node.outputs, |o| o.as_ref().map_or("_".into(), typed));
             let inputs = list(&node.inputs, |i| i.as_ref().map_or("_".into(), |i| names[i].clone()));
             let op = &node.operator;
-            let qualified = qualified(&op.domain, &op.op_type);
+            let domain = if op.domain.is_empty() { String::new() } else { quoted(&op.domain) + "::" };
+            let op_type = quoted(&op.op_type);
             let outputs = if outputs.is_empty() { "()".into() } else { outputs };
-            let _ = write!(self.out, "{outputs} = {qualified}@{}({inputs})", op.opset);
+            let _ = write!(self.out, "{outputs} = {domain}{op_type}@{}({inputs})", op.opset);
             self.attrs(node);
             let first = node.used_outputs().next().map_or("", |id| &graph.value(id).name);
             if node.name != first {

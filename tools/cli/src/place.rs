@@ -1,7 +1,9 @@
 //! Where a command runs: a device or the interpreter.
 
 use clap::{Args, ValueEnum};
-use shadernet::{ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, RunStats, Session, SessionOptions, Tensor};
+use shadernet::{
+    ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, RunStats, Session, SessionOptions, Tensor,
+};
 
 /// The backend of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

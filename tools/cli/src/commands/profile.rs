@@ -104,8 +104,10 @@ pub fn run(args: &Args) -> Result<bool> {
         let rows: Vec<_> = stats
             .timings
             .iter()
-            .map(|t| json!({"node": name(t.node), "kernel": t.kernel, "us": t.nanos / 1e3, "bytes": t.bytes,
-                           "flops": t.flops, "floor_us": rates.floor(t) / 1e3}))
+            .map(|t| {
+                json!({"node": name(t.node), "kernel": t.kernel, "us": t.nanos / 1e3, "bytes": t.bytes,
+                           "flops": t.flops, "floor_us": rates.floor(t) / 1e3})
+            })
             .collect();
         println!("{}", serde_json::Value::from(rows));
         return Ok(true);
