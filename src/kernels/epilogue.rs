@@ -57,6 +57,11 @@ impl Epilogue {
         self.from
     }
 
+    /// The type of the value that the function makes.
+    pub fn to(&self) -> DeviceType {
+        self.to
+    }
+
     /// For the kernel's label.
     pub fn label(end: Option<&Epilogue>) -> String {
         end.map(|e| format!("+{}", e.label)).unwrap_or_default()
@@ -85,6 +90,27 @@ impl Epilogue {
         let args: String = places.iter().enumerate().map(|(k, at)| format!(", more{k}[{at}]")).collect();
         format!("    return epilogue({value}{args});\n")
     }
+}
+
+/// The insertions of kernels that make matrices of a batch: `RESULT` knows the value `made`, the `Origin` `at` of the
+/// matrices, the row `m` and the column `n`. Reads are bound from `binding` on.
+pub fn matrices(spec: Spec, end: Option<&Epilogue>, made: &str, binding: usize) -> Spec {
+    let Some(end) = end else {
+        let none = ["FIELDS", "ORIGIN_FIELDS", "ORIGIN_START", "ORIGIN_STEP", "DECLARATIONS"];
+        return none.into_iter().fold(spec, |s, n| s.code(n, "")).code("RESULT", format!("    return {made};\n"));
+    };
+    let all = 0..end.reads.len();
+    let each = |f: fn(usize) -> String| all.clone().map(f).collect::<String>();
+    let place = |k: usize| format!("at.more{k} + i32(m) * params.more{k}_m + i32(n) * params.more{k}_n");
+    let places: Vec<String> = all.clone().map(place).collect();
+    let steps = each(|k| format!("    more{k}_base: i32,\n    more{k}_m: i32,\n    more{k}_n: i32,\n"));
+    let batches = each(|k| format!("    more{k}_batch: array<vec4<i32>, RANK / 4u>,\n"));
+    spec.code("FIELDS", format!("    count: u32,\n{steps}{batches}"))
+        .code("ORIGIN_FIELDS", each(|k| format!("    more{k}: i32,\n")))
+        .code("ORIGIN_START", each(|k| format!("    at.more{k} = params.more{k}_base;\n")))
+        .code("ORIGIN_STEP", each(|k| format!("    at.more{k} += x * params.more{k}_batch[d / 4u][d % 4u];\n")))
+        .code("DECLARATIONS", end.declarations(binding))
+        .code("RESULT", end.result(made, &places))
 }
 
 /// What stands around a kernel.

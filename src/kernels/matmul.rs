@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::copy::collapse;
-use super::epilogue::Epilogue;
+use super::epilogue::{self, Epilogue};
 use super::{
     DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class,
 };
@@ -300,46 +300,25 @@ impl Common {
 
     fn spec(&self, file: &'static str) -> Spec {
         let acc = self.acc();
-        let mut epilogue = String::new();
+        let mut scaling = String::new();
         if self.scales {
-            epilogue += &format!("    value = {};\n", scaled(acc, "value", "alpha"));
+            scaling += &format!("    value = {};\n", scaled(acc, "value", "alpha"));
         }
         if let Some(c) = self.bias {
-            epilogue += "    let c = at.c + i32(m) * params.c_m + i32(n) * params.c_n;\n";
+            scaling += "    let c = at.c + i32(m) * params.c_m + i32(n) * params.c_n;\n";
             let c = cast_expr(c, acc, "bias[c]");
             let c = if self.scales_bias { scaled(acc, &c, "beta") } else { c };
-            epilogue += &format!("    value = {}_add(value, {c});\n", acc.name());
+            scaling += &format!("    value = {}_add(value, {c});\n", acc.name());
         }
         let made = cast_expr(acc, self.made, "value");
-        let mut spec = Spec::new(file);
-        for insertion in ["FIELDS", "ORIGIN_FIELDS", "ORIGIN_START", "ORIGIN_STEP", "DECLARATIONS"] {
-            spec = spec.code(insertion, "");
-        }
-        let mut result = format!("    return {made};\n");
-        if let Some(end) = &self.end {
-            let all = 0..end.reads.len();
-            let each = |f: fn(usize) -> String| all.clone().map(f).collect::<String>();
-            let places: Vec<String> = all
-                .clone()
-                .map(|k| format!("at.more{k} + i32(m) * params.more{k}_m + i32(n) * params.more{k}_n"))
-                .collect();
-            result = end.result(&made, &places);
-            let steps = each(|k| format!("    more{k}_base: i32,\n    more{k}_m: i32,\n    more{k}_n: i32,\n"));
-            let batches = each(|k| format!("    more{k}_batch: array<vec4<i32>, RANK / 4u>,\n"));
-            spec = spec
-                .code("FIELDS", format!("    count: u32,\n{steps}{batches}"))
-                .code("ORIGIN_FIELDS", each(|k| format!("    more{k}: i32,\n")))
-                .code("ORIGIN_START", each(|k| format!("    at.more{k} = params.more{k}_base;\n")))
-                .code("ORIGIN_STEP", each(|k| format!("    at.more{k} += x * params.more{k}_batch[d / 4u][d % 4u];\n")))
-                .code("DECLARATIONS", end.declarations(4 + usize::from(self.bias.is_some())));
-        }
+        let binding = 4 + usize::from(self.bias.is_some());
+        let spec = epilogue::matrices(Spec::new(file), self.end.as_deref(), &made, binding);
         spec.ty("Acc", acc)
             .ty("Y", self.out)
             .u32("RANK", self.rank as u32)
             .flag("BIAS", self.bias.is_some())
             .wgsl("C", self.bias.unwrap_or(DeviceType::F32).wgsl())
-            .code("EPILOGUE", epilogue)
-            .code("RESULT", result)
+            .code("EPILOGUE", scaling)
     }
 
     fn elements(&self, file: &'static str) -> Spec {
@@ -410,16 +389,16 @@ impl Kernel for Single {
 
 /// One matrix (or stack of them) as the kernels address it.
 #[derive(Debug, Clone, Default)]
-struct Steps {
-    base: i64,
-    row: i64,
-    column: i64,
+pub(super) struct Steps {
+    pub base: i64,
+    pub row: i64,
+    pub column: i64,
     tile: i64,
-    batch: Vec<isize>,
+    pub batch: Vec<isize>,
 }
 
 impl Steps {
-    fn new(cx: &LowerCx<'_>, v: &View, inner: usize, batch: Vec<isize>) -> Steps {
+    pub fn new(cx: &LowerCx<'_>, v: &View, inner: usize, batch: Vec<isize>) -> Steps {
         let r = v.rank();
         // the step along a single element says nothing, and should not rule out vectors
         let step = |d: usize| if v.shape[d] == 1 { 0 } else { v.strides[d] as i64 };
@@ -437,6 +416,13 @@ impl Steps {
         self.batch.iter_mut().for_each(|s| *s /= 4);
         self
     }
+}
+
+/// The params of [`epilogue::matrices`].
+pub(super) fn read_params(params: Params, reads: &[Steps], class: usize) -> Params {
+    let one = |p: Params, s: &Steps| p.i32(s.base).i32(s.row).i32(s.column);
+    let params = reads.iter().fold(params.u32(0u32), one);
+    reads.iter().fold(params, |p, s| p.array_i32(&s.batch, class))
 }
 
 fn matrix_transposed(v: &View) -> View {
@@ -612,11 +598,7 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
         params = params.array_i32(&steps, class);
     }
     if p.end.is_some() {
-        params = params.u32(0u32);
-        for s in &reads {
-            params = params.i32(s.base).i32(s.row).i32(s.column);
-        }
-        params = reads.iter().fold(params, |params, s| params.array_i32(&s.batch, class));
+        params = read_params(params, &reads, class);
     }
     let mut binds = vec![Bind::Read(&p.a), Bind::Read(b)];
     binds.extend(p.bias.as_ref().map(Bind::Read));

@@ -5,6 +5,7 @@ mod compose;
 mod device_type;
 mod profile;
 
+pub mod attention;
 pub mod bitcast;
 pub mod boxes;
 pub mod causal_conv;

@@ -4,14 +4,16 @@ use super::attention::{Attention, Extents, K, LENGTHS, MASK, PAST_KEY, PAST_VALU
 use super::einsum::fitted;
 use super::quant::apply;
 use crate::dtype::DType::{self, *};
+use crate::kernels::attention::{self as kernels, Hidden, attention};
 use crate::kernels::copy::copy;
 use crate::kernels::elementwise::{Emit, Var};
+use crate::kernels::epilogue::Epilogue;
 use crate::kernels::matmul::{Product, Right, product};
 use crate::kernels::norm::{Soft, softmax};
 use crate::kernels::pad::{self, Mode};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
-use crate::{Result, shape};
+use crate::{Result, ensure, shape};
 
 /// Emits the dispatches of one application.
 ///
@@ -39,6 +41,9 @@ pub(super) fn lower(op: &Attention, cx: &mut LowerCx<'_>) -> Result<()> {
         other => other,
     };
     let stages = Stages { op, e, shown: cx.has_output(3).then_some(shown) };
+    if stages.shown.is_none() && cx.attempt(|cx| stages.at_once(cx, &q, &key, &value, biases, work))? {
+        return Ok(());
+    }
     let scores = stages.product(cx, q, key)?;
     let logits = stages.logits(cx, scores, biases, work)?;
     let logits = cx.dense(&logits)?;
@@ -88,10 +93,14 @@ fn grouped(cx: &mut LowerCx<'_>, v: &View, e: &Extents) -> Result<View> {
 }
 
 /// Keys or values, repeated for the query heads that share them.
-fn shared(v: &View, e: &Extents) -> Right {
+fn repeated(v: &View, e: &Extents) -> View {
     let [b, h, m, n] = [0, 1, 2, 3].map(|i| v.strides[i]);
     let shape = vec![e.batch, e.heads, e.group, v.shape[2], v.shape[3]];
-    Right::View(View { shape, strides: vec![b, h, 0, m, n], ..v.clone() })
+    View { shape, strides: vec![b, h, 0, m, n], ..v.clone() }
+}
+
+fn shared(v: &View, e: &Extents) -> Right {
+    Right::View(repeated(v, e))
 }
 
 /// The scores on the device, from stage to stage.
@@ -103,6 +112,41 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
+    /// All stages in one dispatch, which computes in 32 bits.
+    fn at_once(
+        &self,
+        cx: &mut LowerCx<'_>,
+        q: &View,
+        key: &View,
+        value: &View,
+        biases: bool,
+        work: DType,
+    ) -> Result<()> {
+        let (op, e) = (self.op, &self.e);
+        ensure!(cx.has_output(0), Unsupported, "no result");
+        ensure!(work == F32 || work == q.dtype, Unsupported, "a softmax of {work}");
+        let [f, g] = op.factors(e);
+        let mut end = None;
+        if biases || op.softcap > 0.0 {
+            let (views, operands) = self.operands(cx)?;
+            let mut made = Epilogue::new(cx, "bias", [F32, F32], views, |e, x, args| {
+                let x = if op.softcap > 0.0 { op.cap(e, &x)? } else { x };
+                self.biased(e, &x, &operands, args)
+            })?;
+            let wide = |v: &View| grouped(cx, &v.broadcast(&e.scores()), e);
+            made.reads = made.reads.iter().map(wide).collect::<Result<_>>()?;
+            end = Some(made);
+        }
+        let mut out = cx.output_placed(0, |_| true)?;
+        if e.flat {
+            out = fitted(cx, &out, &[e.batch, e.queries, e.query_heads(), e.width])?.permuted(&[0, 2, 1, 3]);
+        }
+        let (q, out) = (grouped(cx, q, e)?, grouped(cx, &out, e)?);
+        let (k, v) = (repeated(key, e), repeated(value, e));
+        let (end, hidden) = (end.as_ref(), Hidden::Zero);
+        attention(cx, &kernels::Attention { q, k, v, out, alpha: f * g, end, hidden })
+    }
+
     /// Where a stage goes: to the fourth output when it shows that stage in this type.
     fn buffer(&self, cx: &mut LowerCx<'_>, stage: Shown, d: DType) -> Result<View> {
         if self.shown == Some(stage) && cx.output_type(3)?.dtype == d {

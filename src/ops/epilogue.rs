@@ -72,11 +72,96 @@ pub fn operator(body: Graph, inputs: Vec<bool>) -> Result<Operator> {
 }
 
 /// What a fused operator does.
-fn members(node: &Node) -> Result<&Graph> {
+///
+/// # Errors
+/// `Internal` when it is none.
+pub fn members(node: &Node) -> Result<&Graph> {
     match node.operator.attrs.get("body") {
         Some(Attr::Graph(g)) => Ok(g),
         _ => Err(err!(Internal, "{} has no body", node.path())),
     }
+}
+
+/// The type of what a body of fused operators makes; its inputs are the inputs `inputs` of the node at hand.
+///
+/// # Errors
+/// As [`Op::infer`].
+pub(super) fn infer_body(cx: &InferCx<'_>, body: &Graph, inputs: &[usize]) -> Inferred {
+    let mut types: HashMap<ValueId, TensorType> = HashMap::new();
+    for (v, i) in body.inputs.iter().zip(inputs) {
+        types.insert(*v, cx.input(*i)?.clone());
+    }
+    for node in &body.nodes {
+        let made = infer_member(node, &types)?;
+        types.extend(node.used_outputs().zip(made));
+    }
+    let out = body.outputs.first().and_then(|v| types.remove(v));
+    Ok(vec![out.ok_or_else(|| err!(Internal, "the output has no type"))?])
+}
+
+/// The types of all values of such a body.
+///
+/// # Errors
+/// Those of inference.
+pub(super) fn types_within(cx: &LowerCx<'_>, body: &Graph, inputs: &[usize]) -> Result<HashMap<ValueId, TensorType>> {
+    let mut types: HashMap<ValueId, TensorType> = HashMap::new();
+    for (v, i) in body.inputs.iter().zip(inputs) {
+        types.insert(*v, cx.input_type(*i)?);
+    }
+    for node in &body.nodes {
+        let made = infer_member(node, &types).map_err(|_| err!(Internal, "{} has no type", node.path()))?;
+        types.extend(node.used_outputs().zip(made));
+    }
+    Ok(types)
+}
+
+/// Lowers the members of such a body one after the other.
+///
+/// # Errors
+/// Those of the members.
+pub(super) fn lower_body(cx: &mut LowerCx<'_>, body: &Graph, inputs: &[usize]) -> Result<()> {
+    let mut body = body.clone();
+    let mut fed = vec![];
+    for (v, i) in std::mem::take(&mut body.inputs).into_iter().zip(inputs) {
+        match cx.value(*i) {
+            Some(t) => body.value_mut(v).constant = Some(t.clone()),
+            None => {
+                body.inputs.push(v);
+                fed.push(*i);
+            }
+        }
+    }
+    cx.inline(body, &fed, &[0])
+}
+
+/// The function of `node`, a fused operator, for elements of its input `given`; its other inputs are those inputs of the
+/// node at hand that `place` tells.
+///
+/// # Errors
+/// `Unsupported` when the result is wider than what is given, and as [`Epilogue::new`].
+pub(super) fn function(
+    cx: &mut LowerCx<'_>,
+    node: &Node,
+    given: ValueId,
+    place: impl Fn(ValueId) -> Option<usize>,
+    [from, to]: [&TensorType; 2],
+) -> Result<Epilogue> {
+    ensure!(from.shape == to.shape, Unsupported, "{from} is broadcast to {to}");
+    let body = members(node)?;
+    let mut inner = None;
+    let mut inputs = HashMap::new();
+    for (v, i) in node.inputs.iter().zip(&body.inputs) {
+        match v.and_then(&place) {
+            _ if *v == Some(given) => inner = Some(*i),
+            Some(at) => drop(inputs.insert(*i, at)),
+            None => return Err(err!(Internal, "{} reads what is not made", node.path())),
+        }
+    }
+    let inner = inner.ok_or_else(|| err!(Internal, "{} does not read its neighbour", node.path()))?;
+    let rest = Rest::new(cx, body, inputs)?;
+    let views = rest.views(cx)?;
+    let label = rest.label();
+    Epilogue::new(cx, &label, [from.dtype, to.dtype], views, |e, x, args| rest.emit(e, args, Some((inner, x))))
 }
 
 impl Ended {
@@ -94,52 +179,26 @@ impl Ended {
         Ok(Ended { body, head, inputs })
     }
 
-    /// The function of `node`, a fused operator, for elements of its input `given` that is no input of this node's
-    /// own, or is its input 0.
-    fn function(&self, cx: &mut LowerCx<'_>, node: &Node, given: ValueId, types: [&TensorType; 2]) -> Result<Epilogue> {
-        let [from, to] = types;
-        ensure!(from.shape == to.shape, Unsupported, "{from} is broadcast to {to}");
-        let body = members(node)?;
-        let mut inner = None;
-        let mut inputs = HashMap::new();
-        for (v, i) in node.inputs.iter().zip(&body.inputs) {
-            let at = self.body.inputs.iter().position(|b| Some(*b) == *v).and_then(|at| self.inputs.get(at));
-            match at {
-                _ if *v == Some(given) => inner = Some(*i),
-                Some(at) => drop(inputs.insert(*i, *at)),
-                None => return Err(err!(Internal, "{} reads what is not made", node.path())),
-            }
-        }
-        let inner = inner.ok_or_else(|| err!(Internal, "{} does not read its neighbour", node.path()))?;
-        let rest = Rest::new(cx, body, inputs)?;
-        let views = rest.views(cx)?;
-        let label = rest.label();
-        Epilogue::new(cx, &label, [from.dtype, to.dtype], views, |e, x, args| rest.emit(e, args, Some((inner, x))))
-    }
-
     /// As one.
     fn whole(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let mut types: HashMap<ValueId, TensorType> = HashMap::new();
-        for (v, i) in self.body.inputs.iter().zip(&self.inputs) {
-            types.insert(*v, cx.input_type(*i)?);
-        }
-        for node in &self.body.nodes {
-            let made = infer_member(node, &types).map_err(|_| err!(Internal, "{} has no type", node.path()))?;
-            types.extend(node.used_outputs().zip(made));
-        }
+        let types = types_within(cx, &self.body, &self.inputs)?;
         let of = |v: Option<ValueId>| {
             let t = v.and_then(|v| Some((v, types.get(&v)?)));
             t.ok_or_else(|| err!(Internal, "a value of the body has no type"))
+        };
+        let place = |v: ValueId| {
+            let at = self.body.inputs.iter().position(|b| *b == v);
+            at.and_then(|at| self.inputs.get(at).copied())
         };
         let (before, behind) = self.body.nodes.split_at(self.head);
         let (mut start, mut end) = (None, None);
         if let Some(node) = before.first() {
             let (x, from) = of(self.body.inputs.first().copied())?;
-            start = Some(self.function(cx, node, x, [from, of(node.outputs[0])?.1])?);
+            start = Some(function(cx, node, x, place, [from, of(node.outputs[0])?.1])?);
         }
         if let [head, tail] = behind {
             let (made, from) = of(head.outputs[0])?;
-            end = Some(self.function(cx, tail, made, [from, of(tail.outputs[0])?.1])?);
+            end = Some(function(cx, tail, made, place, [from, of(tail.outputs[0])?.1])?);
         }
         let head = &self.body.nodes[self.head].operator.op;
         head.lower_between(cx, Ends { start: start.as_ref(), end: end.as_ref() })
@@ -148,16 +207,7 @@ impl Ended {
 
 impl Op for Ended {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        let mut types: HashMap<ValueId, TensorType> = HashMap::new();
-        for (v, i) in self.body.inputs.iter().zip(&self.inputs) {
-            types.insert(*v, cx.input(*i)?.clone());
-        }
-        for node in &self.body.nodes {
-            let made = infer_member(node, &types)?;
-            types.extend(node.used_outputs().zip(made));
-        }
-        let out = self.body.outputs.first().and_then(|v| types.remove(v));
-        Ok(vec![out.ok_or_else(|| err!(Internal, "the output has no type"))?])
+        infer_body(cx, &self.body, &self.inputs)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -169,19 +219,7 @@ impl Op for Ended {
         if cx.attempt(|cx| self.whole(cx))? {
             return Ok(());
         }
-        let mut body = (*self.body).clone();
-        let mut inputs = vec![];
-        body.inputs.clear();
-        for (v, i) in self.body.inputs.iter().zip(&self.inputs) {
-            match cx.value(*i) {
-                Some(t) => body.value_mut(*v).constant = Some(t.clone()),
-                None => {
-                    body.inputs.push(*v);
-                    inputs.push(*i);
-                }
-            }
-        }
-        cx.inline(body, &inputs, &[0])
+        lower_body(cx, &self.body, &self.inputs)
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
@@ -226,7 +264,13 @@ fn begun_cases(name: &'static str) -> Vec<Case> {
 
 /// A body of a head with these attributes and inputs (`_`: left out), and a chain that reads its result and `more`
 /// inputs, the first of which has number 1.
-fn body(head: &str, attrs: &[(&str, Attr)], present: &[bool], more: usize, tail: &[(&str, &[usize])]) -> Result<Graph> {
+pub(super) fn body(
+    head: &str,
+    attrs: &[(&str, Attr)],
+    present: &[bool],
+    more: usize,
+    tail: &[(&str, &[usize])],
+) -> Result<Graph> {
     let mut body = Graph::new("body");
     let attrs = attrs.iter().map(|(k, v)| ((*k).to_string(), v.clone())).collect();
     let info = NodeInfo { inputs: present.to_vec(), ..NodeInfo::full(13, 0, 1) };

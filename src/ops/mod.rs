@@ -5,6 +5,7 @@ mod case;
 mod eval;
 mod infer;
 
+pub(crate) mod attended;
 mod attention;
 mod attention_stages;
 mod binary;
@@ -66,6 +67,7 @@ mod shape_of;
 mod shift;
 mod signal;
 mod softmax;
+pub(crate) mod spelled;
 mod text;
 mod training;
 mod unary;
@@ -97,6 +99,7 @@ pub const MAX_OPSET: i64 = 28;
 
 /// Every family of operators.
 const FAMILIES: &[&[OpDef]] = &[
+    attended::FAMILY,
     attention::FAMILY,
     binary::FAMILY,
     boxes::FAMILY,
@@ -153,6 +156,7 @@ const FAMILIES: &[&[OpDef]] = &[
     shift::FAMILY,
     signal::FAMILY,
     softmax::FAMILY,
+    spelled::FAMILY,
     text::FAMILY,
     training::FAMILY,
     unary::FAMILY,

@@ -9,9 +9,12 @@ mod fold_batch_norm;
 mod fold_constants;
 mod fold_pad;
 mod fold_pool;
+mod fuse_attention;
 mod fuse_elementwise;
+mod fuse_norms;
 mod key_random;
 mod merge_convs;
+mod merge_products;
 mod prologues;
 mod unroll_loops;
 
@@ -37,8 +40,11 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "fold-pad", run: fold_pad::run },
     Pass { name: "fold-pool", run: fold_pool::run },
     Pass { name: "merge-convs", run: merge_convs::run },
+    Pass { name: "merge-products", run: merge_products::run },
+    Pass { name: "fuse-norms", run: fuse_norms::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
     Pass { name: "epilogues", run: epilogues::run },
+    Pass { name: "fuse-attention", run: fuse_attention::run },
     Pass { name: "prologues", run: prologues::run },
 ];
 
