@@ -78,7 +78,9 @@ impl Op for Spelled {
         let types = (0..cx.input_count()).map(|i| cx.input_type(i)).collect::<Result<Vec<_>>>()?;
         let inputs: Vec<usize> = (0..types.len()).collect();
         let out = cx.output_type(0)?;
-        if made(&self.means, &types).is_ok_and(|t| t == out)
+        let exact = out.dtype != F64 || self.means.nodes.iter().all(super::takes_doubles);
+        if exact
+            && made(&self.means, &types).is_ok_and(|t| t == out)
             && cx.attempt(|cx| super::epilogue::lower_body(cx, &self.means, &inputs))?
         {
             return Ok(());

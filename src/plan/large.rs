@@ -126,7 +126,7 @@ impl Lowering {
         // kernels write what is dense from where the device binds it
         let bytes = place.offset * place.device.bytes();
         if place.is_dense() && (bytes as u64).is_multiple_of(self.profile.offset_align) {
-            inner.place_again(&part, vec![(to, place.clone())]);
+            inner.place_again(&part, [vec![], vec![(to, place.clone())]]);
         }
         self.within(&mut inner, |inner| {
             inner.lower_node(&part, index)?;

@@ -62,14 +62,15 @@ impl Lowering {
         Ok(View::dense(BufId(self.program.buffers.len() as u32 - 1), t, device))
     }
 
-    /// The places that the outputs of `node` were given before it is lowered.
-    pub(super) fn placed(&self, node: &Node) -> Vec<(ValueId, View)> {
-        node.used_outputs().filter_map(|v| Some((v, self.roots.get(&v)?.clone()))).collect()
+    /// Where the outputs of `node` lie by now, and the places that they were given.
+    pub(super) fn placed(&self, node: &Node) -> [Vec<(ValueId, View)>; 2] {
+        [&self.views, &self.roots].map(|m| node.used_outputs().filter_map(|v| Some((v, m.get(&v)?.clone()))).collect())
     }
 
     /// Forgets where the outputs of `node` lie, but for the places given.
-    pub(super) fn place_again(&mut self, node: &Node, placed: Vec<(ValueId, View)>) {
+    pub(super) fn place_again(&mut self, node: &Node, [lie, placed]: [Vec<(ValueId, View)>; 2]) {
         node.used_outputs().for_each(|v| drop(self.views.remove(&v)));
+        self.views.extend(lie);
         self.roots.extend(placed);
     }
 
