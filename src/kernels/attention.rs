@@ -1,4 +1,5 @@
-//! Attention in one dispatch (`shaders/attention.wgsl`): the scores stay in workgroup memory.
+//! Attention in one dispatch: the scores stay in workgroup memory. `shaders/attention.wgsl` for GPUs,
+//! `attention_tile.wgsl` for software adapters.
 
 use super::copy::collapse;
 use super::epilogue::{self, Epilogue};
@@ -8,8 +9,11 @@ use crate::plan::{Bind, LowerCx, View};
 use crate::{Result, ensure, shape};
 
 const THREADS: usize = 64;
-/// Vectors of 4 that a row of queries, keys or values may have: more would not leave room for a tile of keys.
-const MOST_VECTORS: usize = 32;
+/// Invocations and rows of a workgroup on software adapters.
+const STRIP_LANES: usize = 8;
+const STRIP_ROWS: usize = 8;
+/// Elements that a row of queries, keys or values may have: more would not leave room for a tile of keys.
+const MOST_WIDTH: usize = 128;
 /// Steps of a thread's loops that software adapters run to their end.
 const MOST_STEPS: usize = 60_000;
 
@@ -44,12 +48,35 @@ pub struct Attention<'a> {
     pub hidden: Hidden,
 }
 
+/// The variant that both kernels have in common.
 #[derive(Debug)]
-struct Flash<'a> {
+struct Common<'a> {
     device: DeviceType,
     end: Option<&'a Epilogue>,
     hidden: Hidden,
     rank: usize,
+}
+
+impl Common<'_> {
+    fn label(&self, variant: &str) -> String {
+        format!("attention {variant} {}{}", self.device.name(), Epilogue::label(self.end))
+    }
+
+    fn spec(&self, file: &'static str) -> Spec {
+        let made = self.end.map_or("score".into(), |end| cast_expr(DeviceType::F32, end.from(), "score"));
+        epilogue::matrices(Spec::new(file), self.end, &made, 5)
+            .ty("T", self.device)
+            .ty("L", self.end.map_or(DeviceType::F32, Epilogue::to))
+            .u32("RANK", self.rank as u32)
+            .flag("ZERO", self.hidden != Hidden::Nan)
+            .flag("GUARD", self.hidden == Hidden::Guarded)
+    }
+}
+
+/// For GPUs: tiles of all three matrices in workgroup memory.
+#[derive(Debug)]
+struct Shared<'a> {
+    common: Common<'a>,
     tile: Tile,
 }
 
@@ -77,26 +104,47 @@ impl Tile {
     }
 }
 
-impl Kernel for Flash<'_> {
+impl Kernel for Shared<'_> {
     fn label(&self) -> String {
-        format!("attention {}{}", self.device.name(), Epilogue::label(self.end))
+        self.common.label("shared")
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        let made = self.end.map_or("score".into(), |end| cast_expr(DeviceType::F32, end.from(), "score"));
         let t = self.tile;
-        epilogue::matrices(Spec::new("attention.wgsl"), self.end, &made, 5)
-            .ty("T", self.device)
-            .ty("L", self.end.map_or(DeviceType::F32, Epilogue::to))
-            .u32("RANK", self.rank as u32)
+        self.common
+            .spec("attention.wgsl")
             .u32("QUERIES", t.queries as u32)
             .u32("KEYS", t.keys as u32)
             .u32("DEPTH", t.depth as u32)
             .u32("COLUMNS", t.columns as u32)
             .u32("SCORES", (t.queries * t.keys / THREADS) as u32)
             .u32("ROWS", (t.queries * t.columns / THREADS) as u32)
-            .flag("ZERO", self.hidden != Hidden::Nan)
-            .flag("GUARD", self.hidden == Hidden::Guarded)
+    }
+}
+
+/// For software adapters: register tiles, only the scores in workgroup memory.
+#[derive(Debug)]
+struct Strips<'a> {
+    common: Common<'a>,
+    vector: bool,
+    vectors: usize,
+}
+
+impl Kernel for Strips<'_> {
+    fn label(&self) -> String {
+        self.common.label("strips")
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let element = self.common.device.wgsl();
+        let storage = if self.vector { format!("vec4<{element}>") } else { element.into() };
+        self.common
+            .spec("attention_tile.wgsl")
+            .wgsl("In", storage)
+            .u32("VECTORS", self.vectors as u32)
+            .u32("ROWS", STRIP_ROWS as u32)
+            .u32("MADE", (STRIP_ROWS * self.vectors) as u32)
+            .flag("VECTOR", self.vector)
     }
 }
 
@@ -118,10 +166,8 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
     ensure!(p.out.numel() > 0 && n > 0 && d > 0, Unsupported, "an extent of 0");
     // a few queries of many keys leave most of a device idle
     ensure!(m >= 4 || n <= 256, Unsupported, "{m} queries of {n} keys");
-    let tile = Tile::new(d, w);
-    ensure!(tile.depth.max(tile.columns) <= MOST_VECTORS, Unsupported, "depth {d}, width {w}");
-    let loads = tile.keys * (tile.depth + tile.columns) * 5 / THREADS;
-    let steps = n.div_ceil(tile.keys) * (loads + tile.depth + 4 * tile.keys);
+    ensure!(d.max(w) <= MOST_WIDTH, Unsupported, "depth {d}, width {w}");
+    let steps = n.div_ceil(STRIP_LANES * 4) * d.next_multiple_of(4) * 5 / 4 + 4 * n;
     ensure!(!cx.profile().cpu || steps < MOST_STEPS, Unsupported, "{n} keys in one loop");
 
     let scores = [batch, &[m, n]].concat();
@@ -129,10 +175,22 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
     let all: Vec<&View> = [&p.q, &p.k, &p.v, &p.out].into_iter().chain(&reads).collect();
     let leads: Vec<&[isize]> = all.iter().map(|v| &v.strides[..batch.len()]).collect();
     let (extents, steps) = collapse(batch, &leads);
-    let steps: Vec<Steps> = all.iter().zip(steps).map(|(v, s)| Steps::new(cx, v, 2, s)).collect();
+    let mut steps: Vec<Steps> = all.iter().zip(steps).map(|(v, s)| Steps::new(cx, v, 2, s)).collect();
     let class = rank_class(extents.len());
     let stacked = shape::numel(&extents);
-    let tiles_m = m.div_ceil(tile.queries);
+    let common = Common { device, end: p.end, hidden: p.hidden, rank: class };
+    let (kernel, rows): (Box<dyn Kernel + '_>, usize) = if cx.profile().cpu {
+        let vector =
+            d.is_multiple_of(4) && w.is_multiple_of(4) && steps[..3].iter().all(|s| s.vectors(s.column, &[s.row]));
+        if vector {
+            steps[..3].iter_mut().for_each(Steps::to_vectors);
+        }
+        (Box::new(Strips { common, vector, vectors: w.div_ceil(4 * STRIP_LANES) }), STRIP_ROWS)
+    } else {
+        let tile = Tile::new(d, w);
+        (Box::new(Shared { common, tile }), tile.queries)
+    };
+    let tiles_m = m.div_ceil(rows);
 
     let mut params = Params::new();
     for extent in [m, n, d, w, tiles_m, tiles_m * stacked] {
@@ -151,8 +209,7 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
     }
     let binds: Vec<Bind<'_>> =
         all.iter().enumerate().map(|(i, v)| if i == 3 { Bind::Write(v) } else { Bind::Read(v) }).collect();
-    let kernel = Flash { device, end: p.end, hidden: p.hidden, rank: class, tile };
-    cx.dispatch(&kernel, params, &binds, linear_grid(tiles_m * stacked, 1))?;
+    cx.dispatch(kernel.as_ref(), params, &binds, linear_grid(tiles_m * stacked, 1))?;
     cx.takes_flops(2 * stacked * m * n * (d + w));
     Ok(())
 }

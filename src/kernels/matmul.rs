@@ -407,13 +407,18 @@ impl Steps {
     }
 
     /// Whether vectors of 4 along the step `unit` are whole and aligned, the other steps being `others`.
-    fn vectors(&self, unit: i64, others: &[i64]) -> bool {
+    pub fn vectors(&self, unit: i64, others: &[i64]) -> bool {
         unit == 1 && self.base % 4 == 0 && others.iter().all(|s| s % 4 == 0) && self.batch.iter().all(|s| s % 4 == 0)
     }
 
-    fn in_vectors(mut self) -> Steps {
+    /// Counts in vectors of 4.
+    pub fn to_vectors(&mut self) {
         [&mut self.base, &mut self.row, &mut self.column, &mut self.tile].into_iter().for_each(|s| *s /= 4);
         self.batch.iter_mut().for_each(|s| *s /= 4);
+    }
+
+    fn in_vectors(mut self) -> Steps {
+        self.to_vectors();
         self
     }
 }

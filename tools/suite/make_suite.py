@@ -5,7 +5,7 @@
 Needs the packages onnx (its wheels generate the node cases in memory) and ml_dtypes. Makes, for each case,
 OUT/<kind>/<case>/model.onnx and test_data_set_<n>/{input,output}_<i>.pb, and OUT/manifest.jsonl with each case's name,
 path, category, tolerances, and whether its outputs can be compared (those of random operators cannot).
-Kinds: node, simple, pytorch-converted, pytorch-operator.
+Kinds: node, simple, pytorch-converted, pytorch-operator, light.
 """
 
 import json
@@ -21,7 +21,7 @@ import onnx  # noqa: E402
 from onnx import TensorProto, numpy_helper  # noqa: E402
 from onnx.backend.test.loader import load_model_tests  # noqa: E402
 
-KINDS = ["node", "simple", "pytorch-converted", "pytorch-operator"]
+KINDS = ["node", "simple", "pytorch-converted", "pytorch-operator", "light"]
 RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 
 
@@ -56,11 +56,31 @@ def as_proto(value, info):
     return numpy_helper.from_array(np.asarray(value), info.name)
 
 
+def write_light(case, folder):
+    """A real network whose weights are made by ConstantOfShape: the wheel has its output for a ramp, not the ramp."""
+    package = pathlib.Path(onnx.__file__).parent.parent
+    source = package / case.url
+    model = onnx.load(source)
+    data = folder / "test_data_set_0"
+    data.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [info for info in model.graph.input if info.name not in weights]
+    for k, info in enumerate(inputs):
+        shape = [dim.dim_value or 1 for dim in info.type.tensor_type.shape.dim]
+        ramp = (np.arange(np.prod(shape)) / np.prod(shape)).astype(np.float32).reshape(shape)
+        (data / f"input_{k}.pb").write_bytes(numpy_helper.from_array(ramp, info.name).SerializeToString())
+    shutil.copy(source.with_name(source.stem + "_output_0.pb"), data / "output_0.pb")
+    return model
+
+
 def write_case(case, kind, out):
     """Writes one case and gives its line of the manifest."""
     path = pathlib.Path(kind) / case.name
     folder = out / path
-    if case.model is not None:
+    if kind == "light":
+        model = write_light(case, folder)
+    elif case.model is not None:
         model = case.model
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
@@ -82,7 +102,7 @@ def main(out, kinds):
     shutil.rmtree(out, ignore_errors=True)
     lines = [json.dumps({"onnx": onnx.__version__, "opset": onnx.defs.onnx_opset_version()})]
     for kind in kinds or KINDS:
-        for case in sorted(load_model_tests(kind=kind), key=lambda case: case.name):
+        for case in sorted(load_model_tests(kind="real" if kind == "light" else kind), key=lambda case: case.name):
             lines.append(json.dumps(write_case(case, kind, out)))
     (out / "manifest.jsonl").write_text("\n".join(lines) + "\n")
     print(f"{len(lines) - 1} cases")

@@ -1,0 +1,174 @@
+// Attention as two products by register tiles with the softmax between them: a workgroup takes 8 rows of q through all
+// keys, KEYS at a time, with the maxima and sums of its rows so far (see attention.wgsl). Its invocations lie side by
+// side along the keys, then one to a row, then along the columns of v.
+
+//#include common/attention.wgsl
+
+alias T = f32; //#type
+// vec4 where depth, width and steps are multiples of 4.
+alias In = vec4<f32>; //#param
+// Vectors of 4 columns that an invocation makes.
+const VECTORS: u32 = 2u; //#param
+const LANES: u32 = 8u;
+const ROWS: u32 = 8u; //#param
+const KEYS: u32 = 256u;
+const ACROSS: u32 = KEYS / 4u;
+const MADE: u32 = 16u; //#param
+
+@group(0) @binding(1) var<storage, read> queries: array<In>;
+@group(0) @binding(2) var<storage, read> keys: array<In>;
+@group(0) @binding(3) var<storage, read> values: array<In>;
+
+// Four keys of a row each.
+var<workgroup> scores: array<vec4<f32>, ROWS * ACROSS>;
+var<workgroup> tops: array<f32, ROWS>;
+var<workgroup> sums: array<f32, ROWS>;
+// What a row's sums so far are worth under its new maximum.
+var<workgroup> fades: array<f32, ROWS>;
+
+// Elements 4 d to 4 d + 3 of the row of q, k, v that begins at `start`; zeros beyond its end.
+fn load_q(start: i32, d: u32) -> vec4<f32> {
+    //#if VECTOR
+    return vec4<f32>(queries[start + i32(d)]);
+    //#else
+    var x = vec4<f32>();
+    for (var j = 0u; j < 4u && d * 4u + j < params.depth; j++) {
+        x[j] = T_to_f32(queries[start + i32(d * 4u + j) * params.q_d]);
+    }
+    return x;
+    //#endif
+}
+
+fn load_k(start: i32, d: u32) -> vec4<f32> {
+    //#if VECTOR
+    return vec4<f32>(keys[start + i32(d)]);
+    //#else
+    var x = vec4<f32>();
+    for (var j = 0u; j < 4u && d * 4u + j < params.depth; j++) {
+        x[j] = T_to_f32(keys[start + i32(d * 4u + j) * params.k_d]);
+    }
+    return x;
+    //#endif
+}
+
+fn load_v(start: i32, w: u32) -> vec4<f32> {
+    //#if VECTOR
+    return vec4<f32>(values[start + i32(min(w, params.width / 4u - 1u))]);
+    //#else
+    var x = vec4<f32>();
+    for (var j = 0u; j < 4u && w * 4u + j < params.width; j++) {
+        x[j] = T_to_f32(values[start + i32(w * 4u + j) * params.v_w]);
+    }
+    return x;
+    //#endif
+}
+
+@compute @workgroup_size(LANES, 1, 1)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let index = group.y * groups.x + group.x;
+    if index >= params.tiles {
+        return;
+    }
+    let first_m = index % params.tiles_m * ROWS;
+    let at = origin(index / params.tiles_m);
+    let last_m = params.queries - 1u;
+    let last_n = params.keys - 1u;
+    tops[lane] = f32_lowest();
+    sums[lane] = 0.0;
+
+    var made: array<vec4<f32>, MADE>;
+    for (var first_n = 0u; first_n < params.keys; first_n += KEYS) {
+        let count = min(KEYS, params.keys - first_n);
+
+        for (var n0 = 0u; n0 < count; n0 += LANES * 4u) {
+            let n = first_n + n0 + lane * 4u;
+            let k0 = at.k + i32(min(n, last_n)) * params.k_n;
+            let k1 = at.k + i32(min(n + 1u, last_n)) * params.k_n;
+            let k2 = at.k + i32(min(n + 2u, last_n)) * params.k_n;
+            let k3 = at.k + i32(min(n + 3u, last_n)) * params.k_n;
+            var dots: array<vec4<f32>, ROWS>;
+            for (var d = 0u; d * 4u < params.depth; d++) {
+                let a = load_k(k0, d);
+                let b = load_k(k1, d);
+                let c = load_k(k2, d);
+                let e = load_k(k3, d);
+                for (var i = 0u; i < ROWS; i++) { //#unroll
+                    let q = load_q(at.q + i32(min(first_m + i, last_m)) * params.q_m, d);
+                    dots[i] += vec4<f32>(dot(q, a), dot(q, b), dot(q, c), dot(q, e));
+                }
+            }
+            for (var i = 0u; i < ROWS; i++) { //#unroll
+                let m = first_m + i;
+                var x = vec4<f32>(f32_lowest());
+                if m < params.queries {
+                    for (var j = 0u; j < 4u && n + j < params.keys; j++) {
+                        x[j] = L_to_f32(logit(params.alpha * dots[i][j], at, m, n + j));
+                    }
+                }
+                scores[i * ACROSS + n0 / 4u + lane] = x;
+            }
+        }
+        workgroupBarrier();
+
+        {
+            let row = lane * ACROSS;
+            let old = tops[lane];
+            var top = old;
+            for (var j = 0u; j * 4u < count; j++) {
+                let x = scores[row + j];
+                // a NaN is no maximum, but a weight
+                top = select(top, x.x, f32_gt(x.x, top));
+                top = select(top, x.y, f32_gt(x.y, top));
+                top = select(top, x.z, f32_gt(x.z, top));
+                top = select(top, x.w, f32_gt(x.w, top));
+            }
+            var sum = 0.0;
+            for (var j = 0u; j * 4u < count; j++) {
+                let x = scores[row + j];
+                let w = vec4<f32>(weight(x.x, top), weight(x.y, top), weight(x.z, top), weight(x.w, top));
+                scores[row + j] = w;
+                sum += (w.x + w.y) + (w.z + w.w);
+            }
+            let fade = select(f32_exp(old - top), 1.0, old == top);
+            tops[lane] = top;
+            fades[lane] = fade;
+            sums[lane] = sums[lane] * fade + sum;
+        }
+        workgroupBarrier();
+
+        for (var i = 0u; i < ROWS; i++) { //#unroll
+            for (var c = 0u; c < VECTORS; c++) { //#unroll
+                made[i * VECTORS + c] *= fades[i];
+            }
+        }
+        for (var j = 0u; j * 4u < count; j++) {
+            let n = first_n + j * 4u;
+            let v0 = at.v + i32(n) * params.v_n;
+            let v1 = at.v + i32(min(n + 1u, last_n)) * params.v_n;
+            let v2 = at.v + i32(min(n + 2u, last_n)) * params.v_n;
+            let v3 = at.v + i32(min(n + 3u, last_n)) * params.v_n;
+            for (var c = 0u; c < VECTORS; c++) { //#unroll
+                let w = c * LANES + lane;
+                let a = load_v(v0, w);
+                // no weight makes nothing of what lies beyond the last key, unless that is infinite
+                let b = select(vec4<f32>(), load_v(v1, w), n + 1u <= last_n);
+                let d = select(vec4<f32>(), load_v(v2, w), n + 2u <= last_n);
+                let e = select(vec4<f32>(), load_v(v3, w), n + 3u <= last_n);
+                for (var i = 0u; i < ROWS; i++) { //#unroll
+                    let p = scores[i * ACROSS + j];
+                    made[i * VECTORS + c] += (p.x * a + p.y * b) + (p.z * d + p.w * e);
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+
+    for (var i = 0u; i < ROWS; i++) { //#unroll
+        if first_m + i < params.queries {
+            for (var c = 0u; c < VECTORS; c++) { //#unroll
+                store(at, first_m + i, (c * LANES + lane) * 4u, made[i * VECTORS + c], sums[i]);
+            }
+        }
+    }
+}
