@@ -110,16 +110,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let old = tops[lane];
             var top = old;
             for (var j = 0u; j < count; j++) {
-                // a NaN is no maximum, but a weight
-                if f32_gt(scores[row + j], top) {
-                    top = scores[row + j];
-                }
+                // whether a NaN counts is the driver's choice: its weight or all weights are NaN then
+                top = max(top, scores[row + j]);
             }
+            let less = shift(top);
             var sum = 0.0;
             for (var j = 0u; j < KEYS; j++) {
                 var w = 0.0;
                 if j < count {
-                    w = weight(scores[row + j], top);
+                    w = f32_exp(scores[row + j] - less);
                 }
                 scores[row + j] = w;
                 sum += w;
@@ -127,7 +126,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let fade = select(f32_exp(old - top), 1.0, old == top);
             tops[lane] = top;
             fades[lane] = fade;
-            sums[lane] = sums[lane] * fade + sum;
+            sums[lane] = settled(sums[lane] * fade + sum, top);
         }
         workgroupBarrier();
 

@@ -63,6 +63,12 @@ fn load_v(start: i32, w: u32) -> vec4<f32> {
     //#endif
 }
 
+// The logit of row m and column n; -inf beyond the last key.
+fn masked(score: f32, at: Origin, m: u32, n: u32) -> f32 {
+    let x = L_to_f32(logit(score, at, m, min(n, params.keys - 1u)));
+    return select(x, f32_lowest(), n >= params.keys);
+}
+
 @compute @workgroup_size(LANES, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
@@ -77,6 +83,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     tops[lane] = f32_lowest();
     sums[lane] = 0.0;
 
+    var starts: array<i32, ROWS>;
+    for (var i = 0u; i < ROWS; i++) { //#unroll
+        starts[i] = at.q + i32(min(first_m + i, last_m)) * params.q_m;
+    }
     var made: array<vec4<f32>, MADE>;
     for (var first_n = 0u; first_n < params.keys; first_n += KEYS) {
         let count = min(KEYS, params.keys - first_n);
@@ -94,19 +104,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 let c = load_k(k2, d);
                 let e = load_k(k3, d);
                 for (var i = 0u; i < ROWS; i++) { //#unroll
-                    let q = load_q(at.q + i32(min(first_m + i, last_m)) * params.q_m, d);
+                    let q = load_q(starts[i], d);
                     dots[i] += vec4<f32>(dot(q, a), dot(q, b), dot(q, c), dot(q, e));
                 }
             }
             for (var i = 0u; i < ROWS; i++) { //#unroll
-                let m = first_m + i;
-                var x = vec4<f32>(f32_lowest());
-                if m < params.queries {
-                    for (var j = 0u; j < 4u && n + j < params.keys; j++) {
-                        x[j] = L_to_f32(logit(params.alpha * dots[i][j], at, m, n + j));
-                    }
-                }
-                scores[i * ACROSS + n0 / 4u + lane] = x;
+                scores[i * ACROSS + n0 / 4u + lane] = dots[i] * params.alpha;
             }
         }
         workgroupBarrier();
@@ -115,25 +118,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let row = lane * ACROSS;
             let old = tops[lane];
             var top = old;
+            let m = min(first_m + lane, last_m);
             for (var j = 0u; j * 4u < count; j++) {
-                let x = scores[row + j];
-                // a NaN is no maximum, but a weight
-                top = select(top, x.x, f32_gt(x.x, top));
-                top = select(top, x.y, f32_gt(x.y, top));
-                top = select(top, x.z, f32_gt(x.z, top));
-                top = select(top, x.w, f32_gt(x.w, top));
+                let n = first_n + j * 4u;
+                let s = scores[row + j];
+                let x = vec4<f32>(masked(s.x, at, m, n), masked(s.y, at, m, n + 1u), masked(s.z, at, m, n + 2u),
+                    masked(s.w, at, m, n + 3u));
+                scores[row + j] = x;
+                // whether a NaN counts is the driver's choice: its weight or all weights are NaN then
+                top = max(top, max(max(x.x, x.y), max(x.z, x.w)));
             }
+            let less = shift(top);
             var sum = 0.0;
             for (var j = 0u; j * 4u < count; j++) {
-                let x = scores[row + j];
-                let w = vec4<f32>(weight(x.x, top), weight(x.y, top), weight(x.z, top), weight(x.w, top));
+                let x = scores[row + j] - less;
+                let w = vec4<f32>(f32_exp(x.x), f32_exp(x.y), f32_exp(x.z), f32_exp(x.w));
                 scores[row + j] = w;
                 sum += (w.x + w.y) + (w.z + w.w);
             }
             let fade = select(f32_exp(old - top), 1.0, old == top);
             tops[lane] = top;
             fades[lane] = fade;
-            sums[lane] = sums[lane] * fade + sum;
+            sums[lane] = settled(sums[lane] * fade + sum, top);
         }
         workgroupBarrier();
 
@@ -164,11 +170,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         workgroupBarrier();
     }
 
+    // by way of memory, so that the code to store stands here once
     for (var i = 0u; i < ROWS; i++) { //#unroll
-        if first_m + i < params.queries {
-            for (var c = 0u; c < VECTORS; c++) { //#unroll
-                store(at, first_m + i, (c * LANES + lane) * 4u, made[i * VECTORS + c], sums[i]);
-            }
+        for (var c = 0u; c < VECTORS; c++) { //#unroll
+            scores[(i * VECTORS + c) * LANES + lane] = made[i * VECTORS + c];
+        }
+    }
+    for (var i = 0u; i < min(ROWS, params.queries - first_m); i++) {
+        for (var c = 0u; c < VECTORS; c++) {
+            store(at, first_m + i, (c * LANES + lane) * 4u, scores[(i * VECTORS + c) * LANES + lane], sums[i]);
         }
     }
 }

@@ -78,15 +78,17 @@ fn logit(score: f32, at: Origin, m: u32, n: u32) -> L {
 //#insert RESULT
 }
 
-fn weight(x: f32, top: f32) -> f32 {
-    if f32_is_inf(top) {
-        // among nothing but -inf every weight is as good as none; beside +inf the difference is NaN on paper
-        if top > 0.0 && (x == top || f32_is_nan(x)) {
-            return f32_nan();
-        }
-        return select(0.0, x, f32_is_nan(x));
+// What is taken from a row's logits before their exponentials, given the greatest of them.
+fn shift(top: f32) -> f32 {
+    return select(top, 0.0, f32_is_inf(top) && top < 0.0);
+}
+
+// The sum of a row's weights so far: NaN where the greatest logit is infinite, whatever a driver makes of the weights.
+fn settled(sum: f32, top: f32) -> f32 {
+    if f32_is_inf(top) && top > 0.0 {
+        return f32_nan();
     }
-    return f32_exp(x - top);
+    return sum;
 }
 
 fn store(at: Origin, m: u32, first: u32, weighted: vec4<f32>, sum: f32) {
@@ -99,11 +101,13 @@ fn store(at: Origin, m: u32, first: u32, weighted: vec4<f32>, sum: f32) {
         y = vec4<f32>(f32_nan());
         //#endif
     }
-    //#if GUARD
     if f32_is_nan(sum) {
+        //#if GUARD
         y = vec4<f32>();
+        //#else
+        y = vec4<f32>(f32_nan());
+        //#endif
     }
-    //#endif
     for (var j = 0u; j < 4u && first + j < params.width; j++) {
         result[at.y + i32(m) * params.y_m + i32(first + j) * params.y_w] = T_from_f32(y[j]);
     }

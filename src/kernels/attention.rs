@@ -183,7 +183,7 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
         let vector =
             d.is_multiple_of(4) && w.is_multiple_of(4) && steps[..3].iter().all(|s| s.vectors(s.column, &[s.row]));
         if vector {
-            steps[..3].iter_mut().for_each(Steps::to_vectors);
+            steps[..3].iter_mut().for_each(Steps::count_vectors);
         }
         (Box::new(Strips { common, vector, vectors: w.div_ceil(4 * STRIP_LANES) }), STRIP_ROWS)
     } else {

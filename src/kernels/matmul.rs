@@ -412,13 +412,13 @@ impl Steps {
     }
 
     /// Counts in vectors of 4.
-    pub fn to_vectors(&mut self) {
+    pub fn count_vectors(&mut self) {
         [&mut self.base, &mut self.row, &mut self.column, &mut self.tile].into_iter().for_each(|s| *s /= 4);
         self.batch.iter_mut().for_each(|s| *s /= 4);
     }
 
     fn in_vectors(mut self) -> Steps {
-        self.to_vectors();
+        self.count_vectors();
         self
     }
 }
