@@ -237,8 +237,7 @@ fn relatives_of_every_case() {
         return;
     }
     let (draws, seed) = (setting("SHADERNET_DRAWS", 12), setting("SHADERNET_SEED", 1) as u64);
-    let filter = std::env::var("SHADERNET_OPS").unwrap_or_default();
-    let wanted = |name: &str| filter.is_empty() || filter.split(',').any(|f| f == name);
+    let wanted = common::wanted();
     let (mut compared, mut failures, mut few) = (0, vec![], vec![]);
     for def in ops::all().filter(|d| wanted(d.name)) {
         let kin = Kin::of((def.cases)());

@@ -7,8 +7,7 @@ use shadernet::ops;
 /// `SHADERNET_OPS=Conv,MatMul` tests those operators only.
 #[test]
 fn every_case_of_every_operator() {
-    let filter = std::env::var("SHADERNET_OPS").unwrap_or_default();
-    let wanted = |name: &str| filter.is_empty() || filter.split(',').any(|f| f == name);
+    let wanted = common::wanted();
     let (mut cases, mut failures) = (0, vec![]);
     for def in ops::all().filter(|d| wanted(d.name)) {
         for (i, case) in (def.cases)().iter().enumerate() {

@@ -8,6 +8,10 @@ ensure_vulkan_driver || { echo "The tests need a Vulkan driver."; exit 1; }
 export SHADERNET_REQUIRE_GPU=1
 cargo test --workspace "$@"
 
+echo "The operators once more with the kernels for GPUs."
+# without recurrent layers: their kernels for GPUs loop longer than software adapters do
+SHADERNET_KERNELS=gpu SHADERNET_OPS=-LSTM,-GRU,-RNN cargo test -p shadernet --test ops every_case "$@"
+
 if ! have_swiftshader && [ "$(uname -s)" = Linux ] && [ -n "${CI:-}" ]; then
     echo "Installing Chromium for its SwiftShader driver."
     apt_install chromium || echo "Chromium could not be installed: tested on one driver only."

@@ -30,6 +30,8 @@ pub struct GpuOptions {
     pub backend: Option<String>,
     /// Use nothing beyond what every WebGPU device has: no f16, no subgroups, 8 storage buffers.
     pub base_profile: bool,
+    /// Run the kernels meant for GPUs on a software adapter too, which has faster ones of its own: to test them.
+    pub gpu_kernels: bool,
     /// Keep the bounds checks in shaders, which release builds leave out (kernels never read out of bounds).
     pub checked: bool,
     /// Bind at most this many bytes at once, where the adapter could bind more.
@@ -39,14 +41,15 @@ pub struct GpuOptions {
 }
 
 impl GpuOptions {
-    /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base`, `SHADERNET_CHECKED=1`,
-    /// `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
+    /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base`, `SHADERNET_KERNELS=gpu`,
+    /// `SHADERNET_CHECKED=1`, `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
     pub fn from_env() -> GpuOptions {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         GpuOptions {
             adapter: var("SHADERNET_ADAPTER"),
             backend: var("SHADERNET_BACKEND"),
             base_profile: var("SHADERNET_PROFILE").is_some_and(|p| p == "base"),
+            gpu_kernels: var("SHADERNET_KERNELS").is_some_and(|p| p == "gpu"),
             checked: var("SHADERNET_CHECKED").is_some(),
             max_binding: var("SHADERNET_MAX_BINDING").and_then(|v| v.parse().ok()),
             pipeline_cache: var("SHADERNET_PIPELINE_CACHE").map_or(PipelineCache::User, |p| PipelineCache::parse(&p)),
@@ -234,7 +237,7 @@ impl Gpu {
     ) -> Result<Gpu> {
         let (limits, features) = (device.limits(), device.features());
         let has = |f: wgpu::Features| features.contains(f) && !options.base_profile;
-        let cpu = info.device_type == wgpu::DeviceType::Cpu;
+        let cpu = info.device_type == wgpu::DeviceType::Cpu && !options.gpu_kernels;
         let (f16, subgroups) = (has(wgpu::Features::SHADER_F16), has(wgpu::Features::SUBGROUP));
         let named = [(cpu, "cpu"), (f16, "f16"), (subgroups, "subgroup")];
         let names: Vec<&str> = named.iter().filter(|(on, _)| *on).map(|(_, n)| *n).collect();

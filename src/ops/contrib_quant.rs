@@ -272,6 +272,14 @@ impl Op for QGemm {
             }
         }
         let g = self.geometry(cx.shape(0)?, cx.shape(B)?, cx.try_input(C).map(|c| &c.shape[..]))?;
+        for (i, name) in [(B_SCALE, "b_scale"), (B_ZERO, "b_zero_point")] {
+            if let Some(t) = cx.try_input(i) {
+                let fits = shape::broadcast(&[&by_columns(&t.shape), &g.out]).is_ok_and(|s| s == g.out);
+                if !fits {
+                    return Err(err!(InvalidNode, "{name} of {:?} for {} columns", t.shape, g.n).into());
+                }
+            }
+        }
         let y = cx.try_input(Y_ZERO).map_or(F32, |z| z.dtype);
         if y != F32 {
             eight_bits(y)?;

@@ -159,7 +159,7 @@ impl Op for RoiAlign {
                 (0..bins).map(|b| self.samples([r[a], r[a + 2]], b, bins, extent, x.dtype())).collect()
             };
             let (ys, xs) = (axis(1, height, to[2]), axis(0, width, to[3]));
-            for plane in data.chunks(height * width).skip(first).take(to[1]) {
+            for plane in (first..first + to[1]).map(|p| &data[p * height * width..][..height * width]) {
                 ys.iter().for_each(|y| out.extend(xs.iter().map(|x| self.pooled(plane, width, y, x))));
             }
         }
@@ -255,7 +255,7 @@ impl Op for MaxRoiPool {
             let first = image(r[0], x.shape()[0])? * to[1];
             let (xs, ys) =
                 (self.bins([r[1], r[3]], to[3], width, x.dtype()), self.bins([r[2], r[4]], to[2], height, x.dtype()));
-            for plane in data.chunks(height * width).skip(first).take(to[1]) {
+            for plane in (first..first + to[1]).map(|p| &data[p * height * width..][..height * width]) {
                 for (y, x) in ys.iter().flat_map(|y| xs.iter().map(move |x| (y, x))) {
                     let empty = y.0 >= y.1 || x.0 >= x.1;
                     let under = (y.0..y.1).flat_map(|row| plane[row * width + x.0..row * width + x.1].iter());

@@ -20,6 +20,16 @@ pub fn gpu() -> Option<&'static Gpu> {
     GPU.get_or_init(open).as_ref()
 }
 
+/// Which operators are to be tested: all, those that `SHADERNET_OPS` lists (`Conv,MatMul`), or all but those (`-LSTM,-GRU`).
+pub fn wanted() -> impl Fn(&str) -> bool {
+    let filter = std::env::var("SHADERNET_OPS").unwrap_or_default();
+    move |name| {
+        let not = |f: &str| f.strip_prefix('-').is_some_and(|f| f == name);
+        let all_but = filter.is_empty() || filter.starts_with('-');
+        if all_but { !filter.split(',').any(not) } else { filter.split(',').any(|f| f == name) }
+    }
+}
+
 /// What became of a case that is not wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -55,11 +65,21 @@ pub fn check(case: &ops::Case, seed: u64) -> Result<Outcome, String> {
         let tolerance = op.tolerance(w.dtype(), case.sum);
         // a sum carries the rounding of its terms even where they cancel
         let terms = if case.sum > 1 { inputs.iter().map(greatest).fold(0.0, f64::max) } else { 0.0 };
-        if let Some(m) = mismatch_over(g, w, tolerance, terms) {
+        if let Some(m) = mismatch_over(g, w, tolerance, terms)
+            && !(case.op == "Multinomial" && at_borders(g, w))
+        {
             return Err(fail(format!("output {i}: {m}")));
         }
     }
     Ok(Outcome::Compared)
+}
+
+/// Whether results differ by a class in one of a hundred samples at most: a sample whose number lies at the border of two
+/// classes, but for rounding, falls to either.
+fn at_borders(got: &Tensor, want: &Tensor) -> bool {
+    let (Ok(g), Ok(w)) = (got.to_i128s(), want.to_i128s()) else { return false };
+    let off: Vec<u128> = g.iter().zip(&w).map(|(g, w)| (g - w).unsigned_abs()).filter(|d| *d > 0).collect();
+    got.shape() == want.shape() && off.iter().all(|d| *d == 1) && off.len() <= w.len().div_ceil(100)
 }
 
 /// The case with doubles for floats; `None` when it has none, or doubles are not of the operator's types.
