@@ -18,7 +18,7 @@ if [ ! -f "$suite/manifest.jsonl" ] && ! make_suite; then
     echo "ONNX's test suite could not be made: it needs Python and PyPI."
     exit 3
 fi
-cargo build --quiet -p shadernet-cli
+cargo build --quiet --workspace --bin shadernet
 suite() {
     target/debug/shadernet test "$suite" --expect tests/suite-expectations.txt "$@"
 }

@@ -10,7 +10,7 @@ cargo test --workspace "$@"
 
 echo "The operators once more with the kernels for GPUs."
 # without recurrent layers: their kernels for GPUs loop longer than software adapters do
-SHADERNET_KERNELS=gpu SHADERNET_OPS=-LSTM,-GRU,-RNN cargo test -p shadernet --test ops every_case "$@"
+SHADERNET_KERNELS=gpu SHADERNET_OPS=-LSTM,-GRU,-RNN cargo test --workspace --test ops every_case "$@"
 
 if ! have_swiftshader && [ "$(uname -s)" = Linux ] && [ -n "${CI:-}" ]; then
     echo "Installing Chromium for its SwiftShader driver."
@@ -18,7 +18,7 @@ if ! have_swiftshader && [ "$(uname -s)" = Linux ] && [ -n "${CI:-}" ]; then
 fi
 if have_swiftshader; then
     echo "Once more on SwiftShader, with the base profile."
-    on_swiftshader cargo test -p shadernet --test ops --test session --test models --test properties --test draws "$@"
+    on_swiftshader cargo test --workspace --test ops --test session --test models --test properties --test draws "$@"
 fi
 
 # Needs PyPI, so a machine without it is no failure.
