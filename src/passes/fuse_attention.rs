@@ -60,22 +60,18 @@ fn members(
     let input = |i: usize, k: usize| nodes[i].inputs.get(k).copied().flatten();
     let constant = |v: Option<ValueId>| v.and_then(|v| graph.value(v).constant.as_ref());
     let mut tail = vec![last];
-    let Some(mut before) = maker(input(last, 0)) else { return Ok(None) };
+    let mut weights = input(last, 0);
+    let Some(before) = maker(weights) else { return Ok(None) };
     if let Some([x, fill]) = attended::guarded(&nodes[before]) {
         let zero = constant(Some(fill)).is_some_and(|t| t.to_f64s().is_ok_and(|all| all == [0.0]));
-        let Some(next) = maker(Some(x)).filter(|_| zero) else { return Ok(None) };
-        if alone(Some(x)) != Some(next) || alone(input(last, 0)) != Some(before) {
-            return Err("the weights have other readers");
+        if !zero || alone(weights) != Some(before) {
+            return Ok(None);
         }
         tail.push(before);
-        before = next;
+        weights = Some(x);
     }
-    let softmax = before;
-    if !is_op(&nodes[softmax], "Softmax") {
-        return Ok(None);
-    }
-    let weights = if tail.len() > 1 { input(tail[1], 0) } else { input(last, 0) };
-    if tail.len() == 1 && alone(weights) != Some(softmax) {
+    let Some(softmax) = maker(weights).filter(|i| is_op(&nodes[*i], "Softmax")) else { return Ok(None) };
+    if alone(weights) != Some(softmax) {
         return Err("the weights have other readers");
     }
     tail.push(softmax);
