@@ -1,6 +1,6 @@
 //! The comparison of two tensors.
 
-use shadernet::Tensor;
+use shadernet::{DType, Tensor};
 
 /// How two tensors differ.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,9 +13,15 @@ pub struct Difference {
     pub wrong: Option<String>,
 }
 
-/// Compares by `|a - b| <= atol + rtol * |b|`; NaN equals NaN, and non-floats must be equal.
+/// Compares by `|a - b| <= atol + rtol * |b|`; NaN equals NaN, and non-floats must be equal. A sequence of maps also equals
+/// the tensor `[maps, keys]` of their values by ascending keys, as which test data hold the probabilities of classifiers.
 pub fn compare(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Difference {
     let wrong = |s: String| Difference { wrong: Some(s), max_abs: f64::INFINITY, max_rel: f64::INFINITY };
+    if want.items().is_err()
+        && let Some(rows) = table(got)
+    {
+        return compare(&rows, want, rtol, atol);
+    }
     if got.dtype() != want.dtype() || got.shape() != want.shape() {
         return wrong(format!("expected {}{:?}, got {}{:?}", want.dtype(), want.shape(), got.dtype(), got.shape()));
     }
@@ -53,6 +59,30 @@ pub fn compare(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Difference 
     out
 }
 
+/// The float values of maps with the same keys, `[maps, keys]` by ascending keys; `None` of anything else.
+fn table(maps: &Tensor) -> Option<Tensor> {
+    let maps = maps.items().ok().filter(|m| m.iter().all(|m| m.dtype() == DType::Map))?;
+    let keys = maps.first()?.items().ok()?.first()?;
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    match keys.strings() {
+        Ok(names) => order.sort_by_key(|i| &names[*i]),
+        Err(_) => {
+            let numbers = keys.to_i64s().ok()?;
+            order.sort_by_key(|i| numbers[*i]);
+        }
+    }
+    let mut cells = vec![];
+    for map in maps {
+        let [own, values] = map.items().ok()? else { return None };
+        if !own.same_bits(keys) || values.dtype() != DType::F32 {
+            return None;
+        }
+        let values = values.to_f64s().ok()?;
+        cells.extend(order.iter().map(|i| values[*i]));
+    }
+    Tensor::from_f64s(DType::F32, [maps.len(), order.len()], cells).ok()
+}
+
 /// Values of two containers, one by one.
 fn compare_items(got: &[Tensor], want: &[Tensor], rtol: f64, atol: f64) -> Difference {
     let mut out = Difference::default();
@@ -72,4 +102,30 @@ fn compare_items(got: &[Tensor], want: &[Tensor], rtol: f64, atol: f64) -> Diffe
 pub fn greatest(t: &Tensor) -> f64 {
     let values = t.to_f64s().unwrap_or_default();
     values.iter().filter(|x| x.is_finite()).fold(0.0, |m, x| m.max(x.abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn maps(rows: &[[f32; 2]], keys: &[Tensor]) -> Tensor {
+        let row = |(r, k): (&[f32; 2], &Tensor)| {
+            Tensor::map(k.clone(), Tensor::new([2], r.to_vec()).unwrap_or_else(|e| panic!("{e}")))
+                .unwrap_or_else(|e| panic!("{e}"))
+        };
+        Tensor::sequence(rows.iter().zip(keys).map(row).collect())
+    }
+
+    #[test]
+    fn maps_equal_the_table_of_their_values() -> shadernet::Result<()> {
+        let keys = Tensor::new([2], vec![7i64, 3])?;
+        let got = maps(&[[0.25, 0.75], [1.0, 0.0]], &[keys.clone(), keys.clone()]);
+        let want = Tensor::new([2, 2], vec![0.75f32, 0.25, 0.0, 1.0])?;
+        assert_eq!(compare(&got, &want, 0.0, 0.0), Difference::default());
+        let by_place = Tensor::new([2, 2], vec![0.25f32, 0.75, 1.0, 0.0])?;
+        assert!(compare(&got, &by_place, 0.0, 0.0).wrong.is_some());
+        let other = maps(&[[0.25, 0.75], [1.0, 0.0]], &[keys, Tensor::new([2], vec![7i64, 4])?]);
+        assert!(compare(&other, &want, 0.0, 0.0).wrong.is_some());
+        Ok(())
+    }
 }

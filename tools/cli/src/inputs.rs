@@ -271,7 +271,9 @@ pub fn read_value(info: Option<&ValueInfo>, path: &Path) -> Result<Tensor> {
         Some(declared @ (Declared::Sequence(_) | Declared::Optional(_) | Declared::Map(..))) => {
             let bytes =
                 std::fs::read(path).map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", path.display())))?;
-            value_from_bytes(declared, &bytes).map_err(|e| e.in_file(path.display().to_string()))
+            value_from_bytes(declared, &bytes)
+                .or_else(|e| read_pb(path).map_err(|_| e))
+                .map_err(|e| e.in_file(path.display().to_string()))
         }
         _ => read_pb(path),
     }
