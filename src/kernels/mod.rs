@@ -16,6 +16,7 @@ pub mod deform;
 pub mod det;
 pub mod elementwise;
 pub mod epilogue;
+pub mod fft;
 pub mod gather;
 pub mod grid;
 pub mod linear_attention;

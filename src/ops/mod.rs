@@ -32,6 +32,7 @@ mod det;
 mod einsum;
 pub(crate) mod epilogue;
 mod flex;
+mod fourier;
 pub(crate) mod fused;
 mod gather;
 mod glu;

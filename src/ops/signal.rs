@@ -4,13 +4,13 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use super::eval::{need, opt};
+use super::fourier;
 use super::infer::one;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
-use crate::kernels::copy::copy;
 use crate::kernels::elementwise::apply;
-use crate::kernels::matmul::{Product, Right, product};
+use crate::kernels::fft::Transform;
 use crate::kernels::pad::{Mode, pad};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
@@ -43,78 +43,6 @@ fn extent(n: i64, what: &str) -> Result<usize> {
 
 // ---- DFT ----
 
-/// A transform of `n` places: from real (`complex` false) or complex elements to `bins` complex ones, or, `real_out`,
-/// from half a spectrum to real ones.
-#[derive(Debug, Clone, Copy)]
-struct Transform {
-    n: usize,
-    bins: usize,
-    complex: bool,
-    inverse: bool,
-    real_out: bool,
-}
-
-impl Transform {
-    /// Elements that it reads along the axis.
-    fn taken(&self) -> usize {
-        if self.real_out { self.n / 2 + 1 } else { self.n }
-    }
-
-    /// A transform is a product with a matrix, which must not outgrow memory.
-    fn check(self) -> Result<Transform> {
-        let size = self.taken().saturating_mul(self.bins).saturating_mul(4);
-        ensure!(size <= 1 << 26, Limit, "a transform of {} places", self.n);
-        Ok(self)
-    }
-
-    fn components(&self) -> (usize, usize) {
-        (if self.complex { 2 } else { 1 }, if self.real_out { 1 } else { 2 })
-    }
-
-    /// As a matrix: rows are the components of what it reads, columns those of what it makes.
-    fn matrix(&self) -> Vec<f64> {
-        let (from, to) = self.components();
-        let sign = if self.inverse { 1.0 } else { -1.0 };
-        let scale = if self.inverse { 1.0 / self.n as f64 } else { 1.0 };
-        let mut m = vec![];
-        for j in 0..self.taken() {
-            for part in 0..from {
-                for k in 0..self.bins {
-                    // the product is taken modulo n, so that large ones keep their precision
-                    let angle = sign * TAU * (j * k % self.n) as f64 / self.n as f64;
-                    let (re, im) = (angle.cos() * scale, angle.sin() * scale);
-                    if self.real_out {
-                        // all but the first and the middle bin stand for their conjugates too
-                        let twice = if j == 0 || 2 * j == self.n { 1.0 } else { 2.0 };
-                        m.push(twice * if part == 0 { re } else { -im });
-                    } else if part == 0 {
-                        m.extend([re, im]);
-                    } else {
-                        m.extend([-im, re]);
-                    }
-                }
-            }
-        }
-        debug_assert_eq!(m.len(), self.taken() * from * self.bins * to);
-        m
-    }
-
-    /// Rows of `taken · components` numbers to rows of `bins · components`.
-    fn rows(&self, x: &[f64]) -> Vec<f64> {
-        let (from, to) = self.components();
-        let (wide, m) = (self.bins * to, self.matrix());
-        let mut out = vec![];
-        for row in x.chunks((self.taken() * from).max(1)) {
-            let mut sums = vec![0.0; wide];
-            for (v, line) in row.iter().zip(m.chunks(wide.max(1))) {
-                sums.iter_mut().zip(line).for_each(|(s, w)| *s += v * w);
-            }
-            out.extend(sums);
-        }
-        out
-    }
-}
-
 #[derive(Debug)]
 struct Dft {
     /// Before opset 20 an attribute, then an input.
@@ -137,6 +65,12 @@ fn dft_cases() -> Vec<Case> {
         case(F32, &[2, 7, 2]).int("inverse", 1),
         case(F32, &[2, 10, 1]).int("onesided", 1),
         case(F32, &[2, 6, 2]).int("onesided", 1).int("inverse", 1),
+        case(F32, &[2, 6, 1]).int("onesided", 1).int("inverse", 1),
+        case(F32, &[1, 8 * 9 * 7, 2]),
+        case(F32, &[1, 16 * 11, 2]).int("inverse", 1),
+        // large factors
+        case(F32, &[2, 34, 1]),
+        case(F32, &[2, 18, 2]).int("onesided", 1).int("inverse", 1),
         axis(case(F32, &[3, 5, 4, 1]), 1),
         axis(case(F32, &[3, 5, 4, 2]), -4),
         case(F32, &[2, 10, 1]).constant(Tensor::scalar(16i64)),
@@ -158,7 +92,7 @@ impl Dft {
         let complex = x[rank - 1] == 2;
         ensure!(!self.onesided || self.inverse || !complex, InvalidNode, "one side of a complex signal's spectrum");
         let bins = if self.onesided && !self.inverse { n / 2 + 1 } else { n };
-        Ok((axis, Transform { n, bins, complex, inverse: self.inverse, real_out }.check()?))
+        Ok((axis, fourier::check(Transform { n, bins, complex, inverse: self.inverse, real_out })?))
     }
 
     fn shape(x: &[usize], axis: usize, t: &Transform) -> Vec<usize> {
@@ -198,7 +132,7 @@ impl Op for Dft {
                 let at = |j: usize, c: usize| if j < n { v[((o * n + j) * inner + i) * from + c] } else { 0.0 };
                 let row: Vec<f64> = (0..t.taken()).flat_map(|j| (0..from).map(move |c| at(j, c))).collect();
                 let to = t.components().1;
-                for (e, y) in t.rows(&row).into_iter().enumerate() {
+                for (e, y) in fourier::rows(&t, x.dtype(), &row).into_iter().enumerate() {
                     out[((o * t.bins + e / to) * inner + i) * to + e % to] = y;
                 }
             }
@@ -216,7 +150,7 @@ impl Op for Dft {
         let rank = x.rank();
         let perm: Vec<usize> = (0..rank - 1).filter(|d| *d != axis).chain([axis, rank - 1]).collect();
         let moved = fitted(cx, &x.permuted(&perm), t.taken())?;
-        transform(cx, &t, &moved, &out.permuted(&perm))
+        fourier::transform(cx, &t, &moved, &out.permuted(&perm))
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
@@ -235,27 +169,6 @@ fn fitted(cx: &mut LowerCx<'_>, v: &View, n: usize) -> Result<View> {
     let (fill, out) = (cx.constant(Tensor::zeros(v.dtype, []))?, cx.temp(v.dtype, &to)?);
     pad(cx, Mode::Constant, v, &fill, &vec![0; to.len()], &out)?;
     Ok(out)
-}
-
-/// `out` `[.., bins, components]`, any strides, of `x` `[.., taken, components]`: a product with the transform's matrix.
-fn transform(cx: &mut LowerCx<'_>, t: &Transform, x: &View, out: &View) -> Result<()> {
-    let (from, to) = t.components();
-    let rows: usize = x.shape[..x.rank() - 2].iter().product();
-    let dense = cx.temp(F32, &x.shape)?;
-    apply(cx, "cast", std::slice::from_ref(x), &dense, |e, args| e.cast(&args[0], F32))?;
-    let flat = |v: &View, wide: usize| v.reshaped(&[rows, wide]).ok_or_else(|| err!(Internal, "{:?} in rows", v.shape));
-    let a = flat(&dense, t.taken() * from)?;
-    let matrix = Tensor::from_f64s(F32, [t.taken() * from, t.bins * to], t.matrix())?;
-    let b = cx.constant(matrix)?;
-    let made = cx.temp(F32, &out.shape)?;
-    product(cx, &Product::new(a, Right::View(b), flat(&made, t.bins * to)?))?;
-    if out.dtype == F32 {
-        return copy(cx, &made, out);
-    }
-    let narrow = cx.temp(out.dtype, &out.shape)?;
-    let to_type = out.dtype;
-    apply(cx, "cast", &[made], &narrow, |e, args| e.cast(&args[0], to_type))?;
-    copy(cx, &narrow, out)
 }
 
 // ---- STFT ----
@@ -297,7 +210,7 @@ impl Stft {
         ensure!(!self.onesided || c == 1, InvalidNode, "one side of a complex signal's spectrum");
         let bins = if self.onesided { n / 2 + 1 } else { n };
         let t = Transform { n, bins, complex: c == 2, inverse: false, real_out: false };
-        Ok((step, 1 + (len - n) / step, t.check()?))
+        Ok((step, 1 + (len - n) / step, fourier::check(t)?))
     }
 }
 
@@ -324,7 +237,7 @@ impl Op for Stft {
                 rows.extend((0..t.n * c).map(|e| v[(b * len + f * step) * c + e] * window[e / c]));
             }
         }
-        Ok(vec![Tensor::from_f64s(x.dtype(), [x.shape()[0], frames, t.bins, 2], t.rows(&rows))?])
+        Ok(vec![Tensor::from_f64s(x.dtype(), [x.shape()[0], frames, t.bins, 2], fourier::rows(&t, x.dtype(), &rows))?])
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
@@ -341,14 +254,14 @@ impl Op for Stft {
             ..x
         };
         let out = cx.output(0)?;
-        let Some(window) = window else { return transform(cx, &t, &framed, &out) };
+        let Some(window) = window else { return fourier::transform(cx, &t, &framed, &out) };
         let window = window.reshaped(&[t.n, 1]).ok_or_else(|| err!(Unsupported, "a strided window"))?;
         let weighted = cx.temp(F32, &framed.shape)?;
         apply(cx, "window", &[framed, window], &weighted, |e, args| {
             let (x, w) = (e.cast(&args[0], F32)?, e.cast(&args[1], F32)?);
             Ok(e.expr(F32, format!("{} * {}", x.name, w.name)))
         })?;
-        transform(cx, &t, &weighted, &out)
+        fourier::transform(cx, &t, &weighted, &out)
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
