@@ -226,6 +226,15 @@ impl Reference {
         Ok(self.model.outputs().iter().map(|o| o.name.clone()).zip(made).collect())
     }
 
+    /// Runs with every float value in 64 bits from node to node: the measure for what rounding does to a model. The
+    /// outputs are in the model's order.
+    ///
+    /// # Errors
+    /// As [`Reference::run`].
+    pub fn run_wide(&self, inputs: &[(&str, Tensor)]) -> Result<cpu::Wide> {
+        cpu::run_wide(self.model.graph(), &check_inputs(self.model.inputs(), inputs)?)
+    }
+
     /// Runs and gives every value of [`Model::graph`] by id.
     ///
     /// # Errors

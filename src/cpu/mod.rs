@@ -1,6 +1,9 @@
 //! The reference interpreter: walks a graph in order and calls every operator's `eval`.
 
 pub(crate) mod gemm;
+mod wide;
+
+pub use wide::{Wide, run_wide};
 
 use std::collections::HashMap;
 

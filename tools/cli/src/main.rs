@@ -27,6 +27,8 @@ enum Command {
     Run(commands::run::Args),
     /// Runs a model node by node on the device and on the reference, and names the first node that differs.
     Compare(commands::compare::Args),
+    /// Errors of models against a run in 64 bits, beside those of the runtime that made their test data.
+    Accuracy(commands::accuracy::Args),
     /// Times a model on one or more backends.
     Bench(commands::bench::Args),
     /// The device memory that a plan takes: weights, activations, staging, in bytes.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Check(a) => commands::check::run(&a),
         Command::Run(a) => commands::run::run(&a),
         Command::Compare(a) => commands::compare::run(&a),
+        Command::Accuracy(a) => commands::accuracy::run(&a),
         Command::Bench(a) => commands::bench::run(&a),
         Command::Memory(a) => commands::memory::run(&a),
         Command::Profile(a) => commands::profile::run(&a),

@@ -1,5 +1,6 @@
 //! One file per subcommand. Each gives `Ok(true)` for exit code 0 and `Ok(false)` for a finding (exit code 1).
 
+pub mod accuracy;
 pub mod bench;
 pub mod check;
 pub mod compare;

@@ -1,0 +1,128 @@
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use shadernet::{DType, Error, ErrorKind, Model, Result, Tensor};
+
+use crate::compare::greatest;
+use crate::inputs::{data_set, read_value};
+use crate::output;
+use crate::place::{Place, Where};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folders with `model.onnx` and `test_data_set_<n>/{input,output}_<i>.pb`; the outputs are another runtime's.
+    #[arg(required = true)]
+    dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    /// The name of the runtime that made the outputs.
+    #[arg(long, default_value = "ONNX Runtime")]
+    other: String,
+    /// The most that the error may be, as a multiple of the other runtime's.
+    #[arg(long, default_value_t = 2.0)]
+    most: f64,
+    /// Write the results as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// The errors of one model's float outputs against a run in 64 bits, each output's as a share of its greatest magnitude.
+#[derive(Debug, Default, Serialize)]
+struct Row {
+    name: String,
+    /// The greatest error of an element.
+    max: f64,
+    other_max: f64,
+    /// The root of the mean square error of the worst output.
+    rms: f64,
+    other_rms: f64,
+    /// Half of the last place of the outputs' type, which no runtime is within.
+    place: f64,
+    /// The number of nodes that the run in 64 bits computed in their own types.
+    narrow: usize,
+    ratio: f64,
+}
+
+pub fn run(args: &Args) -> Result<bool> {
+    let place = args.place.open()?;
+    let (bar, mut rows) = (output::bar(args.dirs.len() as u64, "measuring"), vec![]);
+    println!("{:32} {:>9} {:>9} {:>9} {:>9} {:>6}", "model", "max", "other's", "rms", "other's", "ratio");
+    let mut good = true;
+    for dir in args.dirs.iter().filter(|d| d.join("model.onnx").is_file()) {
+        let row = measure(&place, dir).map_err(|e| e.in_file(dir.display().to_string()))?;
+        let Row { name, max, other_max, rms, other_rms, ratio, .. } = &row;
+        bar.suspend(|| println!("{name:32} {max:9.1e} {other_max:9.1e} {rms:9.1e} {other_rms:9.1e} {ratio:6.2}"));
+        good &= row.ratio <= args.most;
+        rows.push(row);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if let Some(file) = &args.json {
+        let (adapter, driver) = place.names();
+        let doc = serde_json::json!({"adapter": adapter, "driver": driver, "other": args.other, "models": rows});
+        std::fs::write(file, doc.to_string())
+            .map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
+    }
+    Ok(good && !rows.is_empty())
+}
+
+fn measure(place: &Where, dir: &Path) -> Result<Row> {
+    let model = Model::load(dir.join("model.onnx"))?;
+    let runner = place.load(&model)?;
+    let name = dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let mut row = Row { name, ..Row::default() };
+    for n in 0.. {
+        let set = dir.join(format!("test_data_set_{n}"));
+        if !set.is_dir() {
+            break;
+        }
+        let mut inputs: Vec<(&str, Tensor)> = vec![];
+        for (info, file) in model.inputs().iter().zip(data_set(&set, "input")) {
+            inputs.push((&info.name, read_value(Some(info), &file)?));
+        }
+        let got = runner.run(&inputs)?;
+        let wide = model.reference().run_wide(&inputs)?;
+        row.narrow = row.narrow.max(wide.narrow.len());
+        for (i, file) in data_set(&set, "output").iter().enumerate() {
+            let other = read_value(model.outputs().get(i), file)?;
+            let (Some((_, got)), Some(exact)) = (got.get(i), wide.outputs.get(i)) else { continue };
+            if exact.dtype() != DType::F64 || !got.dtype().is_float() {
+                continue;
+            }
+            let (max, rms) = errors(got, exact)?;
+            let (other_max, other_rms) = errors(&other, exact)?;
+            let half = half_place(got.dtype());
+            row.place = row.place.max(half);
+            row.max = row.max.max(max);
+            row.other_max = row.other_max.max(other_max);
+            row.rms = row.rms.max(rms);
+            row.other_rms = row.other_rms.max(other_rms);
+            row.ratio = row.ratio.max(max / other_max.max(half));
+        }
+    }
+    Ok(row)
+}
+
+/// Half of a type's last place at 1.
+fn half_place(d: DType) -> f64 {
+    match d {
+        DType::F16 => 2f64.powi(-11),
+        DType::BF16 => 2f64.powi(-8),
+        DType::F64 => 2f64.powi(-53),
+        _ => 2f64.powi(-24),
+    }
+}
+
+/// The greatest error and the root of the mean square one, of the places where both are finite.
+fn errors(got: &Tensor, exact: &Tensor) -> Result<(f64, f64)> {
+    let (g, e) = (got.to_f64s()?, exact.to_f64s()?);
+    if g.len() != e.len() {
+        let what = format!("expected {:?}, got {:?}", exact.shape(), got.shape());
+        return Err(Error::new(ErrorKind::InvalidInput, what));
+    }
+    let scale = greatest(exact).max(f64::MIN_POSITIVE);
+    let errors: Vec<f64> =
+        g.iter().zip(&e).filter(|(g, e)| g.is_finite() && e.is_finite()).map(|(g, e)| (g - e).abs() / scale).collect();
+    let mean = errors.iter().map(|d| d * d).sum::<f64>() / errors.len().max(1) as f64;
+    Ok((errors.iter().copied().fold(0.0, f64::max), mean.sqrt()))
+}
