@@ -1,4 +1,5 @@
-// The index of the largest or smallest element along one dim. NaN comes first, as in NumPy. One thread a row.
+// The index of the largest or smallest element along one dim. NaN comes first, as in NumPy. One thread a part of a row;
+// of a row in several parts, further steps choose among what the parts found.
 
 //#include common/linear_id.wgsl
 
@@ -6,8 +7,10 @@ alias T = f32; //#type
 const KEPT: u32 = 4u; //#param
 
 struct Params {
-    rows: u32,
+    threads: u32,
     length: u32,
+    part: u32,
+    parts: u32,
     base: u32,
     stride: i32,
     kept: array<vec4<u32>, KEPT / 4u>,
@@ -17,6 +20,17 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source: array<T>;
 @group(0) @binding(2) var<storage, read_write> result: array<vec2<u32>>;
+//#if AMONG
+@group(0) @binding(3) var<storage, read> found_before: array<vec2<u32>>;
+//#endif
+
+fn place(row: u32, i: u32) -> u32 {
+    //#if AMONG
+    return found_before[row * params.length + i].x;
+    //#else
+    return i;
+    //#endif
+}
 
 fn better(a: T, b: T) -> bool {
     if T_is_nan(b) {
@@ -36,10 +50,11 @@ fn better(a: T, b: T) -> bool {
 
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let row = linear_id(gid, groups, 64u);
-    if row >= params.rows {
+    let id = linear_id(gid, groups, 64u);
+    if id >= params.threads {
         return;
     }
+    let row = id / params.parts;
     var rest = row;
     var at = i32(params.base);
     for (var k = KEPT; k > 0u; k--) {
@@ -48,14 +63,16 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
         at += i32(rest % extent) * params.kept_strides[d / 4u][d % 4u];
         rest /= extent;
     }
-    var best = source[at];
-    var found = 0u;
-    for (var i = 1u; i < params.length; i++) {
-        let x = source[at + i32(i) * params.stride];
+    let first = id % params.parts * params.part;
+    var found = place(row, first);
+    var best = source[at + i32(found) * params.stride];
+    for (var i = first + 1u; i < min(first + params.part, params.length); i++) {
+        let next = place(row, i);
+        let x = source[at + i32(next) * params.stride];
         if better(x, best) {
             best = x;
-            found = i;
+            found = next;
         }
     }
-    result[row] = vec2<u32>(found, 0u);
+    result[id] = vec2<u32>(found, 0u);
 }

@@ -209,6 +209,7 @@ struct Arg {
     last: bool,
     device: DeviceType,
     rank: usize,
+    among: bool,
 }
 
 impl Kernel for Arg {
@@ -222,10 +223,11 @@ impl Kernel for Arg {
             .u32("KEPT", self.rank as u32)
             .flag("MAX", self.max)
             .flag("LAST", self.last)
+            .flag("AMONG", self.among)
     }
 }
 
-/// The index of the largest or smallest element along `axis`, as int64.
+/// The index of the largest or smallest element along `axis`, as int64, into dense `out`.
 ///
 /// # Errors
 /// As [`LowerCx::dispatch`].
@@ -234,13 +236,27 @@ pub fn arg(cx: &mut LowerCx<'_>, max: bool, last: bool, x: &View, axis: usize, o
     let shape: Vec<usize> = others.iter().map(|i| x.shape[*i]).collect();
     let strides: Vec<isize> = others.iter().map(|i| x.strides[*i]).collect();
     let rank = rank_class(shape.len());
-    let params = Params::new()
-        .u32(out.numel())
-        .u32(x.shape[axis])
-        .u32(cx.base(x))
-        .i32(x.strides[axis])
-        .array_u32(&shape, rank, 1)
-        .array_i32(&strides, rank);
-    let grid = linear_grid(out.numel(), LINEAR_WORKGROUP);
-    cx.dispatch(&Arg { max, last, device: x.device, rank }, params, &[Bind::Read(x), Bind::Write(out)], grid)
+    let (rows, mut length, mut found) = (out.numel(), x.shape[axis], None::<View>);
+    loop {
+        let part = if length <= LONG { length } else { PART };
+        let parts = length.div_ceil(part.max(1)).max(1);
+        let to = if parts == 1 { out.clone() } else { cx.temp(out.dtype, &[rows, parts])? };
+        let params = Params::new()
+            .u32(rows * parts)
+            .u32(length)
+            .u32(part)
+            .u32(parts)
+            .u32(cx.base(x))
+            .i32(x.strides[axis])
+            .array_u32(&shape, rank, 1)
+            .array_i32(&strides, rank);
+        let kernel = Arg { max, last, device: x.device, rank, among: found.is_some() };
+        let binds = [Some(Bind::Read(x)), Some(Bind::Write(&to)), found.as_ref().map(Bind::Read)];
+        let binds: Vec<Bind> = binds.into_iter().flatten().collect();
+        cx.dispatch(&kernel, params, &binds, linear_grid(rows * parts, LINEAR_WORKGROUP))?;
+        if parts == 1 {
+            return Ok(());
+        }
+        (length, found) = (parts, Some(to));
+    }
 }

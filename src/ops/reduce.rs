@@ -316,5 +316,6 @@ fn arg_cases(name: &'static str) -> Vec<Case> {
     let odd = Tensor::vector(&[1.0f32, f32::NAN, 5.0, f32::INFINITY, f32::NAN]);
     all.push(Case::new(name, 13).value(odd));
     all.push(Case::new(name, 13).rand(F32, &[70_001]));
+    all.push(Case::new(name, 13).range(I32, &[2, 70_001], 0.0, 3.0).int("axis", 1).int("select_last_index", 1));
     all
 }
