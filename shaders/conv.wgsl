@@ -6,6 +6,7 @@ alias T = f32; //#type
 alias Y = f32; //#param
 const QUADS: u32 = 2u; //#param
 const COLUMNS: u32 = 8u; //#param
+const PART: u32 = 64u; //#param
 const WX: u32 = 8u; //#param
 const WY: u32 = 1u; //#param
 
@@ -115,6 +116,11 @@ fn main(
     let plane = params.x_channel;
     let ic = params.ic;
     var acc: array<vec4<f32>, QUADS * COLUMNS>;
+    //#if PARTS
+    // A long sum is one of parts, which join it after PART products or more: so it rounds less often.
+    var whole: array<vec4<f32>, QUADS * COLUMNS>;
+    var held = 0u;
+    //#endif
     var at: array<u32, COLUMNS>;
     var inside: array<bool, COLUMNS>;
     var wi = row * params.kd * params.kh * params.kw * ic * QUADS;
@@ -132,31 +138,54 @@ fn main(
                     at[j] = select(params.x_base, element, inside[j]);
                     //#endif
                 }
-                for (var k = 0u; k < ic; k++) {
-                    let channel = g * ic + k;
-                    //#insert READS
-                    var four: array<vec4<f32>, QUADS>;
-                    for (var q = 0u; q < QUADS; q++) { //#unroll
-                        four[q] = vec4<f32>(weights[wi + q]);
-                    }
-                    for (var j = 0u; j < COLUMNS; j++) { //#unroll
-                        // outside, `at` counts through the first image, which is there to read
-                        let loaded = x[at[j]];
-                        //#insert LOAD
-                        at[j] += plane;
-                        var value = v;
-                        //#if PADDED
-                        value = select(0.0, v, inside[j]);
-                        //#endif
+                for (var begin = 0u; begin < ic; begin += PART) {
+                    let end = min(begin + PART, ic);
+                    for (var k = begin; k < end; k++) {
+                        let channel = g * ic + k;
+                        //#insert READS
+                        var four: array<vec4<f32>, QUADS>;
                         for (var q = 0u; q < QUADS; q++) { //#unroll
-                            acc[j * QUADS + q] += four[q] * value;
+                            four[q] = vec4<f32>(weights[wi + q]);
+                        }
+                        for (var j = 0u; j < COLUMNS; j++) { //#unroll
+                            // outside, `at` counts through the first image, which is there to read
+                            let loaded = x[at[j]];
+                            //#insert LOAD
+                            at[j] += plane;
+                            var value = v;
+                            //#if PADDED
+                            value = select(0.0, v, inside[j]);
+                            //#endif
+                            for (var q = 0u; q < QUADS; q++) { //#unroll
+                                acc[j * QUADS + q] += four[q] * value;
+                            }
+                        }
+                        wi += QUADS;
+                    }
+                    //#if PARTS
+                    held += end - begin;
+                    if held >= PART {
+                        held = 0u;
+                        for (var j = 0u; j < COLUMNS; j++) { //#unroll
+                            for (var q = 0u; q < QUADS; q++) { //#unroll
+                                whole[j * QUADS + q] += acc[j * QUADS + q];
+                                acc[j * QUADS + q] = vec4<f32>();
+                            }
                         }
                     }
-                    wi += QUADS;
+                    //#endif
                 }
             }
         }
     }
+
+    //#if PARTS
+    for (var j = 0u; j < COLUMNS; j++) { //#unroll
+        for (var q = 0u; q < QUADS; q++) { //#unroll
+            acc[j * QUADS + q] += whole[j * QUADS + q];
+        }
+    }
+    //#endif
 
     let o = row % params.tiles * (QUADS * 4u);
     for (var j = 0u; j < COLUMNS; j++) { //#unroll

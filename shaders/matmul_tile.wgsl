@@ -127,11 +127,12 @@ fn load_block(k: u32) -> Block {
 //#endif
 }
 
-// A row's sums and the products of four elements of A with four rows of B.
+// A row's sums and the products of four elements of A with four rows of B. The four are added up first: a long sum then
+// rounds a fourth as often.
 fn add4(sum: Strip, x: vec4<Acc>, by: Block) -> Strip {
-    let f = sum.first + x.x * by.x.first + x.y * by.y.first + x.z * by.z.first + x.w * by.w.first;
+    let f = sum.first + ((x.x * by.x.first + x.y * by.y.first) + (x.z * by.z.first + x.w * by.w.first));
 //#if WIDE
-    let s = sum.second + x.x * by.x.second + x.y * by.y.second + x.z * by.z.second + x.w * by.w.second;
+    let s = sum.second + ((x.x * by.x.second + x.y * by.y.second) + (x.z * by.z.second + x.w * by.w.second));
     return Strip(f, s);
 //#else
     return Strip(f);

@@ -296,6 +296,11 @@ impl Gpu {
         &self.0.profile
     }
 
+    /// Bytes of the device's memory that are given to buffers, where the driver's allocator tells.
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        self.0.device.generate_allocator_report().map(|r| r.total_allocated_bytes)
+    }
+
     /// How many pipelines have been compiled on this device.
     pub fn pipeline_count(&self) -> usize {
         self.0.pipelines.count()

@@ -30,6 +30,9 @@ pub struct Shape {
     pub begin: [usize; 3],
 }
 
+/// Products in a part of a sum.
+const PART: u32 = 64;
+
 /// The binding of the first operand of an epilogue.
 const FIRST_READ: usize = 5;
 
@@ -63,6 +66,8 @@ struct Direct<'a> {
     tile: Tile,
     transposed: bool,
     padded: bool,
+    /// Whether sums are of more than a few parts.
+    long: bool,
     start: &'a Load,
     end: &'a Flat,
     suffix: String,
@@ -76,12 +81,17 @@ impl Kernel for Direct<'_> {
         format!("{what} {}x{columns}{}{}", 4 * quads, if self.padded { " padded" } else { "" }, self.suffix)
     }
 
-    fn spec(&self, _: &Profile) -> Spec {
+    fn spec(&self, profile: &Profile) -> Spec {
         let spec = self.start.spec(self.end, Spec::new("conv.wgsl"));
+        // sums in parts take twice the registers, which only software adapters have for the asking
+        let parts = profile.cpu && self.long;
+        let part = if parts { PART } else { u32::MAX };
         spec.ty("T", self.device)
             .wgsl("Y", self.out.wgsl())
             .u32("QUADS", self.tile.quads as u32)
             .u32("COLUMNS", self.tile.columns as u32)
+            .u32("PART", part)
+            .flag("PARTS", parts)
             .u32("WX", self.tile.wx as u32)
             .u32("WY", self.tile.wy as u32)
             .flag("TRANSPOSED", self.transposed)
@@ -160,8 +170,9 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
     let gy = rows.div_ceil(tile.wy);
     ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
     let (transposed, padded, suffix) = (s.transposed, s.padded, ends.label());
-    let kernel =
-        Direct { device: x.device, tile, transposed, padded, start: &load, end: &flat, suffix, out: out.device };
+    let long = s.ic * s.kernel.iter().product::<usize>() > 4 * PART as usize;
+    let (device, out_device) = (x.device, out.device);
+    let kernel = Direct { device, tile, transposed, padded, long, start: &load, end: &flat, suffix, out: out_device };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, params, &binds, [gx, gy as u32, gz])?;

@@ -43,6 +43,8 @@ enum Command {
     Devices(commands::devices::Args),
     /// The operators there are, as a table in Markdown.
     Ops(commands::ops::Args),
+    /// Runs models many times with changing shapes: against the reference, and for growth.
+    Soak(commands::soak::Args),
     /// Runs folders in the ONNX test format.
     Test(commands::test::Args),
 }
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Shader(a) => commands::shader::run(&a),
         Command::Devices(a) => commands::devices::run(&a),
         Command::Ops(a) => commands::ops::run(&a),
+        Command::Soak(a) => commands::soak::run(&a),
         Command::Test(a) => commands::test::run(&a),
     };
     match done {

@@ -18,7 +18,7 @@ pub struct Args {
     /// The name of the runtime that made the outputs.
     #[arg(long, default_value = "ONNX Runtime")]
     other: String,
-    /// The most that the error may be, as a multiple of the other runtime's.
+    /// The most that the root mean square error may be, as a multiple of the other runtime's.
     #[arg(long, default_value_t = 2.0)]
     most: f64,
     /// Write the results as JSON.
@@ -40,6 +40,7 @@ struct Row {
     place: f64,
     /// The number of nodes that the run in 64 bits computed in their own types.
     narrow: usize,
+    /// The worst output's root mean square error, over the other runtime's or half of the last place.
     ratio: f64,
 }
 
@@ -97,7 +98,7 @@ fn measure(place: &Where, dir: &Path) -> Result<Row> {
             row.other_max = row.other_max.max(other_max);
             row.rms = row.rms.max(rms);
             row.other_rms = row.other_rms.max(other_rms);
-            row.ratio = row.ratio.max(max / other_max.max(half));
+            row.ratio = row.ratio.max(rms / other_rms.max(half));
         }
     }
     Ok(row)

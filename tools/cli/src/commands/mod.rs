@@ -12,4 +12,5 @@ pub mod ops;
 pub mod profile;
 pub mod run;
 pub mod shader;
+pub mod soak;
 pub mod test;

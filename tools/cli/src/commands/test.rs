@@ -78,11 +78,11 @@ struct Row {
 
 /// Of cases without a manifest: the relative tolerance of ONNX's backend tests, and, since a model's small values carry
 /// the rounding of its large ones, a share of each output's greatest magnitude.
-const RTOL: f64 = 1e-3;
+pub const RTOL: f64 = 1e-3;
 const ATOL_OF_GREATEST: f64 = 1e-4;
 
 /// The same, but for types narrower than that their last place.
-fn of_greatest(d: DType) -> f64 {
+pub fn of_greatest(d: DType) -> f64 {
     match d {
         DType::F16 => 2f64.powi(-10),
         DType::BF16 => 2f64.powi(-7),
