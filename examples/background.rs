@@ -12,7 +12,7 @@ const SIZE: u32 = 1024;
 
 fn main() -> Result<()> {
     let (source, output) =
-        (common::argument(1, "tests/data/pictures/coffee.jpg"), common::argument(2, "background.png"));
+        (common::argument(1, "tests/data/pictures/coffee.jpg"), common::argument(2, "target/background.png"));
     let picture = common::picture(&source)?;
     let gpu = common::gpu()?;
     let session = common::session(&gpu, &common::argument(3, "models/isnet-f16/model.onnx"))?;

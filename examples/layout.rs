@@ -1,4 +1,4 @@
-//! Detection: where are the titles, paragraphs, figures and tables on a photographed page? Prints them and draws them into
+//! Detection: where are the titles, paragraphs, figures and tables on a scanned page? Prints them and draws them into
 //! a PNG.
 //!
 //!     cargo run --release --example layout -- [PICTURE [OUTPUT.png [MODEL]]]
@@ -47,7 +47,8 @@ struct Found {
 }
 
 fn main() -> Result<()> {
-    let (source, output) = (common::argument(1, "tests/data/pictures/page.jpg"), common::argument(2, "layout.png"));
+    let (source, output) =
+        (common::argument(1, "tests/data/pictures/page.jpg"), common::argument(2, "target/layout.png"));
     let mut picture = common::picture(&source)?;
     let gpu = common::gpu()?;
     let session = common::session(&gpu, &common::argument(3, "models/layout-cdla/model.onnx"))?;
@@ -109,12 +110,12 @@ fn candidates(session: &Session, input: Tensor) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Non-maximum suppression: leaves out what overlaps something more likely of the same label by half.
+/// Non-maximum suppression: leaves out what overlaps something more likely by half, whatever its label.
 fn best_of_each_place(mut found: Vec<Found>) -> Vec<Found> {
     found.sort_by(|a, b| b.probability.total_cmp(&a.probability));
     let mut kept: Vec<Found> = vec![];
     for f in found {
-        if kept.iter().all(|k| k.label != f.label || overlap(&k.bounds, &f.bounds) < 0.5) {
+        if kept.iter().all(|k| overlap(&k.bounds, &f.bounds) < 0.5) {
             kept.push(f);
         }
     }

@@ -187,12 +187,19 @@ fn decode(steps: &Tensor, letters: &[String]) -> Result<(String, f32)> {
     ensure!(steps.rank() == 3 && steps.shape()[2] == classes, "expected {classes} classes a step, got {steps:?}");
     let (mut text, mut last, mut sum, mut count) = (String::new(), 0, 0.0, 0.0);
     for step in steps.to_f32s()?.chunks(classes) {
-        let Some((class, p)) = step.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
+        let likeliest = step.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+        let Some((mut class, p)) = likeliest else { continue };
+        // the reader spreads a space over several steps, so that none of them outweighs the blank
+        if class == 0 && step[classes - 1] > 0.1 {
+            class = classes - 1;
+        }
         if class != last && class != 0 {
             text.push_str(&letters[class]);
-            (sum, count) = (sum + p, count + 1.0);
+            if class != classes - 1 {
+                (sum, count) = (sum + p, count + 1.0);
+            }
         }
         last = class;
     }
-    Ok((text, if count > 0.0 { sum / count } else { 0.0 }))
+    Ok((text.trim().to_string(), if count > 0.0 { sum / count } else { 0.0 }))
 }

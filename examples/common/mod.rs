@@ -64,14 +64,14 @@ pub fn bgr(mut picture: RgbImage) -> RgbImage {
 /// Draws a frame around `[left, top, right, bottom]`, with a caption above its upper left corner.
 pub fn frame(picture: &mut RgbImage, bounds: [f32; 4], colour: Rgb<u8>, caption: &str) {
     let [left, top, right, bottom] = bounds.map(|v| v.round() as i64);
-    for y in top - 1..=bottom + 1 {
-        for x in left - 1..=right + 1 {
-            if x < left + 2 || x > right - 2 || y < top + 2 || y > bottom - 2 {
+    for y in top - 3..bottom + 3 {
+        for x in left - 3..right + 3 {
+            if !((left - 1..right + 1).contains(&x) && (top - 1..bottom + 1).contains(&y)) {
                 dot(picture, x, y, colour);
             }
         }
     }
-    write(picture, left - 1, top - 15, colour, caption);
+    write(picture, left - 3, top - 17, colour, caption);
 }
 
 /// Writes white letters, 8 × 8 with a margin, on a ground of this colour.
