@@ -14,8 +14,9 @@ fn main() -> Result<()> {
     let (source, output) =
         (common::argument(1, "tests/data/pictures/coffee.jpg"), common::argument(2, "target/background.png"));
     let picture = common::picture(&source)?;
+    let model = common::model(&common::argument(3, "models/isnet-f16/model.onnx"))?;
     let gpu = common::gpu()?;
-    let session = common::session(&gpu, &common::argument(3, "models/isnet-f16/model.onnx"))?;
+    let session = common::session(&gpu, &model)?;
 
     let sized = imageops::resize(&picture, SIZE, SIZE, imageops::FilterType::Triangle);
     let begun = std::time::Instant::now();

@@ -13,8 +13,9 @@ fn main() -> Result<()> {
     let source = common::argument(1, "tests/data/iris/flowers.csv");
     let text = std::fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
     let (sizes, species) = table(&text).with_context(|| format!("{} is no such table", source.display()))?;
+    let model = common::model(&common::argument(2, "tests/data/iris/model.onnx"))?;
     let gpu = common::gpu()?;
-    let session = common::session(&gpu, &common::argument(2, "tests/data/iris/model.onnx"))?;
+    let session = common::session(&gpu, &model)?;
 
     let outputs = common::run(&session, Tensor::new([species.len(), 4], sizes.concat())?)?;
     let [labels, probabilities] = &outputs[..] else { bail!("expected labels and probabilities, got {outputs:?}") };

@@ -14,28 +14,16 @@ const WIDTH: u32 = 608;
 const HEIGHT: u32 = 800;
 /// Pixels between the places at which each of its heads looks.
 const STRIDES: [usize; 4] = [8, 16, 32, 64];
-const LABELS: [&str; 10] = [
-    "text",
-    "title",
-    "figure",
-    "figure caption",
-    "table",
-    "table caption",
-    "header",
-    "footer",
-    "reference",
-    "equation",
-];
-const COLOURS: [[u8; 3]; 10] = [
+/// What is less likely is not shown.
+const SURE: f32 = 0.4;
+const COLOURS: [[u8; 3]; 8] = [
     [31, 119, 180],
     [214, 39, 40],
     [44, 160, 44],
     [23, 150, 130],
     [148, 103, 189],
     [200, 80, 160],
-    [127, 127, 127],
     [140, 86, 75],
-    [188, 130, 34],
     [220, 110, 14],
 ];
 
@@ -50,12 +38,14 @@ fn main() -> Result<()> {
     let (source, output) =
         (common::argument(1, "tests/data/pictures/page.jpg"), common::argument(2, "target/layout.png"));
     let mut picture = common::picture(&source)?;
+    let model = common::model(&common::argument(3, "models/layout-cdla/model.onnx"))?;
+    let names: Vec<String> = common::property(&model, "character")?.lines().map(|l| l.replace('_', " ")).collect();
     let gpu = common::gpu()?;
-    let session = common::session(&gpu, &common::argument(3, "models/layout-cdla/model.onnx"))?;
+    let session = common::session(&gpu, &model)?;
 
     let sized = imageops::resize(&picture, WIDTH, HEIGHT, imageops::FilterType::Triangle);
     let input = common::pixels(&sized, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])?;
-    let mut found = best_of_each_place(candidates(&session, input)?);
+    let mut found = best_of_each_place(candidates(&session, input, names.len())?);
     found.sort_by(|a, b| a.bounds[1].total_cmp(&b.bounds[1]));
 
     let (width, height) = (picture.width() as f32, picture.height() as f32);
@@ -63,18 +53,18 @@ fn main() -> Result<()> {
     for Found { label, probability, bounds: [left, top, right, bottom] } in &found {
         let bounds = [left * width, top * height, right * width, bottom * height];
         let (x, y) = (bounds[0].round(), bounds[1].round());
-        let (name, percent) = (LABELS[*label], 100.0 * probability);
+        let (name, percent) = (&names[*label], 100.0 * probability);
         println!("  {percent:3.0}%  {name:15} {:4.0} × {:<4.0} at ({x}, {y})", bounds[2] - x, bounds[3] - y);
-        common::frame(&mut picture, bounds, Rgb(COLOURS[*label]), &format!("{name} {percent:.0}%"));
+        common::frame(&mut picture, bounds, Rgb(COLOURS[label % COLOURS.len()]), &format!("{name} {percent:.0}%"));
     }
     picture.save(&output)?;
     println!("drawn in {}", output.display());
     Ok(())
 }
 
-/// Everything that the model holds for more likely than not: at each place, the label, and of each side's distance a
-/// distribution over multiples of the stride.
-fn candidates(session: &Session, input: Tensor) -> Result<Vec<Found>> {
+/// Everything that may be something: at each place, the model gives the probability of every label, and of each side's
+/// distance a distribution over multiples of the stride.
+fn candidates(session: &Session, input: Tensor, names: usize) -> Result<Vec<Found>> {
     let outputs = common::run(session, input)?;
     ensure!(outputs.len() == 2 * STRIDES.len(), "expected labels and distances of four heads, got {outputs:?}");
     let mut found = vec![];
@@ -82,12 +72,12 @@ fn candidates(session: &Session, input: Tensor) -> Result<Vec<Found>> {
         let columns = (WIDTH as usize).div_ceil(stride);
         let places = columns * (HEIGHT as usize).div_ceil(stride);
         let (labels, distances) = (&outputs[head], &outputs[head + STRIDES.len()]);
-        ensure!(labels.shape() == [1, places, LABELS.len()], "expected labels of {places} places, got {labels:?}");
+        ensure!(labels.shape() == [1, places, names], "expected labels of {places} places, got {labels:?}");
         let (labels, distances) = (labels.to_f32s()?, distances.to_f32s()?);
         let steps = distances.len() / places / 4;
-        for (place, labels) in labels.chunks(LABELS.len()).enumerate() {
+        for (place, labels) in labels.chunks(names).enumerate() {
             let Some((label, probability)) = (0..).zip(labels).max_by(|a, b| a.1.total_cmp(b.1)) else { continue };
-            if *probability < 0.4 {
+            if *probability < SURE {
                 continue;
             }
             let expected = |side: usize| {

@@ -6,7 +6,7 @@ mod common;
 
 use anyhow::{Context, Result, ensure};
 use image::{RgbImage, imageops};
-use shadernet::{Gpu, Model, Session, Tensor};
+use shadernet::{Session, Tensor};
 
 /// The height of the lines that the classifier and the reader take.
 const HEIGHT: u32 = 48;
@@ -23,10 +23,16 @@ struct Line {
 fn main() -> Result<()> {
     let source = common::argument(1, "tests/data/pictures/ticket.jpg");
     let picture = common::bgr(common::picture(&source)?);
+    let detector = common::model(&common::argument(2, "models/ppocr4-det/model.onnx"))?;
+    let classifier = common::model(&common::argument(3, "tests/data/text-direction/model.onnx"))?;
+    let reader = common::model(&common::argument(4, "models/ppocr4-rec/model.onnx"))?;
+    // class 0 stands between letters, the last one is a space
+    let letters: Vec<&str> =
+        [""].into_iter().chain(common::property(&reader, "character")?.split('\n')).chain([" "]).collect();
     let gpu = common::gpu()?;
-    let detector = common::session(&gpu, &common::argument(2, "models/ppocr4-det/model.onnx"))?;
-    let classifier = common::session(&gpu, &common::argument(3, "tests/data/text-direction/model.onnx"))?;
-    let (reader, letters) = reader(&gpu, &common::argument(4, "models/ppocr4-rec/model.onnx"))?;
+    let detector = common::session(&gpu, &detector)?;
+    let classifier = common::session(&gpu, &classifier)?;
+    let reader = common::session(&gpu, &reader)?;
 
     let mut rows: Vec<(f32, String)> = vec![];
     let mut row_of_last = usize::MAX;
@@ -58,17 +64,6 @@ fn main() -> Result<()> {
     println!("{} rows of text in {}:", rows.len(), source.display());
     rows.iter().for_each(|(sure, text)| println!("{:4.0}%  {text}", 100.0 * sure));
     Ok(())
-}
-
-/// The reader, and the letters that its classes stand for; the model file holds them.
-fn reader(gpu: &Gpu, path: &std::path::Path) -> Result<(Session, Vec<String>)> {
-    let session = common::session(gpu, path)?;
-    let model = Model::load(path)?;
-    let letters = model.metadata().properties.iter().find(|(key, _)| key == "character");
-    let (_, letters) = letters.with_context(|| format!("{} does not say which letters it reads", path.display()))?;
-    // class 0 is between letters, the last one a space
-    let letters = [""].into_iter().chain(letters.split('\n')).chain([" "]).map(str::to_string).collect();
-    Ok((session, letters))
 }
 
 /// Runs a model on a line of text at the height that it takes, with grey to the right of short lines.
@@ -182,7 +177,7 @@ fn crop(picture: &RgbImage, line: &Line) -> RgbImage {
 }
 
 /// The text of the likeliest class at each step, repeats and blanks left out (CTC), and how sure that is.
-fn decode(steps: &Tensor, letters: &[String]) -> Result<(String, f32)> {
+fn decode(steps: &Tensor, letters: &[&str]) -> Result<(String, f32)> {
     let classes = letters.len();
     ensure!(steps.rank() == 3 && steps.shape()[2] == classes, "expected {classes} classes a step, got {steps:?}");
     let (mut text, mut last, mut sum, mut count) = (String::new(), 0, 0.0, 0.0);
@@ -194,7 +189,7 @@ fn decode(steps: &Tensor, letters: &[String]) -> Result<(String, f32)> {
             class = classes - 1;
         }
         if class != last && class != 0 {
-            text.push_str(&letters[class]);
+            text.push_str(letters[class]);
             if class != classes - 1 {
                 (sum, count) = (sum + p, count + 1.0);
             }

@@ -13,8 +13,9 @@ fn main() -> Result<()> {
     let text = std::fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
     let sentences: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
     ensure!(!sentences.is_empty(), "{} has no sentence", source.display());
+    let model = common::model(&common::argument(2, "models/minilm-l6-int8/model.onnx"))?;
     let gpu = common::gpu()?;
-    let session = common::session(&gpu, &common::argument(2, "models/minilm-l6-int8/model.onnx"))?;
+    let session = common::session(&gpu, &model)?;
     let vocabulary = common::argument(3, "models/minilm-l6-int8/tokenizer.json");
     common::ensure_there(&vocabulary, "vocabulary")?;
 

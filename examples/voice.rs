@@ -23,8 +23,9 @@ const SPEECH: usize = 8;
 fn main() -> Result<()> {
     let path = common::argument(1, "tests/data/audio/reading.wav");
     let (rate, samples) = recording(&path)?;
+    let model = common::model(&common::argument(2, "models/silero-vad-6/model.onnx"))?;
     let gpu = common::gpu()?;
-    let session = common::session(&gpu, &common::argument(2, "models/silero-vad-6/model.onnx"))?;
+    let session = common::session(&gpu, &model)?;
 
     let begun = std::time::Instant::now();
     let voice = probabilities(&session, rate, &samples)?;

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Runs the examples as a person would, and checks what they say. `tools/examples.sh [NAME …]`: those named, or all.
-# SHADERNET_EXAMPLES names a folder that holds them built already.
+# Runs the examples as a person would, and checks what they say: tools/examples.sh [--debug] [NAME …], those named or all.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/vulkan.sh
 ensure_vulkan_driver || { echo "The examples need a Vulkan driver."; exit 1; }
+profile=release release=--release
+if [ "${1:-}" = --debug ]; then profile=debug release=; shift; fi
+built=target/$profile/examples
 wanted=${*:-iris similarity voice layout ocr background}
-built=${SHADERNET_EXAMPLES:-target/release/examples}
 out=target/examples
 mkdir -p "$out"
 
@@ -27,7 +28,7 @@ if [ -n "$(models)" ] && ! examples/fetch.sh $(models); then
     echo "The examples' models could not be fetched."
     exit 3
 fi
-[ -n "${SHADERNET_EXAMPLES:-}" ] || cargo build --release --quiet --examples
+cargo build --quiet --workspace --examples $release
 
 # Runs an example; its lines must match each expression, in this order.
 check() {

@@ -19,11 +19,21 @@ pub fn gpu() -> Result<Gpu> {
     )
 }
 
-/// The model of a file, ready to run, or how to get the file.
-pub fn session(gpu: &Gpu, path: &Path) -> Result<Session> {
+/// The model of a file, or how to get the file.
+pub fn model(path: &Path) -> Result<Model> {
     ensure_there(path, "model")?;
-    let model = Model::load(path)?;
-    pollster::block_on(model.session(gpu).build()).with_context(|| format!("{} does not fit the GPU", path.display()))
+    Ok(Model::load(path)?)
+}
+
+/// A model made ready for the GPU.
+pub fn session(gpu: &Gpu, model: &Model) -> Result<Session> {
+    pollster::block_on(model.session(gpu).build()).context("the model does not fit the GPU")
+}
+
+/// What a model file says of itself under a key.
+pub fn property<'a>(model: &'a Model, key: &str) -> Result<&'a str> {
+    let found = model.metadata().properties.iter().find(|(k, _)| k == key);
+    Ok(&found.with_context(|| format!("the model has no property {key:?}"))?.1)
 }
 
 /// An error that says how to get the file, unless it is there.
@@ -40,7 +50,9 @@ pub fn ensure_there(path: &Path, what: &str) -> Result<()> {
 pub fn run(session: &Session, input: Tensor) -> Result<Vec<Tensor>> {
     let names: Vec<&str> = session.inputs().iter().map(|i| i.name.as_str()).collect();
     ensure!(names.len() == 1, "expected a model with one input, this one has {names:?}");
-    Ok(session.run(&[(names[0], input)])?.into_iter().map(|(_, t)| t).collect())
+    let given = format!("{}{:?}", input.dtype(), input.shape());
+    let outputs = session.run(&[(names[0], input)]).with_context(|| format!("the model does not run on {given}"))?;
+    Ok(outputs.into_iter().map(|(_, t)| t).collect())
 }
 
 /// The picture of a file, in colour.
