@@ -37,20 +37,20 @@ fn main() -> Result<()> {
     let mut rows: Vec<(f32, String)> = vec![];
     let mut row_of_last = usize::MAX;
     for (row, line) in in_reading_order(lines(&detector, &picture)?) {
-        let mut crop = crop(&picture, &line);
-        // [upright, upside down]
-        let way = on_line(&classifier, &crop, 192)?.to_f32s()?;
-        let turned = way.len() == 2 && way[1] > 0.9;
-        if turned {
-            crop = imageops::rotate180(&crop);
-        }
+        let crop = crop(&picture, &line);
         let width = (HEIGHT * crop.width() / crop.height()).next_multiple_of(160).clamp(320, 3200);
-        let (mut text, sure) = decode(&on_line(&reader, &crop, width)?, &letters)?;
+        let read = |crop: &RgbImage| decode(&on_line(&reader, crop, width)?, &letters);
+        let (mut text, mut sure) = read(&crop)?;
+        // [upright, upside down]; some words, as 606, are both, so that the surer reading counts
+        let way = on_line(&classifier, &crop, 192)?.to_f32s()?;
+        if way.len() == 2 && way[1] > 0.9 {
+            let (turned, surer) = read(&imageops::rotate180(&crop))?;
+            if surer > sure {
+                (text, sure) = (format!("{turned} (upside down)"), surer);
+            }
+        }
         if sure < 0.5 {
             continue; // no letters after all
-        }
-        if turned {
-            text.push_str(" (upside down)");
         }
         match rows.last_mut() {
             Some((least, before)) if row == row_of_last => {
