@@ -59,7 +59,12 @@ def download(package: str, folder: str) -> Path:
         # nothing is installed, so that any Python will do
         command += ["--only-binary=:all:", "--python-version=3.11", package]
     before = set(Path(folder).iterdir())
-    subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
+    try:
+        subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
+    except FileNotFoundError:
+        sys.exit(f"{package} needs {command[0]}, which is not installed")
+    except subprocess.CalledProcessError:
+        sys.exit(f"{package} could not be fetched")
     return (set(Path(folder).iterdir()) - before).pop()
 
 
