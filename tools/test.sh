@@ -25,3 +25,8 @@ fi
 if [ -n "${CI:-}${SHADERNET_SUITE:-}" ] || [ -f target/suite/manifest.jsonl ]; then
     tools/suite.sh || [ $? = 3 ]
 fi
+
+# All but the one that takes a minute. Need PyPI too.
+if [ -n "${CI:-}" ] || [ -d models ]; then
+    tools/examples.sh --debug iris similarity voice layout ocr || [ $? = 3 ]
+fi
