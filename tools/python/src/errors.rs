@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::{create_exception, PyTypeInfo};
+use pyo3::{PyTypeInfo, create_exception};
 use shadernet::{Error, ErrorKind};
 
 macro_rules! exceptions {

@@ -5,8 +5,8 @@ use pyo3::types::PyDict;
 use shadernet::ir::{Declared, Dim};
 use shadernet::{Tensor, ValueInfo};
 
-use crate::errors::{Coded, InvalidArgument};
-use crate::values::{fed_type, from_python};
+use crate::errors::{Coded, InvalidArgument, running};
+use crate::values::from_python;
 
 const ADVICE: &str = "Please fix either the inputs/outputs or the model.";
 
@@ -28,10 +28,13 @@ pub fn tensors(feed: &Bound<'_, PyDict>, known: &[&ValueInfo]) -> PyResult<Vec<(
 }
 
 fn fits(name: &str, declared: &Declared, value: &Tensor) -> PyResult<()> {
+    if let Declared::Sequence(item) = declared {
+        return value.items().map_err(running)?.iter().try_for_each(|v| fits(name, item, v));
+    }
     let Declared::Tensor { dtype, dims } = declared else { return Ok(()) };
     if *dtype != value.dtype() {
-        let actual = fed_type(value);
-        let text = format!("Unexpected input data type. Actual: ({actual}) , expected: (tensor({dtype}))");
+        let actual = value.dtype();
+        let text = format!("Unexpected input data type. Actual: (tensor({actual})) , expected: (tensor({dtype}))");
         return Err(InvalidArgument::error(&text));
     }
     // ONNX Runtime takes anything for a scalar, and so does a vector of one stand for it here

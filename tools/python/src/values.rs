@@ -10,8 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PySequence, PyString};
 use shadernet::ir::Declared;
 use shadernet::{Bytes, DType, Tensor};
 
-use crate::errors::{self, Coded, InvalidArgument};
-use crate::model::type_text;
+use crate::errors::{self, Coded, Fail, InvalidArgument};
 
 /// The memory of an array, which lives as long as the tensor over it.
 struct Borrowed {
@@ -94,6 +93,9 @@ fn array(value: &Bound<'_, PyAny>, wanted: Option<DType>, name: &str) -> PyResul
         let text = format!("Input must be a list of dictionaries or a single numpy array for input '{name}'.");
         return Err(PyRuntimeError::new_err(text));
     }
+    if value.is_none() {
+        return Err(Fail::error(&format!("Missing Input: {name}")));
+    }
     if !value.is_instance_of::<PyList>() {
         return Err(unable(value));
     }
@@ -162,11 +164,11 @@ fn numpy_name(dtype: DType) -> &'static str {
 
 fn dtype_of(descr: &Bound<'_, PyArrayDescr>) -> PyResult<DType> {
     let name: String = descr.getattr("name")?.extract()?;
-    let found = shadernet_types().find(|d| numpy_name(*d) == name);
+    let found = array_types().find(|d| numpy_name(*d) == name);
     found.ok_or_else(|| PyRuntimeError::new_err(format!("arrays of type {name} stand for no ONNX type")))
 }
 
-fn shadernet_types() -> impl Iterator<Item = DType> {
+fn array_types() -> impl Iterator<Item = DType> {
     (1..=26).filter_map(DType::from_onnx).filter(|d| *d != DType::String)
 }
 
@@ -195,7 +197,8 @@ pub fn to_python<'py>(py: Python<'py>, value: Tensor) -> PyResult<Bound<'py, PyA
                 return Err(errors::RuntimeException::error("a map without keys and values"));
             };
             let plain = |t: &Tensor| to_python(py, t.clone())?.call_method0("tolist");
-            let values = if values.dtype() == DType::Sequence { to_python(py, values.clone())? } else { plain(values)? };
+            let values =
+                if values.dtype() == DType::Sequence { to_python(py, values.clone())? } else { plain(values)? };
             let all = PyDict::new(py);
             for (k, v) in plain(keys)?.try_iter()?.zip(values.try_iter()?) {
                 all.set_item(k?, v?)?;
@@ -213,9 +216,4 @@ pub fn to_python<'py>(py: Python<'py>, value: Tensor) -> PyResult<Bound<'py, PyA
             bytes.call_method1("view", (descr(py, dtype)?,))?.call_method1("reshape", (shape,))
         }
     }
-}
-
-/// The type of a tensor that was fed, as ONNX Runtime writes it.
-pub fn fed_type(t: &Tensor) -> String {
-    type_text(&Declared::Tensor { dtype: t.dtype(), dims: None })
 }

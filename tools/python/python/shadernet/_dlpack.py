@@ -12,6 +12,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from ._memory import array_at
+
 # DLDataTypeCode, and bits, of types that numpy does not know
 _CODES = {
     (4, 16): ml_dtypes.bfloat16,
@@ -74,7 +76,9 @@ def to_numpy(given: Any) -> np.ndarray:
     if wanted is not None:
         head.code = _UNSIGNED
     array = np.from_dlpack(_Holder(capsule))
-    return array if wanted is None else array.view(wanted)
+    array = array if wanted is None else array.view(wanted)
+    # such a capsule cannot say that memory is read-only, so numpy, to be safe, takes it for that
+    return array_at(array.ctypes.data, array.dtype, array.shape, array) if array.flags.c_contiguous else array
 
 
 def from_numpy(array: np.ndarray) -> Any:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
 from . import _shadernet
-from ._ort_value import OrtValue, on_host
+from ._memory import array_at, on_host
+from ._ort_value import OrtValue
 from ._types import element_type as element
 
 if TYPE_CHECKING:
     from ._session import InferenceSession
-
-
-def _at(address: int, dtype: Any, shape: Sequence[int]) -> np.ndarray:
-    """An array over memory that the caller keeps."""
-    kind = element(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-    memory = (ctypes.c_ubyte * size).from_address(address)
-    return np.frombuffer(memory, np.uint8).view(kind).reshape(shape)
 
 
 class IOBinding:
@@ -46,7 +38,7 @@ class IOBinding:
     ) -> None:
         """Binds memory, which the caller keeps while it is bound."""
         on_host(device_type)
-        self.bind_cpu_input(name, _at(buffer_ptr, element_type, shape))
+        self.bind_cpu_input(name, array_at(buffer_ptr, element(element_type), shape))
 
     def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None:
         """Binds a value."""
@@ -70,7 +62,7 @@ class IOBinding:
             return
         if element_type is None or shape is None:
             raise ValueError("`element_type` and `shape` are to be provided if pre-allocated memory is provided")
-        self._targets[name] = OrtValue(_at(buffer_ptr, element_type, shape))
+        self._targets[name] = OrtValue(array_at(buffer_ptr, element(element_type), shape))
 
     def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
         """Asks for an output in a value's memory."""

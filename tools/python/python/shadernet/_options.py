@@ -7,7 +7,7 @@ import operator
 from typing import Any
 
 
-class GraphOptimizationLevel(enum.IntEnum):
+class GraphOptimizationLevel(enum.Enum):
     """``ORT_DISABLE_ALL`` leaves all graph passes out; every other level runs them all."""
 
     ORT_DISABLE_ALL = 0
@@ -17,14 +17,14 @@ class GraphOptimizationLevel(enum.IntEnum):
     ORT_ENABLE_ALL = 99
 
 
-class ExecutionMode(enum.IntEnum):
+class ExecutionMode(enum.Enum):
     """Changes nothing: the device decides."""
 
     ORT_SEQUENTIAL = 0
     ORT_PARALLEL = 1
 
 
-class ExecutionOrder(enum.IntEnum):
+class ExecutionOrder(enum.Enum):
     """Changes nothing: the planner decides."""
 
     DEFAULT = 0
@@ -32,7 +32,7 @@ class ExecutionOrder(enum.IntEnum):
     MEMORY_EFFICIENT = 2
 
 
-class OrtAllocatorType(enum.IntEnum):
+class OrtAllocatorType(enum.Enum):
     """Kept for scripts that name it."""
 
     INVALID = -1
@@ -40,7 +40,7 @@ class OrtAllocatorType(enum.IntEnum):
     ORT_ARENA_ALLOCATOR = 1
 
 
-class OrtMemType(enum.IntEnum):
+class OrtMemType(enum.Enum):
     """Kept for scripts that name it."""
 
     CPU_INPUT = -2

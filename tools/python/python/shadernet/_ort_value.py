@@ -8,13 +8,8 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from . import _dlpack
+from ._memory import on_host
 from ._types import element_number, element_type, type_text
-
-
-def on_host(device_type: str) -> None:
-    """A ``RuntimeError`` unless the memory asked for is the host's, the only one that values lie in."""
-    if device_type.lower() != "cpu":
-        raise RuntimeError(f"Can't allocate memory on device type {device_type!r}: values lie in host memory ('cpu').")
 
 
 class OrtValue:

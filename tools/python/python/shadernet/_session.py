@@ -71,23 +71,17 @@ class InferenceSession:
 
     def _build(self, choice: Choice) -> None:
         options = self._sess_options
-        build = lambda device: _shadernet.Session(  # noqa: E731
+        device, self._provider_options = choice.device, choice.options
+        if choice.may_fall_back and not _shadernet.adapters():
+            warnings.warn(f"no GPU adapter found: running on {CPU}", stacklevel=3)
+            device, self._provider_options = None, {CPU: {}}
+        self._sess = _shadernet.Session(
             self._source,
             device,
             options._entries.get(_FOLDER),
             options.graph_optimization_level != GraphOptimizationLevel.ORT_DISABLE_ALL,
             options._dims,
         )
-        provider_options = choice.options
-        try:
-            self._sess = build(choice.device)
-        except _shadernet.EPFail as e:
-            if not choice.may_fall_back or _shadernet.adapters():
-                raise
-            warnings.warn(f"{e}: running on {CPU}", stacklevel=3)
-            provider_options = {CPU: {}}
-            self._sess = build(None)
-        self._provider_options = provider_options
         self._inputs = [NodeArg(*i) for i in self._sess.inputs]
         self._outputs = [NodeArg(*o) for o in self._sess.outputs]
         self._output_names = [o.name for o in self._outputs]
@@ -139,9 +133,10 @@ class InferenceSession:
         """Changes nothing, as :meth:`disable_fallback`."""
 
     def _missing(self, feed: Mapping[str, Any]) -> None:
-        missing = [name for name in self._required if name not in feed]
+        given = feed.keys()
+        missing = [name for name in self._required if name not in given]
         if missing:
-            raise ValueError(f"Required inputs ({missing}) are missing from input feed ({list(feed.keys())}).")
+            raise ValueError(f"Required inputs ({missing}) are missing from input feed ({list(given)}).")
 
     def _run(self, names: Optional[Sequence[str]], feed: dict[str, Any], run_options: Optional[RunOptions]) -> list[Any]:
         if run_options is not None and run_options.terminate:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Union
+from dataclasses import dataclass
+from typing import Any, Union
 
 import ml_dtypes
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 Dim = Union[int, str, None]
 
 
-class NodeArg(NamedTuple):
+@dataclass(frozen=True)
+class NodeArg:
     """An input or output of a model."""
 
     name: str
@@ -24,7 +26,8 @@ class NodeArg(NamedTuple):
         return f"NodeArg(name='{self.name}', type='{self.type}', shape={self.shape})"
 
 
-class ModelMetadata(NamedTuple):
+@dataclass(frozen=True)
+class ModelMetadata:
     """Who made a model, and what for."""
 
     custom_metadata_map: dict[str, str]
