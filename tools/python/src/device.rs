@@ -1,11 +1,11 @@
 //! Devices by provider options. Sessions of equal options share a device, hence its pipelines.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, OnceLock};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use shadernet::{Fallback, Gpu, GpuOptions, PipelineCache};
+use shadernet::{AdapterInfo, Fallback, Gpu, GpuOptions, PipelineCache};
 
 use crate::errors;
 use crate::model::{Loaded, Source};
@@ -59,14 +59,23 @@ fn gpu_options(options: &Options) -> PyResult<GpuOptions> {
     Ok(wanted)
 }
 
-/// The adapters that compute shaders run on, the best first, each with name, backend, kind and driver.
+static FOUND: OnceLock<Vec<AdapterInfo>> = OnceLock::new();
+
+/// The adapters that compute shaders run on, the best first, each with name, backend, kind and driver; looked for once.
 #[pyfunction]
-pub fn adapters(py: Python<'_>) -> PyResult<Vec<BTreeMap<&'static str, String>>> {
-    let found = py.detach(|| pollster::block_on(Gpu::adapters(&GpuOptions::from_env()))).map_err(errors::running)?;
-    let entry = |a: shadernet::AdapterInfo| {
-        BTreeMap::from([("name", a.name), ("backend", a.backend), ("kind", a.kind), ("driver", a.driver)])
+pub fn adapters(py: Python<'_>) -> PyResult<Vec<BTreeMap<&'static str, &'static str>>> {
+    let found = match FOUND.get() {
+        Some(found) => found,
+        None => {
+            let look = || pollster::block_on(Gpu::adapters(&GpuOptions::from_env()));
+            let found = py.detach(look).map_err(errors::running)?;
+            FOUND.get_or_init(|| found)
+        }
     };
-    Ok(found.into_iter().map(entry).collect())
+    let entry = |a: &'static AdapterInfo| {
+        BTreeMap::from([("name", &*a.name), ("backend", &a.backend), ("kind", &a.kind), ("driver", &a.driver)])
+    };
+    Ok(found.iter().map(entry).collect())
 }
 
 /// Plans a model for a device; an error names every node that it cannot run.
