@@ -25,3 +25,7 @@ fi
 if [ -n "${CI:-}${SHADERNET_SUITE:-}" ] || [ -f target/suite/manifest.jsonl ]; then
     tools/suite.sh || [ $? = 3 ]
 fi
+if [ -n "${CI:-}" ] || [ -d target/python/venv ]; then
+    echo "The Python package."
+    tools/python.sh --library || [ $? = 3 ]
+fi

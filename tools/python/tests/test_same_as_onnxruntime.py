@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto as T
 
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime", minversion="1.32")
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 ONE = np.ones((2, 3), np.float32)
