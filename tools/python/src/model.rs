@@ -26,8 +26,9 @@ pub struct Loaded {
     pub model: Model,
     /// Initialisers that are inputs too, hence may be fed.
     pub overridable: Vec<ValueInfo>,
-    pub graph_name: String,
-    pub graph_doc: String,
+    graph_name: String,
+    graph_doc: String,
+    version: Option<i64>,
     /// The message and how it was imported, kept where an initialiser may be overridden.
     message: Option<(ModelProto, ImportOptions)>,
 }
@@ -56,9 +57,10 @@ impl Loaded {
         let model = Model::from_proto(&proto, &options).map_err(errors::loading)?;
         let overridable = if proto.ir_version() < 4 { vec![] } else { overridable(graph) };
         let (graph_name, graph_doc) = (graph.name().to_string(), graph.doc_string().to_string());
+        let version = proto.model_version;
         let message = (!overridable.is_empty()).then_some((proto, options));
         let overridable = overridable.into_iter().map(|(name, declared)| ValueInfo { name, declared }).collect();
-        Ok(Loaded { model, overridable, graph_name, graph_doc, message })
+        Ok(Loaded { model, overridable, graph_name, graph_doc, version, message })
     }
 
     /// The same model, to which these initialisers are fed.
@@ -84,7 +86,8 @@ impl Loaded {
         all.set_item("graph_description", &self.graph_doc)?;
         all.set_item("graph_name", &self.graph_name)?;
         all.set_item("producer_name", &m.producer_name)?;
-        all.set_item("version", m.model_version)?;
+        // ONNX Runtime's number for a model without a version
+        all.set_item("version", self.version.unwrap_or(i64::MAX))?;
         Ok(all.into_any())
     }
 }

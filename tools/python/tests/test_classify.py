@@ -48,7 +48,9 @@ def test_only_the_import_differs_from_onnxruntime(upright, tmp_path):
 def test_wrong_shapes_are_explained(tmp_path):
     (tmp_path / "add.onnx").write_bytes(models.ADD)
     made = run(tmp_path / "add.onnx", DATA / "ticket.png")
-    assert made.returncode == 1 and "input 'x' takes tensor(float) of shape ['N', 3]; expected [N, 3, H, W]" in made.stderr
+    assert (
+        made.returncode == 1 and "input 'x' takes tensor(float) of shape ['N', 3]; expected [N, 3, H, W]" in made.stderr
+    )
     made = run(DATA / "model.onnx", DATA / "ticket.png")
     assert made.returncode == 1 and "say --size HEIGHT WIDTH" in made.stderr
     (tmp_path / "net.onnx").write_bytes(models.NET)

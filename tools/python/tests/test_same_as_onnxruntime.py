@@ -45,9 +45,18 @@ def element_types(ort):
 
 
 def metadata(ort):
-    meta = session(ort, models.ADD).get_modelmeta()
-    names = ["custom_metadata_map", "description", "domain", "graph_description", "graph_name", "producer_name", "version"]
-    return [getattr(meta, name) for name in names]
+    names = [
+        "custom_metadata_map",
+        "description",
+        "domain",
+        "graph_description",
+        "graph_name",
+        "producer_name",
+        "version",
+    ]
+    for model in [models.ADD, models.NET]:
+        meta = session(ort, model).get_modelmeta()
+        yield [getattr(meta, name) for name in names]
 
 
 def runs(ort):
@@ -199,7 +208,10 @@ FAILURES = {
     "value of strings": (lambda o, t: o.OrtValue.ortvalue_from_numpy(np.array(["a"])), True),
     "value elsewhere": (lambda o, t: o.OrtValue.ortvalue_from_numpy(X, "cuda"), False),
     "bad update": (lambda o, t: o.OrtValue.ortvalue_from_numpy(X).update_inplace(np.zeros(7, np.float32)), True),
-    "other binding": (lambda o, t: session(o, models.ADD).run_with_iobinding(session(o, models.ADD).io_binding()), True),
+    "other binding": (
+        lambda o, t: session(o, models.ADD).run_with_iobinding(session(o, models.ADD).io_binding()),
+        True,
+    ),
     "unknown to bind": (lambda o, t: session(o, models.ADD).io_binding().bind_cpu_input("q", X), False),
     "options' number": (
         lambda o, t: o.InferenceSession(models.ADD, None, ["CPUExecutionProvider"], [{}, {}], enable_fallback=0),
@@ -224,6 +236,10 @@ def test_failures_are_the_same(what, tmp_path, providers):
 
 
 def test_exceptions_have_the_same_names():
-    ours, theirs = (importlib.import_module(f"{n}.capi.onnxruntime_pybind11_state") for n in ["shadernet", "onnxruntime"])
-    names = [n for n in dir(theirs) if isinstance(getattr(theirs, n), type) and issubclass(getattr(theirs, n), Exception)]
+    ours, theirs = (
+        importlib.import_module(f"{n}.capi.onnxruntime_pybind11_state") for n in ["shadernet", "onnxruntime"]
+    )
+    names = [
+        n for n in dir(theirs) if isinstance(getattr(theirs, n), type) and issubclass(getattr(theirs, n), Exception)
+    ]
     assert names and all(issubclass(getattr(ours, n), Exception) for n in names)

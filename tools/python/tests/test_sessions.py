@@ -91,7 +91,7 @@ def test_providers_and_their_options():
     assert s.run(None, {"x": x, "y": x})[0].tolist() == [[2, 2, 2]]
     s.set_providers(["CPUExecutionProvider"])
     assert s.get_providers() == ["CPUExecutionProvider"] and s.run(None, {"x": x, "y": x})[0].tolist() == [[2, 2, 2]]
-    with pytest.raises(state.EPFail, match="no adapter \"nowhere\""):
+    with pytest.raises(state.EPFail, match='no adapter "nowhere"'):
         session(models.ADD, None, ["ShadernetExecutionProvider"], [{"adapter": "nowhere"}])
     with pytest.raises(ValueError, match="there are adapter"):
         session(models.ADD, None, ["ShadernetExecutionProvider"], [{"adaptor": "nowhere"}])
@@ -167,7 +167,10 @@ def test_profiles(tmp_path, providers):
     events = json.loads(open(s.end_profiling()).read())
     assert events[0]["name"] == "model_run" and events[0]["dur"] > 0
     nodes = [e for e in events if e["cat"] == "Node"]
-    assert all(e["dur"] <= events[0]["dur"] for e in nodes) and (len(nodes) > 1) == (providers != ["CPUExecutionProvider"])
+    assert all(e["dur"] <= events[0]["dur"] for e in nodes)
+    # none where the adapter has no timestamps
+    assert any("Conv" in e["args"]["node"] for e in nodes) or not nodes
+    assert not nodes or providers != ["CPUExecutionProvider"]
     assert plain.end_profiling() == ""
 
 

@@ -62,7 +62,9 @@ def test_types_of_ml_dtypes(number, providers):
 def test_int4_ignores_the_bits_above():
     codes = np.array([0xF7, 0x0F, 0x18], np.uint8).view(ml_dtypes.int4)
     x, y = models.value("x", T.INT4, None), models.value("y", T.INT32, None)
-    cast = shadernet.InferenceSession(models.one("Cast", [x], [y], opset=25, to=T.INT32), None, ["CPUExecutionProvider"])
+    cast = shadernet.InferenceSession(
+        models.one("Cast", [x], [y], opset=25, to=T.INT32), None, ["CPUExecutionProvider"]
+    )
     assert cast.run(None, {"x": codes})[0].tolist() == [7, -1, -8]
 
 
@@ -123,5 +125,5 @@ def test_large_arrays_are_not_copied():
     assert shape_of.run(None, {"x": np.zeros(200 * mebibyte, np.float32)})[0] == [200 * mebibyte]
     assert peak() - before < 400
     (made,) = fill.run(None, {"x": np.array([100 * mebibyte])})
-    assert made.shape == (100 * mebibyte,) and not made.any()
-    print(before, peak())
+    assert made.shape == (100 * mebibyte,) and not made[:: 1 << 10].any()
+    assert peak() - before < 600

@@ -1,10 +1,10 @@
 """ONNX Runtime's Python API over shadernet, which runs ONNX models on any GPU that Vulkan, Metal or DX12 reach.
 
-    import shadernet as ort
+import shadernet as ort
 
-    session = ort.InferenceSession("model.onnx")
-    name = session.get_inputs()[0].name
-    outputs = session.run(None, {name: array})
+session = ort.InferenceSession("model.onnx")
+name = session.get_inputs()[0].name
+outputs = session.run(None, {name: array})
 """
 
 from __future__ import annotations

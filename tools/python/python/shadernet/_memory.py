@@ -19,5 +19,6 @@ def on_host(device_type: str) -> None:
 def array_at(address: int, dtype: np.dtype, shape: Sequence[int], owner: Any = None) -> np.ndarray:
     """An array over memory that the caller, or `owner`, keeps."""
     memory = (ctypes.c_ubyte * (math.prod(shape) * dtype.itemsize)).from_address(address)
-    memory.owner = owner
-    return np.ndarray(shape, dtype, memory)
+    memory.owner = owner  # type: ignore[attr-defined]
+    array: np.ndarray = np.ndarray(shape, dtype, memory)  # type: ignore[arg-type]
+    return array

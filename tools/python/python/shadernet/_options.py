@@ -1,4 +1,4 @@
-"""Options of sessions and runs. Every knob of ONNX Runtime is taken; those for CPU threads and arenas change nothing."""
+"""Options of sessions and runs. Every knob of ONNX Runtime is taken; those for CPU threads and arenas do nothing."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ class OrtMemType(enum.Enum):
 class _Knobs:
     """Attributes are those that the class has, of the types that they have there."""
 
+    _entries: dict[str, str]
+
     def __init__(self) -> None:
         self.__dict__["_entries"] = {}
 
@@ -98,6 +100,8 @@ class SessionOptions(_Knobs):
     profile_file_prefix: str = "shadernet_profile_"
     use_deterministic_compute: bool = False
     use_per_session_threads: bool = True
+
+    _dims: dict[str, int]
 
     def __init__(self) -> None:
         super().__init__()

@@ -44,9 +44,9 @@ class InferenceSession:
     :param path_or_bytes: a file, beside which external data is looked for, or the bytes of one
     :param sess_options: see :class:`SessionOptions`
     :param providers: ``ShadernetExecutionProvider`` (the device), ``CPUExecutionProvider`` (the reference
-        interpreter), or both, in order of preference; each a name, or a name and a dict of options. Without: the device,
-        or on a machine without one the interpreter, with a warning. With both, the interpreter also takes the nodes
-        that the device refuses, which are else an error that names them.
+        interpreter), or both, in order of preference; each a name, or a name and a dict of options. Without: the
+        device, or on a machine without one the interpreter, with a warning. With both, the interpreter also takes the
+        nodes that the device refuses, which are else an error that names them.
     :param provider_options: the dicts apart from the names
 
     The device's options: ``adapter`` (part of its name, or its number in :func:`shadernet.adapters`; also
@@ -138,7 +138,7 @@ class InferenceSession:
         if missing:
             raise ValueError(f"Required inputs ({missing}) are missing from input feed ({list(given)}).")
 
-    def _run(self, names: Optional[Sequence[str]], feed: dict[str, Any], run_options: Optional[RunOptions]) -> list[Any]:
+    def _run(self, names: Sequence[str], feed: dict[str, Any], run_options: Optional[RunOptions]) -> list[Any]:
         if run_options is not None and run_options.terminate:
             raise _shadernet.Fail("[ShadernetError] : 1 : FAIL : Exiting due to terminate flag being set to true.")
         if self._profile is None:

@@ -91,5 +91,6 @@ def element_type(given: Any) -> np.dtype:
     if isinstance(given, int):
         if given not in _ELEMENTS:
             raise ValueError(f"{given} is the number of no ONNX element type")
-        return np.dtype(_ELEMENTS[given][1])
-    return np.dtype(given)
+        given = _ELEMENTS[given][1]
+    dtype: np.dtype = np.dtype(given)
+    return dtype

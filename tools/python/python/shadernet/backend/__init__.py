@@ -1,8 +1,8 @@
 """ONNX's backend interface: ``CPU`` is the reference interpreter, ``CUDA`` (or ``GPU``) the device.
 
-    import shadernet.backend
+import shadernet.backend
 
-    outputs = shadernet.backend.run_model(model, [array], device="CUDA")
+outputs = shadernet.backend.run_model(model, [array], device="CUDA")
 """
 
 from __future__ import annotations
@@ -64,9 +64,8 @@ class ShadernetBackend(Backend):
         """
         if isinstance(model, InferenceSession):
             return ShadernetBackendRep(model)
-        if isinstance(model, onnx.ModelProto):
-            model = model.SerializeToString()
-        return ShadernetBackendRep(InferenceSession(model, providers=[_provider(device, kwargs)]))
+        source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
+        return ShadernetBackendRep(InferenceSession(source, providers=[_provider(device, kwargs)]))
 
     @classmethod
     def run_model(cls, model: Model, inputs: Any, device: str = "CPU", **kwargs: Any) -> tuple[Any, ...]:
