@@ -14,25 +14,19 @@ use crate::errors::{self, Coded, Fail, InvalidArgument};
 
 /// The memory of an array, which lives as long as the tensor over it.
 struct Borrowed {
-    array: Py<PyArray1<u8>>,
-    start: *const u8,
+    _array: Py<PyArray1<u8>>,
+    address: usize,
     len: usize,
 }
 
-// SAFETY: the memory belongs to `array`, whose reference count pyo3 guards; the rest is an address.
-unsafe impl Send for Borrowed {}
-// SAFETY: as above; nothing is written through the address.
-unsafe impl Sync for Borrowed {}
-
 impl AsRef<[u8]> for Borrowed {
     fn as_ref(&self) -> &[u8] {
-        let _alive = &self.array;
         if self.len == 0 {
             return &[];
         }
-        // SAFETY: `array` is contiguous, of `len` bytes from `start`, and cannot be resized while it is referred to.
+        // SAFETY: the array is contiguous, of `len` bytes from `address`, and numpy does not resize what is referred to.
         // That a script does not write to an array while a run reads it is the script's duty, as with any runtime.
-        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+        unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(self.address), self.len) }
     }
 }
 
@@ -121,8 +115,8 @@ fn tensor_over(array: &Bound<'_, PyUntypedArray>) -> PyResult<Tensor> {
         array.as_any().clone()
     };
     let flat = whole.call_method1("reshape", (-1,))?.call_method1("view", ("u1",))?.cast_into::<PyArray1<u8>>()?;
-    let (start, len) = (flat.data().cast_const(), flat.len());
-    let borrowed = Bytes::new(Arc::new(Borrowed { array: flat.unbind(), start, len }));
+    let (address, len) = (flat.data().expose_provenance(), flat.len());
+    let borrowed = Bytes::new(Arc::new(Borrowed { _array: flat.unbind(), address, len }));
     let bytes = if known.packed_bits() < 8 { canonical(known, borrowed.as_slice()).into() } else { borrowed };
     Tensor::from_bytes(known, shape, bytes).map_err(errors::running)
 }
