@@ -2,7 +2,7 @@
 # The Python package: builds its wheel into target/wheels, installs it in a fresh environment and runs its tests.
 # SHADERNET_PYTHONS names the interpreters to do that with (default: python3); SHADERNET_BACKEND_SUITE=1 runs ONNX's own
 # cases too. Further arguments go to pytest.
-# `tools/python.sh --library` makes no wheel: it tests the library that `cargo build --workspace` leaves in target/debug.
+# `tools/python.sh --library [--release]` makes no wheel: it tests the library that `cargo build --workspace` makes.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/vulkan.sh
@@ -27,6 +27,11 @@ test_packages() {
 
 if [ "${1:-}" = --library ]; then
     shift
+    profile=debug flags=
+    if [ "${1:-}" = --release ]; then
+        profile=release flags=--release
+        shift
+    fi
     venv=target/python/venv
     if ! "$venv/bin/python" -c "import ml_dtypes, onnx, PIL, pytest" 2>/dev/null; then
         { new_venv python3 "$venv" && test_packages "$venv"; } || {
@@ -34,10 +39,10 @@ if [ "${1:-}" = --library ]; then
             exit 3
         }
     fi
-    cargo build --quiet --workspace
+    cargo build --quiet --workspace $flags
     rm -rf target/python/shadernet
     cp -r tools/python/python/shadernet target/python/
-    for library in target/debug/{lib_shadernet.so,lib_shadernet.dylib}; do
+    for library in "target/$profile"/{lib_shadernet.so,lib_shadernet.dylib}; do
         [ ! -f "$library" ] || cp "$library" target/python/shadernet/_shadernet.abi3.so
     done
     PYTHONPATH=$PWD/target/python "$venv/bin/python" -m pytest -q tools/python/tests "$@"
