@@ -45,6 +45,31 @@ def test_only_the_import_differs_from_onnxruntime(upright, tmp_path):
     assert made[0].stdout == made[1].stdout and made[0].returncode == made[1].returncode == 0
 
 
+SNIPPET = """
+import numpy as np, sys
+array = np.load(sys.argv[2])
+import shadernet as ort
+session = ort.InferenceSession(sys.argv[1])
+name = session.get_inputs()[0].name
+print(session.run(None, {name: array})[0].argmax(-1))
+"""
+
+
+def test_the_shortest_script_prints_the_same_classes(upright, tmp_path):
+    pytest.importorskip("onnxruntime")
+    import numpy as np
+    from PIL import Image
+
+    pictures = [Image.open(p).convert("RGB").resize((192, 48)) for p in (DATA / "ticket.png", upright)]
+    array = np.stack([np.asarray(p, np.float32)[..., ::-1].transpose(2, 0, 1) / 127.5 - 1 for p in pictures])
+    np.save(tmp_path / "array.npy", array)
+    made = []
+    for runtime in ["shadernet", "onnxruntime"]:
+        (tmp_path / "script.py").write_text(SNIPPET.replace("shadernet", runtime))
+        made.append(run(DATA / "model.onnx", tmp_path / "array.npy", script=tmp_path / "script.py").stdout)
+    assert made[0] == made[1] == "[1 0]\n"
+
+
 def test_wrong_shapes_are_explained(tmp_path):
     (tmp_path / "add.onnx").write_bytes(models.ADD)
     made = run(tmp_path / "add.onnx", DATA / "ticket.png")

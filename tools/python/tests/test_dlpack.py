@@ -67,6 +67,16 @@ def test_types_that_share_bytes_stay():
         shadernet.OrtValue.ortvalue_from_numpy(np.ones(2, ml_dtypes.int4)).__dlpack__()
 
 
+@pytest.mark.parametrize("number", [T.FLOAT, T.BOOL, T.BFLOAT16, T.FLOAT8E4M3FN, T.FLOAT8E5M2, T.FLOAT8E5M2FNUZ])
+def test_onnxruntime_takes_them_for_the_same(number):
+    onnxruntime = pytest.importorskip("onnxruntime", minversion="1.32")
+    ours = shadernet.OrtValue.ortvalue_from_shape_and_type([2, 3], number)
+    theirs = onnxruntime.OrtValue.from_dlpack(ours)
+    assert theirs.element_type() == number and theirs.data_ptr() == ours.data_ptr()
+    back = shadernet.OrtValue.from_dlpack(theirs)
+    assert back.element_type() == number and back.shape() == [2, 3] and back.data_ptr() == ours.data_ptr()
+
+
 def test_bfloat16_with_torch():
     torch = pytest.importorskip("torch")
     value = shadernet.OrtValue.from_dlpack(torch.tensor([1.5, 2], dtype=torch.bfloat16))
