@@ -37,7 +37,7 @@ fn fits(name: &str, declared: &Declared, value: &Tensor) -> PyResult<()> {
         let text = format!("Unexpected input data type. Actual: (tensor({actual})) , expected: (tensor({dtype}))");
         return Err(InvalidArgument::error(&text));
     }
-    // ONNX Runtime takes anything for a scalar, and so does a vector of one stand for it here
+    // any tensor of one element may stand for a scalar
     let Some(dims) = dims.as_ref().filter(|d| !(d.is_empty() && value.len() == 1)) else { return Ok(()) };
     if dims.len() != value.rank() {
         let (got, want) = (value.rank(), dims.len());

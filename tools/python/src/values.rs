@@ -43,9 +43,8 @@ pub fn from_python(value: &Bound<'_, PyAny>, declared: Option<&Declared>, name: 
 }
 
 fn sequence(value: &Bound<'_, PyAny>, item: &Declared, name: &str) -> PyResult<Tensor> {
-    let Ok(list) = value.cast::<PySequence>().map_err(|_| ()).and_then(|s| {
-        if value.is_instance_of::<PyString>() || value.is_instance_of::<PyUntypedArray>() { Err(()) } else { Ok(s) }
-    }) else {
+    let single = value.is_instance_of::<PyString>() || value.is_instance_of::<PyUntypedArray>();
+    let Some(list) = value.cast::<PySequence>().ok().filter(|_| !single) else {
         let text = format!("input with name: '{name}' expected to be of type: 3 but received a tensor");
         return Err(InvalidArgument::error(&text));
     };
