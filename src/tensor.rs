@@ -30,15 +30,21 @@ enum Data {
 /// A shared, immutable range of bytes: owned, or a part of a mapped file.
 #[derive(Clone)]
 pub struct Bytes {
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Owner,
     range: Range<usize>,
+}
+
+#[derive(Clone)]
+enum Owner {
+    Vector(Arc<Vec<u8>>),
+    Other(Arc<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 impl Bytes {
     /// All bytes of `owner`, shared.
     pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Bytes {
         let range = 0..(*owner).as_ref().len();
-        Bytes { owner, range }
+        Bytes { owner: Owner::Other(owner), range }
     }
 
     /// A part of these bytes, sharing them; `None` when the range lies outside.
@@ -49,13 +55,26 @@ impl Bytes {
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &(*self.owner).as_ref()[self.range.clone()]
+        let all = match &self.owner {
+            Owner::Vector(v) => v.as_slice(),
+            Owner::Other(o) => (**o).as_ref(),
+        };
+        &all[self.range.clone()]
+    }
+
+    /// The bytes as a vector of their own: the one that they were made from where nobody shares it, else a copy.
+    pub fn into_vec(self) -> Vec<u8> {
+        match self.owner {
+            Owner::Vector(v) if self.range == (0..v.len()) => Arc::try_unwrap(v).unwrap_or_else(|v| v.to_vec()),
+            _ => self.as_slice().to_vec(),
+        }
     }
 }
 
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Bytes {
-        Bytes::new(Arc::new(bytes))
+        let range = 0..bytes.len();
+        Bytes { owner: Owner::Vector(Arc::new(bytes)), range }
     }
 }
 
@@ -226,6 +245,14 @@ impl Tensor {
         match &self.data {
             Data::Bytes(b) => b.as_slice(),
             Data::Strings(_) | Data::Items(_) => &[],
+        }
+    }
+
+    /// The bytes in host layout, as [`Bytes::into_vec`] gives them; empty for strings and containers.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self.data {
+            Data::Bytes(b) => b.into_vec(),
+            Data::Strings(_) | Data::Items(_) => vec![],
         }
     }
 
@@ -560,6 +587,21 @@ mod tests {
         assert_eq!(Tensor::from_i128s(DType::I8, [2], vec![200, -129])?.to_i128s()?, [-56, 127]);
         assert_eq!(Tensor::from_i128s(DType::I4, [2], vec![9, -9])?.to_i128s()?, [-7, 7]);
         assert_eq!(Tensor::from_f64s(DType::F16, [1], vec![1e9])?.to_f64s()?, [f64::INFINITY]);
+        Ok(())
+    }
+
+    #[test]
+    fn bytes_are_given_away_where_nobody_shares_them() -> Result<()> {
+        let bytes = vec![1u8, 2, 3, 4];
+        let at = bytes.as_ptr();
+        let t = Tensor::from_bytes(DType::U8, [4], bytes)?;
+        let shared = t.clone();
+        let (copy, part) = (t.clone().into_bytes(), t.sliced(0, 1..3)?.into_bytes());
+        assert_eq!((copy.as_slice(), part.as_slice()), ([1, 2, 3, 4].as_slice(), [2, 3].as_slice()));
+        assert_ne!(copy.as_ptr(), at);
+        drop(shared);
+        let own = t.into_bytes();
+        assert_eq!((own.as_ptr(), own.len()), (at, 4));
         Ok(())
     }
 

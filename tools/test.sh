@@ -30,3 +30,8 @@ fi
 if [ -n "${CI:-}" ] || [ -d models ]; then
     tools/examples.sh --debug iris similarity voice layout ocr || [ $? = 3 ]
 fi
+
+if [ -n "${CI:-}" ] || [ -d target/python/venv ]; then
+    echo "The Python package."
+    tools/python.sh --library || [ $? = 3 ]
+fi

@@ -79,9 +79,12 @@ impl External {
     }
 }
 
-/// A regular file's bytes, mapped.
+/// A regular file's bytes, mapped. The file must not be truncated or rewritten while they are in use.
+///
+/// # Errors
+/// Those of opening the file; also for what is no regular file, such as a folder.
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) fn map(path: &std::path::Path) -> std::io::Result<memmap2::Mmap> {
+pub fn map(path: &std::path::Path) -> std::io::Result<memmap2::Mmap> {
     let file = std::fs::File::open(path)?;
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("not a regular file"));

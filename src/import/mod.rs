@@ -28,7 +28,7 @@ pub use tensor::{tensor_from_proto, tensor_to_proto};
 pub use value::value_from_bytes;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use external::map;
+pub use external::map;
 
 use crate::ir::{Graph, verify};
 use crate::model::{Metadata, ValueInfo};

@@ -1,0 +1,1 @@
+"""Where ONNX Runtime's scripts look for exceptions."""
