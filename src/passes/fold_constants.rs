@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::Result;
 use crate::cpu;
 use crate::ir::{Graph, TensorType, ValueId};
+use crate::limits::{Limits, Meter};
 use crate::ops::InferCx;
 use crate::tensor::Tensor;
 
@@ -20,12 +21,15 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let mut known: HashMap<ValueId, Tensor> = constants.collect();
     let before = graph.nodes.len();
     let nodes = std::mem::take(&mut graph.nodes);
+    let (limits, mut folded) = (graph.limits, 0u64);
     for node in nodes {
-        match fold(&node, &known) {
+        let more = folded <= limits.memory;
+        match more.then(|| fold(&node, &known, &limits)).flatten() {
             None => graph.nodes.push(node),
             Some(values) => {
                 for (v, t) in node.outputs.iter().zip(values) {
                     if let Some(v) = v {
+                        folded = folded.saturating_add(t.bytes().len() as u64);
                         graph.value_mut(*v).constant = Some(t.clone());
                         known.insert(*v, t);
                     }
@@ -36,7 +40,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     Ok(graph.nodes.len() != before)
 }
 
-fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>) -> Option<Vec<Tensor>> {
+fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>, limits: &Limits) -> Option<Vec<Tensor>> {
     let op = &node.operator.op;
     if !op.deterministic() || !op.bodies().is_empty() || !node.used_inputs().all(|v| known.contains_key(&v)) {
         return None;
@@ -55,5 +59,5 @@ fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>) -> Option<Vec<
     if !outputs.iter().all(|t| small(t) && !t.dtype.is_container()) {
         return None;
     }
-    cpu::eval_node(node, known).ok()
+    cpu::eval_within(node, known, &mut Meter::new(*limits)).ok()
 }
