@@ -1,6 +1,9 @@
 //! Bounds on what a model may ask for.
 
-use crate::ir::TensorType;
+use std::collections::HashMap;
+
+use crate::ir::{Graph, Node, TensorType, ValueId};
+use crate::ops::InferCx;
 use crate::tensor::Tensor;
 use crate::{Result, ensure};
 
@@ -51,6 +54,32 @@ impl Limits {
         Ok(sum)
     }
 
+    /// Infers the types of `nodes` as far as they go without data that is yet to be made: what will not fit is refused
+    /// before any of it is there.
+    ///
+    /// # Errors
+    /// `Limit` when one node's results do not fit.
+    pub(crate) fn foresee<'a>(
+        &self,
+        nodes: &[Node],
+        mut types: HashMap<ValueId, TensorType>,
+        value: impl Fn(ValueId) -> Option<&'a Tensor>,
+        least: usize,
+    ) -> Result<()> {
+        for node in nodes.iter().filter(|n| n.operator.op.bodies().is_empty()) {
+            let known = |v: &Option<ValueId>| match v {
+                None => Some(None),
+                Some(v) => types.get(v).map(|t| Some((t, value(*v)))),
+            };
+            let Some(inputs) = node.inputs.iter().map(known).collect::<Option<Vec<_>>>() else { continue };
+            // what contradicts itself is told where it is evaluated
+            let Ok(made) = node.operator.op.infer(&InferCx::new(inputs)) else { continue };
+            self.hold(0, &made, least).map_err(|e| e.in_node(node.path()))?;
+            types.extend(node.outputs.iter().zip(made).filter_map(|(v, t)| Some(((*v)?, t))));
+        }
+        Ok(())
+    }
+
     /// Whether bodies may be run so many times.
     ///
     /// # Errors
@@ -84,6 +113,17 @@ impl Meter {
     /// `Limit` when they would not.
     pub fn fits<'a>(&self, types: impl IntoIterator<Item = &'a TensorType>) -> Result<()> {
         self.limits.hold(self.held, types, WIDE).map(drop)
+    }
+
+    /// As [`Limits::foresee`], of a whole graph.
+    ///
+    /// # Errors
+    /// `Limit` when one node's results do not fit.
+    pub fn foresee(&self, graph: &Graph, inputs: &[Tensor]) -> Result<()> {
+        let constants = graph.values().filter_map(|(v, value)| Some((v, value.constant.as_ref()?)));
+        let values: HashMap<ValueId, &Tensor> = graph.inputs.iter().copied().zip(inputs).chain(constants).collect();
+        let types = values.iter().map(|(v, t)| (*v, TensorType::new(t.dtype(), t.shape()))).collect();
+        self.limits.foresee(&graph.nodes, types, |v| values.get(&v).copied(), WIDE)
     }
 
     /// Counts a value.

@@ -14,7 +14,9 @@ use shadernet::{ErrorKind, Gpu, GpuOptions, Model, Result, Session, SessionOptio
 /// A device whose handle the test keeps.
 fn own() -> Option<(Gpu, wgpu::Device)> {
     common::gpu()?;
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let mut desc = wgpu::InstanceDescriptor::new_without_display_handle();
+    desc.backends = wgpu::Backends::PRIMARY;
+    let instance = wgpu::Instance::new(desc);
     let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).ok()?;
     let desc = wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&desc)).ok()?;
@@ -137,7 +139,7 @@ fn out_of_memory_is_an_error() {
         return; // a device with memory of its own takes nothing of the process's
     }
     let exe = std::env::current_exe().unwrap();
-    let run = "ulimit -v 6000000; exec \"$0\" --ignored --exact with_little_memory --nocapture";
+    let run = "ulimit -v 2500000; exec \"$0\" --ignored --exact with_little_memory --nocapture";
     let made = Command::new("sh").args(["-c", run]).arg(exe).env(LIMITED, "1").output().unwrap();
     let text = String::from_utf8_lossy(&made.stdout);
     assert!(made.status.success() && text.contains("REFUSED"), "{text}{}", String::from_utf8_lossy(&made.stderr));
@@ -153,7 +155,7 @@ fn with_little_memory() {
         onnx::node("Tile", &["x", "n"], &["t"]),
         onnx::with("ReduceMax", &["t"], &["y"], vec![onnx::int("keepdims", 0)]),
     ];
-    let g = onnx::graph(vec![onnx::longs("n", &[1 << 30])], nodes);
+    let g = onnx::graph(vec![onnx::longs("n", &[(1 << 28) - (1 << 12)])], nodes);
     let options = shadernet::import::ImportOptions {
         limits: shadernet::Limits { memory: 64 << 30, ..Default::default() },
         ..Default::default()
@@ -163,7 +165,7 @@ fn with_little_memory() {
     let x = Tensor::vector(&[1f32, 2.0]);
     let session = pollster::block_on(large.session(&gpu).build());
     let e = session.and_then(|s| s.run(&[("x", x)])).map(|_| ()).unwrap_err();
-    assert!([ErrorKind::Device, ErrorKind::Limit].contains(&e.kind()), "{e}");
+    assert_eq!(e.kind(), ErrorKind::Device, "{e}");
     println!("REFUSED: {e}");
     // the same device, or another where that one is lost
     let model = products(2);

@@ -7,96 +7,49 @@ mod common;
 mod models;
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use common::child;
 use common::folder::Folder;
 use models::{Allowed, Hostile};
+use shadernet::import::ImportOptions;
 use shadernet::{Error, ErrorKind, Fallback, Model, Result, Tensor};
 
 /// What a case may take.
 const SECONDS: f64 = 1.0;
 const GROWTH: u64 = 200 << 20;
-/// A child that says nothing for so long hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Address space of the child in KiB: what asks for more is an abort instead of a machine that swaps.
-const ADDRESSES: u64 = 24 << 20;
-
-const SKIP: &str = "SHADERNET_HOSTILE_SKIP";
+/// Only cases with this in their names.
 const ONLY: &str = "SHADERNET_HOSTILE_ONLY";
 
 #[test]
 fn every_hostile_model_ends_in_an_error() {
-    let mut failures = vec![];
-    let mut done = 0;
     let total = models::all().len();
-    // starts again behind a case that takes the process with it
-    while done < total {
-        let (last, mut found) = child(done);
-        failures.append(&mut found);
-        assert!(last > done || last == total, "the child did nothing: {failures:?}");
-        done = last;
-    }
+    let failures = child::run_all("the_child", total);
     assert!(failures.is_empty(), "{} of {total}:\n{}", failures.len(), failures.join("\n"));
-}
-
-/// Runs the cases from number `skip` on; gives the number behind the last that was begun, and what failed.
-fn child(skip: usize) -> (usize, Vec<String>) {
-    let exe = std::env::current_exe().unwrap();
-    let run = format!("ulimit -v {ADDRESSES} 2>/dev/null; exec \"$0\" --ignored --exact the_child --nocapture");
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(run).arg(exe).env(SKIP, skip.to_string());
-    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-    let (send, lines) = mpsc::channel();
-    let out = BufReader::new(process.stdout.take().unwrap());
-    std::thread::spawn(move || out.lines().map_while(|l| l.ok()).try_for_each(|l| send.send(l)));
-    let (mut begun, mut at, mut failures) = (skip, String::new(), vec![]);
-    loop {
-        match lines.recv_timeout(PATIENCE) {
-            Ok(l) => match l.split_once(": ") {
-                Some(("BEGIN", name)) => (begun, at) = (begun + 1, name.into()),
-                Some(("END", "")) => at.clear(),
-                Some(("END", fault)) => failures.push(format!("{}: {fault}", std::mem::take(&mut at))),
-                _ => {}
-            },
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                failures.push(format!("{at}: hangs"));
-                let _ = process.kill();
-                break;
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    let status = process.wait().unwrap();
-    if !status.success() && !at.is_empty() && !failures.iter().any(|f| f.starts_with(&at)) {
-        failures.push(format!("{at}: ends the process: {status}"));
-    }
-    (begun, failures)
 }
 
 #[test]
 #[ignore = "what the test above runs in a process of its own"]
 fn the_child() {
-    let skip = std::env::var(SKIP).ok().and_then(|s| s.parse().ok()).unwrap_or(0);
     let only = std::env::var(ONLY).ok();
     let gpu = common::gpu();
-    for case in models::all().into_iter().skip(skip) {
-        println!("BEGIN: {}", case.name);
+    let cases = models::all();
+    let names: Vec<String> = cases.iter().map(|c| c.name.to_string()).collect();
+    child::each(&names, |i| {
+        let case = &cases[i];
         if only.as_ref().is_some_and(|o| !case.name.contains(o)) {
-            println!("END: ");
-            continue;
+            return String::new();
         }
         let folder = Folder::new(case.name);
-        let file = case.write(&folder.0);
-        settle();
+        let file = case.write(folder.path());
+        // begins a new high-water mark
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
         let (before, start, cpu) = (memory("VmRSS"), Instant::now(), cpu_seconds());
-        let fault = judge(&case, &file, gpu);
+        let mut faults: Vec<String> = judge(case, &file, gpu).into_iter().collect();
         // a busy machine says nothing about the case
         let took = start.elapsed().as_secs_f64().min(cpu_seconds() - cpu);
         let grew = memory("VmHWM").saturating_sub(before);
-        let mut faults: Vec<String> = fault.into_iter().collect();
+        println!("TOOK: {took:.3} s, {} MB, {}", grew >> 20, case.name);
         let slow = if cfg!(debug_assertions) { 4.0 } else { 1.0 };
         if took > SECONDS * slow {
             faults.push(format!("takes {took:.2} s"));
@@ -104,14 +57,14 @@ fn the_child() {
         if grew > GROWTH {
             faults.push(format!("takes {} MB", grew >> 20));
         }
-        println!("TOOK: {} {took:.3} s, {} MB", case.name, grew >> 20);
-        println!("END: {}", faults.join("; ").replace('\n', " "));
-    }
+        faults.join("; ")
+    });
 }
 
 /// What is wrong with how the case ended.
 fn judge(case: &Hostile, file: &std::path::Path, gpu: Option<&shadernet::Gpu>) -> Option<String> {
-    let model = match Model::load(file) {
+    let options = ImportOptions { limits: case.limits, ..ImportOptions::default() };
+    let model = match Model::load_with(file, &options) {
         Ok(model) => model,
         Err(e) => {
             let named = e.file().is_some_and(|f| f.ends_with("model.onnx"));
@@ -148,11 +101,6 @@ fn judge(case: &Hostile, file: &std::path::Path, gpu: Option<&shadernet::Gpu>) -
 fn misfit(case: &Hostile, way: &str, e: &Error) -> Option<String> {
     let fits = if case.kinds.is_empty() { e.kind() != ErrorKind::Internal } else { case.kinds.contains(&e.kind()) };
     (!fits || e.to_string().contains('\n')).then(|| format!("{way}: {e}"))
-}
-
-/// Lets go of what earlier cases left, and begins a new high-water mark.
-fn settle() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Bytes, from the system's own books; 0 where it keeps none.

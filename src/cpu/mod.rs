@@ -16,7 +16,9 @@ use crate::{Result, bail, ensure, err};
 /// `InvalidInput` when the number of inputs is wrong; those of the operators, with the node's path; `Limit` beyond the
 /// graph's limits.
 pub fn run_all(graph: &Graph, inputs: &[Tensor]) -> Result<HashMap<ValueId, Tensor>> {
-    walk(graph, inputs, &mut Meter::new(graph.limits), &mut |_, _, _| ())
+    let mut meter = Meter::new(graph.limits);
+    meter.foresee(graph, inputs)?;
+    walk(graph, inputs, &mut meter, &mut |_, _, _| ())
 }
 
 /// Runs `graph` on its inputs, in order; gives its outputs, in order.
@@ -24,7 +26,9 @@ pub fn run_all(graph: &Graph, inputs: &[Tensor]) -> Result<HashMap<ValueId, Tens
 /// # Errors
 /// As [`run_all`].
 pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-    run_within(graph, inputs, &mut Meter::new(graph.limits))
+    let mut meter = Meter::new(graph.limits);
+    meter.foresee(graph, inputs)?;
+    run_within(graph, inputs, &mut meter)
 }
 
 /// As [`run`], as a part of another run. Values go after their last use.

@@ -131,6 +131,10 @@ pub fn plan(
             }
         }
     }
+    // the host has no buffers that would be too large
+    if let End::Host(n) = end {
+        graph.limits.foresee(&graph.nodes[n..], low.types.clone(), |v| low.known.get(&v), 1)?;
+    }
     // what was looked at and not reached comes in another segment
     if let End::Host(n) | End::Read(_, n) = end {
         for v in graph.nodes[n..looked.max(n)].iter().flat_map(|n| n.used_outputs()) {

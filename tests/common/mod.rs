@@ -1,6 +1,7 @@
 //! What the integration tests share: a device, the comparison of a result with its reference, the check of a case.
 #![allow(dead_code)] // no test uses all of it
 
+pub mod child;
 pub mod folder;
 pub mod onnx;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use onnx_proto::*;
 use prost::Message;
 use shadernet::ErrorKind::{self, InvalidInput, InvalidModel, InvalidNode, Io, Limit, Unsupported};
-use shadernet::{Model, Tensor};
+use shadernet::{Limits, Model, Tensor};
 
 use crate::common::onnx::*;
 
@@ -34,15 +34,35 @@ pub struct Hostile {
     /// The kinds that fit; empty: all but `Internal`.
     pub kinds: Vec<ErrorKind>,
     allowed: Option<Allowed>,
+    pub limits: Limits,
 }
 
 impl Hostile {
     fn new(name: &'static str, model: &ModelProto, kinds: &[ErrorKind]) -> Hostile {
-        Hostile { name, bytes: model.encode_to_vec(), beside: |_| (), kinds: kinds.to_vec(), allowed: None }
+        Hostile {
+            name,
+            bytes: model.encode_to_vec(),
+            beside: |_| (),
+            kinds: kinds.to_vec(),
+            allowed: None,
+            limits: Limits::default(),
+        }
     }
 
     fn raw(name: &'static str, bytes: Vec<u8>) -> Hostile {
-        Hostile { name, bytes, beside: |_| (), kinds: vec![InvalidModel, Limit], allowed: None }
+        Hostile {
+            name,
+            bytes,
+            beside: |_| (),
+            kinds: vec![InvalidModel, Limit],
+            allowed: None,
+            limits: Limits::default(),
+        }
+    }
+
+    fn within(mut self, limits: Limits) -> Hostile {
+        self.limits = limits;
+        self
     }
 
     fn allow(mut self, allowed: Allowed) -> Hostile {

@@ -107,6 +107,11 @@ fn blow_ups() -> Vec<Hostile> {
         .allow(Allowed::Success),
         refused("Split in 2^40", vec![], with("Split", &["x"], &["y"], vec![int("num_outputs", HUGE)])),
         refused("Split in none", vec![], with("Split", &["x"], &["y"], vec![int("num_outputs", 0)])),
+        refused(
+            "Split that wraps",
+            vec![longs("n", &[i64::MAX, i64::MAX, 4])],
+            node("Split", &["x", "n"], &["y", "z", "u"]),
+        ),
         refused("Split below zero", vec![longs("n", &[-1, 3])], node("Split", &["x", "n"], &["y", "z"])),
         refused("TopK of more than there is", vec![longs("n", &[HUGE])], node("TopK", &["x", "n"], &["y", "i"])),
         refused("TopK below zero", vec![longs("n", &[-1])], node("TopK", &["x", "n"], &["y", "i"])),
@@ -157,7 +162,8 @@ fn blow_ups() -> Vec<Hostile> {
             &four,
             vec![constant("i", Tensor::new([1, 1, 1, 2], vec![0i64, HUGE]).unwrap())],
             with("MaxUnpool", &["s", "i"], &["y"], vec![ints("kernel_shape", &[1, 1])]),
-        ),
+        )
+        .allow(Allowed::OwnData),
         shaped(
             "ConvTranspose with strides",
             &four,
@@ -337,7 +343,8 @@ fn indices() -> Vec<Hostile> {
             "ArrayFeatureExtractor before the start",
             vec![longs("i", &[-10])],
             NodeProto { domain: s("ai.onnx.ml"), ..node("ArrayFeatureExtractor", &["x", "i"], &["y"]) },
-        ),
+        )
+        .allow(Allowed::OwnData),
         refused(
             "Slice without a step",
             vec![longs("a", &[0]), longs("b", &[2]), longs("t", &[0]), longs("e", &[0])],
