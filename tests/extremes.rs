@@ -4,7 +4,7 @@
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use common::child;
 use shadernet::ir::{Attr, Graph, TensorType};
@@ -146,6 +146,9 @@ fn the_child() {
     // a stride over the cases of an operator, all by `SHADERNET_EXTREMES=all`
     let whole = std::env::var_os("SHADERNET_EXTREMES").is_some();
     let mut count = 0;
+    let place = Arc::new(Mutex::new(String::new()));
+    let seen = place.clone();
+    std::panic::set_hook(Box::new(move |info| *seen.lock().unwrap() = info.to_string()));
     child::each(&names(), |i| {
         let cases = (all[i].cases)();
         let step = if whole { 1 } else { cases.len().div_ceil(4).max(1) };
@@ -155,7 +158,7 @@ fn the_child() {
                 count += 1;
                 let start = std::time::Instant::now();
                 let got = catch_unwind(AssertUnwindSafe(|| judge(&case)));
-                let fault = got.unwrap_or_else(|_| Some("panics".into()));
+                let fault = got.unwrap_or_else(|_| Some(place.lock().unwrap().clone()));
                 if let Some(f) = fault {
                     faults.push(format!("{what:.80}: {f:.200}"));
                 }
@@ -167,5 +170,6 @@ fn the_child() {
         faults.truncate(6);
         faults.join("; ")
     });
+    let _ = std::panic::take_hook();
     println!("{count} cases");
 }
