@@ -89,11 +89,20 @@ impl Model {
     /// `Io` when a file cannot be read, and those of [`import::import`]; all name the file.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn load(path: impl AsRef<std::path::Path>) -> Result<Model> {
+        Model::load_with(path, &ImportOptions::default())
+    }
+
+    /// As [`Model::load`], with bounds; a folder in the options is where external data is looked for instead.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn load_with(path: impl AsRef<std::path::Path>, options: &ImportOptions) -> Result<Model> {
         let path = path.as_ref();
         let read = || {
             let mapped = import::map(path).map_err(|e| err!(Io, "{e}"))?;
-            let folder = path.parent().map(std::path::Path::to_path_buf);
-            let options = ImportOptions { folder, ..ImportOptions::default() };
+            let beside = || path.parent().map(std::path::Path::to_path_buf);
+            let options = ImportOptions { folder: options.folder.clone().or_else(beside), limits: options.limits };
             import::import_bytes(prost::bytes::Bytes::from_owner(mapped), &options)
         };
         read().map(Model::new).map_err(|e| e.in_file(path.display().to_string()))

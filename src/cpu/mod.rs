@@ -5,9 +5,10 @@ mod wide;
 
 pub use wide::{Wide, run_wide};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::ir::{Graph, Node, TensorType, ValueId};
+use crate::limits::{Limits, Meter};
 use crate::ops::{ControlFlow, Defer, Handle, InferCx, Op};
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err};
@@ -15,8 +16,56 @@ use crate::{Result, bail, ensure, err};
 /// Runs `graph` on its inputs, in order; gives every value, by id.
 ///
 /// # Errors
-/// `InvalidInput` when the number of inputs is wrong; those of the operators, with the node's path.
+/// `InvalidInput` when the number of inputs is wrong; those of the operators, with the node's path; `Limit` beyond the
+/// graph's limits.
 pub fn run_all(graph: &Graph, inputs: &[Tensor]) -> Result<HashMap<ValueId, Tensor>> {
+    let mut meter = Meter::new(graph.limits);
+    meter.foresee(graph, inputs)?;
+    walk(graph, inputs, &mut meter, &mut |_, _, _| ())
+}
+
+/// Runs `graph` on its inputs, in order; gives its outputs, in order.
+///
+/// # Errors
+/// As [`run_all`].
+pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let mut meter = Meter::new(graph.limits);
+    meter.foresee(graph, inputs)?;
+    run_within(graph, inputs, &mut meter)
+}
+
+/// As [`run`], as a part of another run. Values go after their last use.
+fn run_within(graph: &Graph, inputs: &[Tensor], meter: &mut Meter) -> Result<Vec<Tensor>> {
+    let mut last: HashMap<ValueId, usize> = HashMap::new();
+    for (i, n) in graph.nodes.iter().enumerate() {
+        last.extend(n.used_inputs().chain(n.used_outputs()).map(|v| (v, i)));
+    }
+    last.retain(|v, _| !graph.outputs.contains(v));
+    let made: HashSet<ValueId> = graph.nodes.iter().flat_map(|n| n.used_outputs()).collect();
+    let held = meter.held;
+    let values = walk(graph, inputs, meter, &mut |i, values, meter| {
+        for v in graph.nodes[i].used_inputs().chain(graph.nodes[i].used_outputs()) {
+            if last.get(&v) == Some(&i)
+                && let Some(t) = values.remove(&v)
+                && made.contains(&v)
+            {
+                meter.release(&t);
+            }
+        }
+    });
+    meter.held = held;
+    let values = values?;
+    let get = |v: &ValueId| values.get(v).cloned().ok_or_else(|| err!(Internal, "output was never made"));
+    graph.outputs.iter().map(get).collect()
+}
+
+/// Evaluates the nodes in order; `after` each it may let values go.
+fn walk(
+    graph: &Graph,
+    inputs: &[Tensor],
+    meter: &mut Meter,
+    after: &mut dyn FnMut(usize, &mut HashMap<ValueId, Tensor>, &mut Meter),
+) -> Result<HashMap<ValueId, Tensor>> {
     let (want, got) = (graph.inputs.len(), inputs.len());
     ensure!(want == got, InvalidInput, "graph {:?} takes {want} inputs, got {got}", graph.name);
     let mut values: HashMap<ValueId, Tensor> = graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
@@ -25,21 +74,17 @@ pub fn run_all(graph: &Graph, inputs: &[Tensor]) -> Result<HashMap<ValueId, Tens
             values.insert(id, c.clone());
         }
     }
-    for node in &graph.nodes {
-        let made = eval_node(node, &values).map_err(|e| e.in_node(node.path()))?;
-        values.extend(node.outputs.iter().zip(made).filter_map(|(id, t)| Some(((*id)?, t))));
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let made = eval_within(node, &values, meter).map_err(|e| e.in_node(node.path()))?;
+        for (id, t) in node.outputs.iter().zip(made) {
+            if let Some(id) = id {
+                meter.take(&t).map_err(|e| e.in_node(node.path()))?;
+                values.insert(*id, t);
+            }
+        }
+        after(i, &mut values, meter);
     }
     Ok(values)
-}
-
-/// Runs `graph` on its inputs, in order; gives its outputs, in order.
-///
-/// # Errors
-/// As [`run_all`].
-pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-    let values = run_all(graph, inputs)?;
-    let get = |v: &ValueId| values.get(v).cloned().ok_or_else(|| err!(Internal, "output was never made"));
-    graph.outputs.iter().map(get).collect()
 }
 
 /// Evaluates one node on host values, and holds it to the types that it infers.
@@ -47,6 +92,11 @@ pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
 /// # Errors
 /// Those of the operator, without the node's path.
 pub fn eval_node(node: &Node, values: &HashMap<ValueId, Tensor>) -> Result<Vec<Tensor>> {
+    eval_within(node, values, &mut Meter::new(Limits::default()))
+}
+
+/// As [`eval_node`], as a part of a run.
+pub(crate) fn eval_within(node: &Node, values: &HashMap<ValueId, Tensor>, meter: &mut Meter) -> Result<Vec<Tensor>> {
     let mut inputs = vec![];
     for v in &node.inputs {
         inputs.push(match v {
@@ -55,13 +105,16 @@ pub fn eval_node(node: &Node, values: &HashMap<ValueId, Tensor>) -> Result<Vec<T
         });
     }
     let op = &node.operator.op;
-    let made = if op.bodies().is_empty() { eval_checked(op.as_ref(), &inputs)? } else { eval_control(node, &inputs)? };
+    let made = match op.bodies().is_empty() {
+        true => eval_checked(op.as_ref(), &inputs, meter)?,
+        false => eval_control(node, &inputs, meter)?,
+    };
     let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
     ensure!(made.len() >= used, Internal, "made {} outputs, {used} are used", made.len());
     Ok(made)
 }
 
-fn eval_checked(op: &dyn Op, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+fn eval_checked(op: &dyn Op, inputs: &[Option<&Tensor>], meter: &Meter) -> Result<Vec<Tensor>> {
     let types: Vec<_> = inputs.iter().map(|t| t.map(|t| TensorType::new(t.dtype(), t.shape()))).collect();
     let known = types.iter().zip(inputs).map(|(t, v)| Some((t.as_ref()?, *v))).collect();
     let inferred = match op.infer(&InferCx::new(known)) {
@@ -69,6 +122,7 @@ fn eval_checked(op: &dyn Op, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> 
         Err(Defer::Error(e)) => return Err(e),
         Err(Defer::NeedsValue(_) | Defer::DataDependent) => return op.eval(inputs),
     };
+    meter.fits(&inferred)?;
     let made = op.eval(inputs)?;
     for (i, (t, want)) in made.iter().zip(&inferred).enumerate() {
         let same = t.dtype() == want.dtype && t.shape() == want.shape;
@@ -77,22 +131,27 @@ fn eval_checked(op: &dyn Op, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> 
     Ok(made)
 }
 
-fn eval_control(node: &Node, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+fn eval_control(node: &Node, inputs: &[Option<&Tensor>], meter: &mut Meter) -> Result<Vec<Tensor>> {
     let op = &node.operator.op;
-    let mut host = HostFlow { bodies: op.bodies(), values: vec![] };
+    let held = meter.held;
+    let mut host = HostFlow { bodies: op.bodies(), values: vec![], meter };
     let handles: Vec<Option<Handle>> = inputs.iter().map(|t| t.map(|t| host.add(t.clone()))).collect();
     let out = op.control(&mut host, &handles)?;
-    out.into_iter().map(|h| host.read_value(h)).collect()
+    let out = out.into_iter().map(|h| host.read_value(h)).collect();
+    meter.held = held;
+    out
 }
 
 struct HostFlow<'a> {
     bodies: Vec<&'a std::sync::Arc<Graph>>,
     /// `None` once forgotten.
     values: Vec<Option<Tensor>>,
+    meter: &'a mut Meter,
 }
 
 impl HostFlow<'_> {
     fn add(&mut self, t: Tensor) -> Handle {
+        self.meter.count(&t);
         self.values.push(Some(t));
         Handle(self.values.len() - 1)
     }
@@ -106,7 +165,11 @@ impl ControlFlow for HostFlow<'_> {
     fn run(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>> {
         let Some(graph) = self.bodies.get(body).copied() else { bail!(Internal, "no body {body}") };
         let inputs: Vec<Tensor> = inputs.iter().map(|h| self.read_value(*h)).collect::<Result<_>>()?;
-        Ok(run(graph, &inputs)?.into_iter().map(|t| self.add(t)).collect())
+        self.meter.iterate()?;
+        let made = run_within(graph, &inputs, self.meter)?;
+        let handles = made.into_iter().map(|t| self.add(t)).collect();
+        self.meter.check()?;
+        Ok(handles)
     }
 
     fn read(&mut self, value: Handle) -> Result<Tensor> {
@@ -125,8 +188,8 @@ impl ControlFlow for HostFlow<'_> {
 
     fn forget(&mut self, values: &[Handle]) {
         for h in values {
-            if let Some(v) = self.values.get_mut(h.0) {
-                *v = None;
+            if let Some(t) = self.values.get_mut(h.0).and_then(Option::take) {
+                self.meter.release(&t);
             }
         }
     }

@@ -8,6 +8,7 @@ use super::weights::upload;
 use super::{Device, Gpu, Pipeline, PipelineKey, Weights, from_device, to_device};
 use crate::ir::{TensorType, ValueId};
 use crate::kernels::DeviceType;
+use crate::limits::Limits;
 use crate::plan::{BufId, BufKind, PARAM_ALIGN, Program, Slots, View, slots};
 use crate::session::{self, OnProgress, Progress};
 use crate::tensor::Tensor;
@@ -32,16 +33,20 @@ impl Ready {
         weights: &Weights,
         program: Program,
         kept: &[BufId],
+        limits: &Limits,
         progress: OnProgress<'_>,
     ) -> Result<Ready> {
         let device = &*gpu.0;
-        let keys: Vec<PipelineKey> = program.dispatches.iter().map(PipelineKey::of).collect();
-        let pipelines = device.pipelines.get(&device.device, &keys, progress)?;
-        device.check()?;
+        let mark = device.faults.mark();
         let mut used = vec![false; program.buffers.len()];
         program.dispatches.iter().flat_map(|d| &d.spans).for_each(|s| used[s.buf.0 as usize] = true);
         let mut keep = vec![false; program.buffers.len()];
         kept.iter().for_each(|b| keep[b.0 as usize] = true);
+        let slots = slots::assign(&program, &keep, device.profile.max_binding);
+        let (total, most) = (slots.total(), limits.memory);
+        ensure!(total <= most, Limit, "activations take {total} bytes, more than limit memory, {most}");
+        let keys: Vec<PipelineKey> = program.dispatches.iter().map(PipelineKey::of).collect();
+        let pipelines = device.pipelines.get(device, &keys, progress)?;
         let (mut constants, mut externals) = (HashMap::new(), vec![]);
         let total = program.buffers.len();
         for (i, b) in program.buffers.iter().enumerate().filter(|(i, _)| used[*i] || keep[*i]) {
@@ -67,8 +72,7 @@ impl Ready {
             upload(device, &buffer, &bytes);
             buffer
         });
-        let slots = slots::assign(&program, &keep, device.profile.max_binding);
-        device.check()?;
+        device.faults.since(mark)?;
         Ok(Ready { program, slots, externals, pipelines, constants, params, param_offsets })
     }
 
@@ -115,6 +119,9 @@ pub(crate) struct Memory {
     staging: Option<wgpu::Buffer>,
 }
 
+/// As floats and as integers a number that no test expects.
+const POISON: u8 = 0xcb;
+
 const ACTIVATION: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
@@ -122,6 +129,7 @@ impl Memory {
     /// Allocates slots and a buffer for every external that `given` has not.
     pub fn new(gpu: &Gpu, ready: &Ready, given: &HashMap<ValueId, wgpu::Buffer>) -> Result<Memory> {
         let device = &*gpu.0;
+        let mark = device.faults.mark();
         let slots = ready.slots.sizes.iter().map(|bytes| device.buffer("activations", *bytes, ACTIVATION)).collect();
         let mut memory = Memory { slots, externals: HashMap::new(), groups: vec![], staging: None };
         for (v, id) in &ready.externals {
@@ -132,7 +140,7 @@ impl Memory {
         for i in 0..ready.program.dispatches.len() {
             memory.groups.push(ready.bind_group(device, &memory, i)?);
         }
-        device.check()?;
+        device.faults.since(mark)?;
         Ok(memory)
     }
 
@@ -177,6 +185,9 @@ pub(crate) async fn run(
     timings: Option<&mut Vec<Timing>>,
 ) -> Result<Vec<Tensor>> {
     let device = &*gpu.0;
+    if device.poison {
+        memory.slots.iter().for_each(|s| upload(device, s, &vec![POISON; s.size() as usize]));
+    }
     let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("run") });
     for (from, to) in copies {
         let to = memory.buffer(ready, *to)?;
@@ -246,7 +257,6 @@ pub(crate) async fn run(
     if let (Some(query), Some(timings)) = (query, timings) {
         query.read(device, dispatches, timings).await?;
     }
-    device.check()?;
     Ok(out)
 }
 
@@ -259,9 +269,7 @@ async fn map(device: &Device, buffer: &wgpu::Buffer, bytes: u64) -> Result<()> {
     #[cfg(not(target_arch = "wasm32"))]
     device.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| err!(Device, "waiting: {e}"))?;
     let mapped = receive.await.map_err(|_| err!(Device, "the device went away"))?;
-    if mapped.is_err() {
-        device.check()?;
-    }
+    device.faults.alive()?;
     mapped.map_err(|e| err!(Device, "readback: {e}"))
 }
 

@@ -3,6 +3,7 @@
 
 mod cache;
 mod convert;
+mod faults;
 mod pipelines;
 mod recent;
 mod weights;
@@ -10,7 +11,7 @@ mod weights;
 pub(crate) mod exec;
 pub(crate) mod runner;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 pub use cache::PipelineCache;
 pub(crate) use convert::{from_device, to_device};
@@ -18,7 +19,7 @@ pub(crate) use pipelines::{Pipeline, PipelineKey, Pipelines};
 pub(crate) use weights::Weights;
 
 use crate::kernels::Profile;
-use crate::{Error, Result, bail, err};
+use crate::{Result, bail, err};
 
 /// Which device to take and what to use of it.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +35,8 @@ pub struct GpuOptions {
     pub gpu_kernels: bool,
     /// Keep the bounds checks in shaders, which release builds leave out (kernels never read out of bounds).
     pub checked: bool,
+    /// Fill activations with noise before each run: to test that no result holds what was there before.
+    pub poison: bool,
     /// Bind at most this many bytes at once, where the adapter could bind more.
     pub max_binding: Option<u64>,
     /// Where compiled pipelines are kept between processes, for drivers that can.
@@ -42,7 +45,7 @@ pub struct GpuOptions {
 
 impl GpuOptions {
     /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base`, `SHADERNET_KERNELS=gpu`,
-    /// `SHADERNET_CHECKED=1`, `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
+    /// `SHADERNET_CHECKED=1`, `SHADERNET_POISON=1`, `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
     pub fn from_env() -> GpuOptions {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         GpuOptions {
@@ -51,6 +54,7 @@ impl GpuOptions {
             base_profile: var("SHADERNET_PROFILE").is_some_and(|p| p == "base"),
             gpu_kernels: var("SHADERNET_KERNELS").is_some_and(|p| p == "gpu"),
             checked: var("SHADERNET_CHECKED").is_some(),
+            poison: var("SHADERNET_POISON").is_some(),
             max_binding: var("SHADERNET_MAX_BINDING").and_then(|v| v.parse().ok()),
             pipeline_cache: var("SHADERNET_PIPELINE_CACHE").map_or(PipelineCache::User, |p| PipelineCache::parse(&p)),
         }
@@ -115,7 +119,8 @@ pub(crate) struct Device {
     pub timestamps: Option<f32>,
     /// Bytes written to the queue whose staging memory may still be held.
     pub staged: std::sync::atomic::AtomicUsize,
-    fault: Arc<Mutex<Option<String>>>,
+    pub faults: faults::Faults,
+    pub poison: bool,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -260,15 +265,11 @@ impl Gpu {
         if profile.max_storage_buffers < base.max_storage_buffers {
             bail!(Device, "{}: binds only {} storage buffers", info.name, profile.max_storage_buffers);
         }
-        let fault = Arc::new(Mutex::new(None));
-        let seen = fault.clone();
-        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| note(&seen, e.to_string())));
-        let seen = fault.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed || !message.is_empty() {
-                note(&seen, format!("device lost ({reason:?}): {message}"));
-            }
-        });
+        let faults = faults::Faults::default();
+        let seen = faults.clone();
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| seen.note(e.to_string())));
+        let seen = faults.clone();
+        device.set_device_lost_callback(move |_, message| seen.lose(message));
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY).then(|| queue.get_timestamp_period());
         let ids = format!("{:x} {:x}", info.vendor, info.device);
         let info = AdapterInfo::from(info);
@@ -282,7 +283,8 @@ impl Gpu {
             pipelines,
             timestamps,
             staged: Default::default(),
-            fault,
+            faults,
+            poison: options.poison,
         })))
     }
 
@@ -307,23 +309,7 @@ impl Gpu {
     }
 }
 
-fn note(fault: &Mutex<Option<String>>, message: String) {
-    log::error!("{message}");
-    if let Ok(mut f) = fault.lock() {
-        f.get_or_insert(message);
-    }
-}
-
 impl Device {
-    /// The first fault that the device reported since it was last asked.
-    pub fn check(&self) -> Result<()> {
-        let fault = self.fault.lock().ok().and_then(|mut f| f.take());
-        match fault {
-            None => Ok(()),
-            Some(message) => Err(Error::new(crate::ErrorKind::Device, message.replace('\n', " "))),
-        }
-    }
-
     pub fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         let desc = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
         self.device.create_buffer(&desc)

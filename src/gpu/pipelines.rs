@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::GpuOptions;
 use super::cache::CacheFile;
+use super::{Device, GpuOptions};
 use crate::kernels::{Spec, compose};
 use crate::plan::Dispatch;
 use crate::session::{OnProgress, Progress, Stage};
@@ -58,12 +58,7 @@ impl Pipelines {
     }
 
     /// The pipelines for these keys, those that are missing compiled on all cores.
-    pub fn get(
-        &self,
-        device: &wgpu::Device,
-        keys: &[PipelineKey],
-        progress: OnProgress<'_>,
-    ) -> Result<Vec<Arc<Pipeline>>> {
+    pub fn get(&self, device: &Device, keys: &[PipelineKey], progress: OnProgress<'_>) -> Result<Vec<Arc<Pipeline>>> {
         let poisoned = || err!(Internal, "a thread failed while it compiled pipelines");
         let mut missing: Vec<PipelineKey> = vec![];
         {
@@ -73,12 +68,15 @@ impl Pipelines {
         }
         self.unsaved.fetch_or(!missing.is_empty(), Ordering::Relaxed);
         let (done, total) = (AtomicUsize::new(0), missing.len());
+        let mark = device.faults.mark();
         let fresh = compile_all(&missing, |k| {
-            let made = self.compile(device, k);
+            let made = self.compile(&device.device, k);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             progress(Progress { stage: Stage::Compile, done, total });
             made
         })?;
+        // what the device refuses is not kept
+        device.faults.since(mark)?;
         let mut made = self.made.lock().map_err(|_| poisoned())?;
         for (k, p) in missing.into_iter().zip(fresh) {
             made.entry(k).or_insert_with(|| Arc::new(p));
@@ -183,4 +181,31 @@ fn compile_all<T: Send>(keys: &[PipelineKey], make: impl Fn(&PipelineKey) -> Res
 #[cfg(target_arch = "wasm32")]
 fn compile_all<T>(keys: &[PipelineKey], make: impl Fn(&PipelineKey) -> Result<T>) -> Result<Vec<T>> {
     keys.iter().map(make).collect()
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use crate::kernels::Spec;
+    use crate::{ErrorKind, Gpu};
+
+    /// A shader that the device refuses is an error each time it is asked for, and the device goes on.
+    #[test]
+    fn what_does_not_compile_is_an_error_and_not_kept() -> Result<()> {
+        let options = GpuOptions { pipeline_cache: super::super::PipelineCache::Off, ..GpuOptions::from_env() };
+        let Ok(gpu) = pollster::block_on(Gpu::new(options)) else { return Ok(()) };
+        let key = |word: &str| {
+            let spec = Spec::new("copy.wgsl").wgsl("Word", word).u32("RANK", 4);
+            PipelineKey { spec: Arc::new(spec), uniform: true, writes: vec![false, true] }
+        };
+        let get = |word: &str| gpu.0.pipelines.get(&gpu.0, &[key(word)], &|_| ());
+        for _ in 0..2 {
+            let e = get("sampler").map(|_| ()).unwrap_err();
+            assert_eq!((e.kind(), gpu.pipeline_count()), (ErrorKind::Device, 0), "{e}");
+            assert!(!e.to_string().contains('\n'), "{e}");
+        }
+        get("u32")?;
+        assert_eq!(gpu.pipeline_count(), 1);
+        Ok(())
+    }
 }

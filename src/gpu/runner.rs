@@ -11,6 +11,7 @@ use super::recent::Recent;
 use super::{Gpu, Weights};
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::DeviceType;
+use crate::limits::Meter;
 use crate::ops::{ControlFlow, Handle, is_key};
 use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
 use crate::session::{self, OnProgress, Progress};
@@ -46,6 +47,14 @@ impl Val {
             Val::Device(d) => d.tensor_type.clone(),
         }
     }
+
+    /// Bytes that it takes, wherever it is.
+    fn bytes(&self) -> u64 {
+        match self {
+            Val::Host(t) => t.bytes().len() as u64,
+            Val::Device(d) => d.buffer.size(),
+        }
+    }
 }
 
 /// What a run did; for reports.
@@ -55,6 +64,8 @@ pub struct RunStats {
     pub dispatches: usize,
     /// Submits, one for each segment that has work.
     pub segments: usize,
+    /// How often bodies of control flow were run.
+    pub iterations: usize,
     /// Bytes of activation slots.
     pub activation_bytes: u64,
     /// The most bytes of activations that live at once.
@@ -168,7 +179,7 @@ impl Runner {
         };
         let kept = plan::kept(&segment);
         let program = segment.program.clone();
-        let ready = Ready::new(&self.gpu, &self.weights, program, &kept, progress)?;
+        let ready = Ready::new(&self.gpu, &self.weights, program, &kept, &self.graph.limits, progress)?;
         Ok(Ok(Arc::new(Stage { segment, ready, next: Mutex::new(Recent::new(PLANS)) })))
     }
 
@@ -190,6 +201,9 @@ impl Runner {
 
     /// Runs the graph. `to_host`: outputs come back to the host, else they stay on the device.
     pub async fn run(&self, inputs: Vec<Val>, to_host: bool, stats: &mut RunStats) -> Result<Vec<Val>> {
+        let faults = &self.gpu.0.faults;
+        faults.alive()?;
+        let mark = faults.mark();
         let vals: HashMap<ValueId, Val> = self.graph.inputs.iter().copied().zip(inputs).collect();
         let plan = self.plan(&vals, &|_| ())?;
         let spare = lock(&plan.spare)?.pop();
@@ -198,6 +212,8 @@ impl Runner {
             None => self.instance(&plan.root, &HashMap::new())?,
         };
         let out = self.run_stages(&plan, &mut instance, vals, to_host, stats).await;
+        // of what is wrong, the device's own words say most
+        let out = faults.since(mark).and(out);
         if out.is_ok() {
             let mut spare = lock(&plan.spare)?;
             if spare.len() < SPARE_MEMORY {
@@ -397,9 +413,10 @@ impl Runner {
             if !is_key(&node.operator) {
                 stats.host_nodes.push(node.path());
             }
-            return Ok(cpu::eval_node(node, &host)?.into_iter().map(Val::Host).collect());
+            let made = cpu::eval_within(node, &host, &mut Meter::new(self.graph.limits))?;
+            return Ok(made.into_iter().map(Val::Host).collect());
         }
-        let mut flow = Flow { runner: self, node: index, vals: vec![], stats };
+        let mut flow = Flow { runner: self, node: index, vals: vec![], held: 0, stats };
         let mut handles = vec![];
         for v in &node.inputs {
             handles.push(match v {
@@ -449,11 +466,14 @@ struct Flow<'a> {
     node: usize,
     /// `None` once forgotten.
     vals: Vec<Option<Val>>,
+    /// Bytes of those that are not.
+    held: u64,
     stats: &'a mut RunStats,
 }
 
 impl Flow<'_> {
     fn add(&mut self, v: Val) -> Handle {
+        self.held = self.held.saturating_add(v.bytes());
         self.vals.push(Some(v));
         Handle(self.vals.len() - 1)
     }
@@ -476,6 +496,10 @@ fn wait<T>(f: Pin<Box<dyn Future<Output = Result<T>> + '_>>) -> Result<T> {
 
 impl ControlFlow for Flow<'_> {
     fn run(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>> {
+        self.stats.iterations += 1;
+        let limits = self.runner.graph.limits;
+        limits.iterate(self.stats.iterations)?;
+        limits.hold(self.held, [&TensorType::new(crate::DType::U8, [0])], 1)?;
         let runner = self.runner.body(self.node, body)?;
         let inputs: Vec<Val> = inputs.iter().map(|h| self.val(*h)).collect::<Result<_>>()?;
         let out = wait(Box::pin(runner.run(inputs, false, self.stats)))?;
@@ -500,8 +524,8 @@ impl ControlFlow for Flow<'_> {
 
     fn forget(&mut self, values: &[Handle]) {
         for h in values {
-            if let Some(v) = self.vals.get_mut(h.0) {
-                *v = None;
+            if let Some(v) = self.vals.get_mut(h.0).and_then(Option::take) {
+                self.held = self.held.saturating_sub(v.bytes());
             }
         }
     }

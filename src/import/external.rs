@@ -85,10 +85,14 @@ impl External {
 /// Those of opening the file; also for what is no regular file, such as a folder.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn map(path: &std::path::Path) -> std::io::Result<memmap2::Mmap> {
+    // before it is opened, because a pipe's opening waits for a writer, and after, because it may be another by then
+    let regular = |m: std::fs::Metadata| match m.is_file() {
+        true => Ok(()),
+        false => Err(std::io::Error::other("not a regular file")),
+    };
+    regular(std::fs::metadata(path)?)?;
     let file = std::fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("not a regular file"));
-    }
+    regular(file.metadata()?)?;
     // SAFETY: the mapping is private to this process and only read. That nobody truncates or rewrites the file while
     // a model made from it lives cannot be enforced here; `Model::load` states it as the caller's duty.
     unsafe { memmap2::Mmap::map(&file) }

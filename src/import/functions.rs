@@ -9,22 +9,81 @@ use onnx_proto::{FunctionProto, ModelProto, NodeProto};
 use super::graph::{Frame, Importer};
 use super::opsets::{Opsets, canonical};
 use crate::ir::Attrs;
+use crate::limits::Limits;
 use crate::{Result, bail, ensure};
 
 /// Domain, name and overload.
 pub(super) type FunctionId<'p> = (&'p str, &'p str, &'p str);
 
+pub(super) type Functions<'p> = HashMap<FunctionId<'p>, &'p FunctionProto>;
+
 /// The model's functions.
 ///
 /// # Errors
 /// `InvalidModel` when two have the same domain, name and overload.
-pub(super) fn table(model: &ModelProto) -> Result<HashMap<FunctionId<'_>, &FunctionProto>> {
+pub(super) fn table(model: &ModelProto) -> Result<Functions<'_>> {
     let mut out = HashMap::new();
     for f in &model.functions {
         let id = (canonical(f.domain()), f.name(), f.overload());
         ensure!(out.insert(id, f).is_none(), InvalidModel, "function {:?} is defined twice", f.name());
     }
     Ok(out)
+}
+
+/// Counts the nodes that inlining makes of `nodes`, without making them: calls within calls multiply.
+///
+/// # Errors
+/// `Limit` when they are too many, or calls are nested too deep.
+pub(super) fn count<'p>(nodes: &'p [NodeProto], table: &Functions<'p>, limits: &Limits) -> Result<()> {
+    let made = Counter { table, limits, known: HashMap::new() }.count(nodes, &mut vec![])?;
+    ensure!(
+        made <= limits.nodes,
+        Limit,
+        "{made} nodes when functions are inlined, more than limit nodes, {}",
+        limits.nodes
+    );
+    Ok(())
+}
+
+struct Counter<'p, 'a> {
+    table: &'a Functions<'p>,
+    limits: &'a Limits,
+    known: HashMap<FunctionId<'p>, usize>,
+}
+
+impl<'p> Counter<'p, '_> {
+    fn count(&mut self, nodes: &'p [NodeProto], calls: &mut Vec<FunctionId<'p>>) -> Result<usize> {
+        let mut sum = 0usize;
+        for n in nodes {
+            sum = sum.saturating_add(1);
+            for g in n.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)) {
+                sum = sum.saturating_add(self.count(&g.node, calls)?);
+            }
+            // one that calls itself is found, and named, where it is inlined
+            if let Some((id, f)) = self.table.get_key_value(&called(n)).filter(|(id, _)| !calls.contains(id)) {
+                sum = sum.saturating_add(self.function(*id, f, calls)?);
+            }
+        }
+        Ok(sum)
+    }
+
+    fn function(&mut self, id: FunctionId<'p>, f: &'p FunctionProto, calls: &mut Vec<FunctionId<'p>>) -> Result<usize> {
+        if let Some(n) = self.known.get(&id) {
+            return Ok(*n);
+        }
+        let deep = self.limits.depth;
+        ensure!(
+            calls.len() < deep,
+            Limit,
+            "function {:?}: calls within calls, deeper than limit depth, {deep}",
+            f.name()
+        );
+        calls.push(id);
+        let n = self.count(&f.node, calls)?;
+        calls.pop();
+        self.known.insert(id, n);
+        Ok(n)
+    }
 }
 
 /// The function that a node calls.

@@ -10,8 +10,9 @@ use super::external::External;
 use super::functions::{self, FunctionId};
 use super::opsets::{OLDEST, Opsets, canonical};
 use super::order::{label, order};
-use super::{Limits, Refused, gradient, legacy, tensor, types};
+use super::{Refused, gradient, legacy, tensor, types};
 use crate::ir::{Attr, Attrs, Declared, Graph, Node, Operator, ValueId};
+use crate::limits::Limits;
 use crate::ops::{NodeInfo, qualified};
 use crate::tensor::Tensor;
 use crate::{Error, ErrorKind, Result, ensure, err};
@@ -140,7 +141,7 @@ impl<'p> Importer<'p> {
         let fed = g.input.iter().map(|v| v.name()).chain(g.initializer.iter().map(|t| t.name()));
         let made = g.node.iter().flat_map(|n| &n.output).map(String::as_str);
         let level = Level {
-            graph: Graph::new(g.name()),
+            graph: Graph::within(g.name(), self.limits),
             frames: vec![frame],
             value_names: fed.chain(made).collect(),
             named: HashSet::new(),

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use onnx_proto::{ModelProto, ValueInfoProto};
 use prost::Message;
 
+pub use crate::limits::Limits;
 pub(crate) use gradient::FUNCTION;
 pub use tensor::{tensor_from_proto, tensor_to_proto};
 pub use value::value_from_bytes;
@@ -33,23 +34,6 @@ pub use external::map;
 use crate::ir::{Graph, verify};
 use crate::model::{Metadata, ValueInfo};
 use crate::{Error, ErrorKind, Result, err};
-
-/// Bounds on what a model file may ask for.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Graphs within graphs, and calls within calls.
-    pub depth: usize,
-    /// Nodes, counted after local functions are inlined.
-    pub nodes: usize,
-    /// Elements of a sparse tensor when its zeros are written out.
-    pub sparse_elements: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { depth: 32, nodes: 1_000_000, sparse_elements: 1 << 28 }
-    }
-}
 
 /// How a model is read.
 #[derive(Debug, Clone, Default)]
@@ -98,7 +82,9 @@ pub fn import(model: &ModelProto, options: &ImportOptions) -> Result<Imported> {
     let proto = model.graph.as_ref().ok_or_else(|| err!(InvalidModel, "the model has no graph"))?;
     let opsets = opsets::Opsets::new(&model.opset_import)?;
     let external = external::External::new(options.folder.clone());
-    let mut importer = graph::Importer::new(options.limits.clone(), external, functions::table(model)?);
+    let functions = functions::table(model)?;
+    functions::count(&proto.node, &functions, &options.limits)?;
+    let mut importer = graph::Importer::new(options.limits, external, functions);
     let graph = importer.main(proto, opsets.clone())?;
     if let Some(e) = refusal(&importer.refused, &opsets) {
         return Err(e);

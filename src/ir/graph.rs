@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Attrs, Declared};
+use crate::limits::Limits;
 use crate::ops::{self, NodeInfo, Op};
 use crate::tensor::Tensor;
 use crate::{Result, err};
@@ -104,6 +105,8 @@ pub struct Graph {
     pub outputs: Vec<ValueId>,
     /// How many of the last inputs are values of the enclosing graph.
     pub captures: usize,
+    /// Bounds on what a run may take.
+    pub limits: Limits,
     values: Vec<Value>,
 }
 
@@ -111,6 +114,11 @@ impl Graph {
     /// An empty graph.
     pub fn new(name: impl Into<String>) -> Graph {
         Graph { name: name.into(), ..Graph::default() }
+    }
+
+    /// An empty graph with these bounds.
+    pub fn within(name: impl Into<String>, limits: Limits) -> Graph {
+        Graph { name: name.into(), limits, ..Graph::default() }
     }
 
     /// Adds a value.

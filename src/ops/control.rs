@@ -23,9 +23,6 @@ pub const FAMILY: &[OpDef] = &[
     },
 ];
 
-/// Iterations after which a loop counts as endless.
-const MAX_ITERATIONS: usize = 1 << 24;
-
 fn body(a: &AttrReader<'_>, name: &str) -> Result<Arc<Graph>> {
     a.graph(name)?.ok_or_else(|| err!(InvalidNode, "attribute {name} is missing"))
 }
@@ -196,6 +193,9 @@ impl Op for Loop {
         };
         let endless = self.steady && limit.is_none() && going;
         ensure!(!endless, InvalidNode, "a loop without a trip count whose condition never changes");
+        if let (true, true, Some(steps)) = (self.steady, going, limit) {
+            self.body.limits.iterate(steps)?;
+        }
         let mut carried = present(own.get(2..).unwrap_or(&[]), "a loop-carried value")?;
         let formal = self.body.inputs.len() - self.body.captures - 2;
         let got = carried.len();
@@ -204,7 +204,6 @@ impl Op for Loop {
         let mut scans: Vec<Vec<Handle>> = vec![vec![]; outputs.len()];
         let mut i = 0;
         while going && limit.is_none_or(|m| i < m) {
-            ensure!(i < MAX_ITERATIONS, Limit, "a loop of more than {MAX_ITERATIONS} iterations");
             let mut args = vec![
                 flow.host(self.formal(0, Tensor::scalar(i as i64))?),
                 flow.host(self.formal(1, Tensor::scalar(true))?),
@@ -320,6 +319,7 @@ impl Scan {
         let length = length.unwrap_or(0);
         let steps = steps.unwrap_or(length);
         ensure!(steps <= length, InvalidNode, "{steps} steps of a sequence of {length}");
+        self.body.limits.iterate(steps)?;
         let mut states = states.to_vec();
         let outputs = &self.body.outputs[self.states()..];
         let mut scans: Vec<Vec<Handle>> = vec![vec![]; outputs.len()];

@@ -47,6 +47,15 @@ fn cases() -> Vec<Case> {
 /// The signatures of a JPEG 2000 file and of its bare code stream.
 const JPEG_2000: [&[u8]; 2] = [&[0, 0, 0, 12, b'j', b'P', b' ', b' '], &[0xff, 0x4f, 0xff, 0x51]];
 
+/// Pixels of the largest picture: a file of a few bytes may claim any number, or hold them by compression.
+const PIXELS: u64 = 1 << 27;
+
+fn ensure_size(width: u64, height: u64) -> Result<()> {
+    let fits = width.checked_mul(height).is_some_and(|n| n <= PIXELS);
+    ensure!(fits, Limit, "a picture of {width} x {height}: more than {PIXELS} pixels");
+    Ok(())
+}
+
 fn decode(bytes: &[u8]) -> Result<DynamicImage> {
     if JPEG_2000.iter().any(|s| bytes.starts_with(s)) {
         return decode_jpeg_2000(bytes);
@@ -54,13 +63,19 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage> {
     if bytes.starts_with(&[0xff, 0xd8]) {
         return decode_jpeg(bytes);
     }
-    image::load_from_memory(bytes).map_err(|e| err!(InvalidInput, "the picture cannot be read: {e}"))
+    let bad = |e: String| err!(InvalidInput, "the picture cannot be read: {e}");
+    let reader = || image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
+    let (w, h) = reader().map_err(|e| bad(e.to_string()))?.into_dimensions().map_err(|e| bad(e.to_string()))?;
+    ensure_size(w.into(), h.into())?;
+    reader().map_err(|e| bad(e.to_string()))?.decode().map_err(|e| bad(e.to_string()))
 }
 
 /// The operator's text asks for the chroma upsampling of libjpeg-turbo; this decoder has its arithmetic, bit for bit.
 fn decode_jpeg(bytes: &[u8]) -> Result<DynamicImage> {
-    use libjpeg_turbo_rs::{PixelFormat, decompress, decompress_to};
+    use libjpeg_turbo_rs::{Decoder, PixelFormat, decompress, decompress_to};
     let bad = |e: String| err!(InvalidInput, "the JPEG picture cannot be read: {e}");
+    let decoder = Decoder::new(bytes).map_err(|e| bad(e.to_string()))?;
+    ensure_size(decoder.header().width.into(), decoder.header().height.into())?;
     let picture = decompress(bytes).map_err(|e| bad(e.to_string()))?;
     let gray = picture.pixel_format == PixelFormat::Grayscale;
     let picture =
@@ -79,8 +94,9 @@ fn decode_jpeg_2000(bytes: &[u8]) -> Result<DynamicImage> {
     let bad = |e: String| err!(InvalidInput, "the JPEG 2000 picture cannot be read: {e}");
     let picture = Image::new(bytes, &DecodeSettings::default()).map_err(|e| bad(format!("{e:?}")))?;
     let (w, h) = (picture.width(), picture.height());
+    ensure_size(w.into(), h.into())?;
     let data = picture.decode().map_err(|e| bad(format!("{e:?}")))?;
-    let whole = match data.len().checked_div((w * h) as usize) {
+    let whole = match data.len().checked_div(w as usize * h as usize) {
         Some(1) => image::GrayImage::from_raw(w, h, data).map(DynamicImage::ImageLuma8),
         Some(3) => image::RgbImage::from_raw(w, h, data).map(DynamicImage::ImageRgb8),
         Some(4) => image::RgbaImage::from_raw(w, h, data).map(DynamicImage::ImageRgba8),

@@ -457,6 +457,9 @@ struct Trilu {
 impl Op for Trilu {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         cx.ints(1)?;
+        if cx.shape(0)?.len() < 2 {
+            return Err(err!(InvalidNode, "expected at least 2 dims, got {:?}", cx.shape(0)?).into());
+        }
         one(cx.dtype(0)?, cx.shape(0)?)
     }
 

@@ -307,7 +307,13 @@ impl Normalise {
 impl Op for Normalise {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         let x = cx.input(0)?;
-        self.plan(&x.shape, cx.input(1)?.numel())?;
+        let scales = cx.input(1)?.numel();
+        self.plan(&x.shape, scales)?;
+        if let Some(bias) = cx.try_input(2).filter(|_| !matches!(self.rows, Rows::Layer { .. })) {
+            if bias.numel() != scales {
+                return Err(err!(InvalidNode, "{scales} scales, but bias {bias}").into());
+            }
+        }
         if let Rows::Layer { axis, .. } = self.rows {
             let tail = &x.shape[shape::axis(axis, x.rank())?..];
             for t in [1, 2].into_iter().filter_map(|i| cx.try_input(i)) {

@@ -284,6 +284,14 @@ impl QLinearMatMul {
     }
 }
 
+/// Inputs with so many elements, where they are present.
+fn ensure_counts(cx: &InferCx<'_>, inputs: &[usize], counts: &[usize]) -> Result<()> {
+    for (i, t) in inputs.iter().filter_map(|i| Some((i, cx.try_input(*i)?))) {
+        ensure!(counts.contains(&t.numel()), InvalidNode, "input {i}: expected one of {counts:?} elements, got {t}");
+    }
+    Ok(())
+}
+
 /// Attributes of a convolution.
 #[derive(Debug)]
 struct Convolution {
@@ -460,6 +468,8 @@ fn check_conv(cx: &InferCx<'_>, x: usize, w: usize) -> Result<()> {
 impl Op for ConvInteger {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         check_conv(cx, 0, 1)?;
+        ensure_counts(cx, &[2], &[1])?;
+        ensure_counts(cx, &[3], &[1, cx.shape(1)?.first().copied().unwrap_or(0)])?;
         one(I32, self.0.window(cx.shape(0)?, cx.shape(1)?)?.1)
     }
 
@@ -493,6 +503,10 @@ impl Op for QLinearConv {
         if !matches!(y, I8 | U8) {
             return Err(err!(Unsupported, "quantising to {y}").into());
         }
+        let filters = cx.shape(3)?.first().copied().unwrap_or(0);
+        ensure_counts(cx, &[X_SCALE, 2, Y_SCALE, Y_ZERO], &[1])?;
+        ensure_counts(cx, &[W_SCALE, 5], &[1, filters])?;
+        ensure_counts(cx, &[BIAS], &[filters])?;
         one(y, self.0.window(cx.shape(0)?, cx.shape(3)?)?.1)
     }
 

@@ -533,11 +533,14 @@ struct Split {
     axis: i64,
     sizes: Option<Vec<i64>>,
     parts: usize,
+    /// How many of the parts the node uses.
+    used: usize,
 }
 
 fn parse_split(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let sizes = if n.version < 13 { a.ints("split")? } else { None };
-    let mut parts = n.outputs.len();
+    let used = n.outputs.len();
+    let mut parts = used;
     if n.version >= 18
         && let Some(wanted) = a.int("num_outputs")?
     {
@@ -545,7 +548,7 @@ fn parse_split(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
         ensure!(wanted >= parts.max(1), InvalidNode, "num_outputs is {wanted}, the node has {parts} outputs");
         parts = wanted;
     }
-    Ok(Arc::new(Split { axis: a.int_or("axis", 0)?, sizes, parts }))
+    Ok(Arc::new(Split { axis: a.int_or("axis", 0)?, sizes, parts, used }))
 }
 
 impl Split {
@@ -559,12 +562,14 @@ impl Split {
                 .map(|s| usize::try_from(*s).map_err(|_| err!(InvalidNode, "split {list:?} has a negative size")))
                 .collect::<Result<_>>()?,
             None => {
+                let most = n.max(self.used);
+                ensure!(self.parts <= most, InvalidNode, "{} parts of {n} elements", self.parts);
                 let each = n.div_ceil(self.parts.max(1));
                 (0..self.parts).map(|i| each.min(n.saturating_sub(i * each))).collect()
             }
         };
-        let total: usize = sizes.iter().sum();
-        ensure!(total == n, InvalidNode, "split {sizes:?} adds up to {total}, axis {axis} of {from:?} has {n}");
+        let total = sizes.iter().try_fold(0usize, |sum, s| sum.checked_add(*s));
+        ensure!(total == Some(n), InvalidNode, "split {sizes:?} does not add up to axis {axis} of {from:?}");
         Ok((axis, sizes))
     }
 }

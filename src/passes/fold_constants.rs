@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use crate::Result;
 use crate::cpu;
 use crate::ir::{Graph, TensorType, ValueId};
+use crate::limits::{Limits, Meter};
 use crate::ops::InferCx;
 use crate::tensor::Tensor;
 
-/// Bytes of one folded value beyond which a node is left to the device (a small model may ask for gigabytes).
-const LIMIT: usize = 1 << 30;
+/// A small model may ask for gigabytes: folded values take up to so many bytes together, or up to so many times what the
+/// model's own constants take. What is beyond is left to the device.
+const BYTES: usize = 64 << 20;
+const GROWTH: usize = 8;
 
 /// Runs the pass. A node that fails to fold stays, so that the error is reported where it belongs: at the run.
 ///
@@ -20,12 +23,15 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let mut known: HashMap<ValueId, Tensor> = constants.collect();
     let before = graph.nodes.len();
     let nodes = std::mem::take(&mut graph.nodes);
+    let own: usize = known.values().map(|t| t.bytes().len()).fold(0, usize::saturating_add);
+    let mut room = BYTES.max(own.saturating_mul(GROWTH));
     for node in nodes {
-        match fold(&node, &known) {
+        match fold(&node, &known, room, &graph.limits) {
             None => graph.nodes.push(node),
             Some(values) => {
                 for (v, t) in node.outputs.iter().zip(values) {
                     if let Some(v) = v {
+                        room = room.saturating_sub(t.bytes().len());
                         graph.value_mut(*v).constant = Some(t.clone());
                         known.insert(*v, t);
                     }
@@ -36,7 +42,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     Ok(graph.nodes.len() != before)
 }
 
-fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>) -> Option<Vec<Tensor>> {
+fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>, room: usize, limits: &Limits) -> Option<Vec<Tensor>> {
     let op = &node.operator.op;
     if !op.deterministic() || !op.bodies().is_empty() || !node.used_inputs().all(|v| known.contains_key(&v)) {
         return None;
@@ -50,10 +56,10 @@ fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>) -> Option<Vec<
         return Some(values);
     }
     let outputs = op.infer(&cx).ok()?;
-    let small = |t: &TensorType| t.numel().checked_mul(t.dtype.size().max(1)).is_some_and(|b| b <= LIMIT);
+    let small = |t: &TensorType| t.numel().checked_mul(t.dtype.size().max(1)).is_some_and(|b| b <= room);
     // the text form has no literals for what is not a tensor
     if !outputs.iter().all(|t| small(t) && !t.dtype.is_container()) {
         return None;
     }
-    cpu::eval_node(node, known).ok()
+    cpu::eval_within(node, known, &mut Meter::new(*limits)).ok()
 }

@@ -8,6 +8,7 @@ use super::{BufId, LowerCx, Lowering, Program, View};
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::Profile;
+use crate::limits::Meter;
 use crate::ops::{Defer, InferCx};
 use crate::tensor::Tensor;
 use crate::{Error, ErrorKind, Result, bail, cpu, ensure, err};
@@ -130,6 +131,10 @@ pub fn plan(
             }
         }
     }
+    // the host has no buffers that would be too large
+    if let End::Host(n) = end {
+        graph.limits.foresee(&graph.nodes[n..], low.types.clone(), |v| low.known.get(&v), 1)?;
+    }
     // what was looked at and not reached comes in another segment
     if let End::Host(n) | End::Read(_, n) = end {
         for v in graph.nodes[n..looked.max(n)].iter().flat_map(|n| n.used_outputs()) {
@@ -203,7 +208,7 @@ fn look(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
             return Ok(need(low, host, v, index));
         }
         Err(Defer::DataDependent) if all_known => {
-            let values = cpu::eval_node(node, &low.known)?;
+            let values = evaluated(low, node)?;
             set_known(low, node, values);
             return Ok(Step::Next);
         }
@@ -212,16 +217,21 @@ fn look(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
     let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
     ensure!(types.len() >= used, Internal, "inferred {} outputs, {used} are used", types.len());
     if all_known && op.deterministic() && folds(&types) {
-        let values = cpu::eval_node(node, &low.known)?;
+        let values = evaluated(low, node)?;
         set_known(low, node, values);
         return Ok(Step::Next);
     }
+    low.graph.limits.hold(0, &types, 1)?;
     for (v, t) in node.outputs.iter().zip(types) {
         if let Some(v) = v {
             low.types.insert(*v, t);
         }
     }
     Ok(Step::Lower)
+}
+
+fn evaluated(low: &Lowering, node: &Node) -> Result<Vec<Tensor>> {
+    cpu::eval_within(node, &low.known, &mut Meter::new(low.graph.limits))
 }
 
 /// Emits a node's dispatches.

@@ -1,6 +1,10 @@
 //! What the integration tests share: a device, the comparison of a result with its reference, the check of a case.
 #![allow(dead_code)] // no test uses all of it
 
+pub mod child;
+pub mod folder;
+pub mod onnx;
+
 use std::sync::OnceLock;
 
 use shadernet::ops::{CaseInput, Tolerance};
@@ -9,7 +13,7 @@ use shadernet::{DType, Gpu, GpuOptions, Rng, Session, SessionOptions, Tensor, cp
 /// The device under test, opened once; `None` where no adapter is installed.
 pub fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
-    let open = || match pollster::block_on(Gpu::new(GpuOptions::from_env())) {
+    let open = || match pollster::block_on(Gpu::new(GpuOptions { poison: true, ..GpuOptions::from_env() })) {
         Ok(gpu) => Some(gpu),
         Err(e) if std::env::var_os("SHADERNET_REQUIRE_GPU").is_some() => panic!("{e}"),
         Err(e) => {

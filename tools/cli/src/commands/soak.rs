@@ -107,7 +107,7 @@ fn soak(gpu: &Gpu, dir: &Path, args: &Args) -> Result<Row> {
         };
         let got = session.run(&named(&inputs))?;
         for ((name, got), (_, want)) in got.iter().zip(&want) {
-            let d = compare(got, want, RTOL, of_greatest(want.dtype()) * greatest(want));
+            let d = compare(got, want, RTOL, of_greatest(&model, want.dtype()) * greatest(want));
             row.max = row.max.max(d.max_rel);
             if let Some(why) = d.wrong {
                 wrong(&mut row, format!("{:?}, output {name:?}: {why}", extents(&inputs)));

