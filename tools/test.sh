@@ -24,11 +24,18 @@ fi
 # Needs PyPI, so a machine without it is no failure.
 if [ -n "${CI:-}${SHADERNET_SUITE:-}" ] || [ -f target/suite/manifest.jsonl ]; then
     tools/suite.sh || [ $? = 3 ]
+    echo "What the driver is given, by Vulkan's own rules."
+    tools/validation.sh || [ $? = 3 ]
 fi
 
 # All but the one that takes a minute. Need PyPI too.
 if [ -n "${CI:-}" ] || [ -d models ]; then
     tools/examples.sh --debug iris similarity voice layout ocr || [ $? = 3 ]
+fi
+
+if [ -n "${CI:-}" ] || [ -d target/models ]; then
+    echo "Real models."
+    tools/models.sh --debug || [ $? = 3 ]
 fi
 
 if [ -n "${CI:-}" ] || [ -d target/python/venv ]; then

@@ -59,12 +59,15 @@ fn run_within(graph: &Graph, inputs: &[Tensor], meter: &mut Meter) -> Result<Vec
     graph.outputs.iter().map(get).collect()
 }
 
+/// What is done after the node of a number.
+type After<'a> = dyn FnMut(usize, &mut HashMap<ValueId, Tensor>, &mut Meter) + 'a;
+
 /// Evaluates the nodes in order; `after` each it may let values go.
 fn walk(
     graph: &Graph,
     inputs: &[Tensor],
     meter: &mut Meter,
-    after: &mut dyn FnMut(usize, &mut HashMap<ValueId, Tensor>, &mut Meter),
+    after: &mut After<'_>,
 ) -> Result<HashMap<ValueId, Tensor>> {
     let (want, got) = (graph.inputs.len(), inputs.len());
     ensure!(want == got, InvalidInput, "graph {:?} takes {want} inputs, got {got}", graph.name);

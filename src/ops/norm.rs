@@ -309,10 +309,9 @@ impl Op for Normalise {
         let x = cx.input(0)?;
         let scales = cx.input(1)?.numel();
         self.plan(&x.shape, scales)?;
-        if let Some(bias) = cx.try_input(2).filter(|_| !matches!(self.rows, Rows::Layer { .. })) {
-            if bias.numel() != scales {
-                return Err(err!(InvalidNode, "{scales} scales, but bias {bias}").into());
-            }
+        let bias = cx.try_input(2).filter(|_| !matches!(self.rows, Rows::Layer { .. }));
+        if let Some(bias) = bias.filter(|b| b.numel() != scales) {
+            return Err(err!(InvalidNode, "{scales} scales, but bias {bias}").into());
         }
         if let Rows::Layer { axis, .. } = self.rows {
             let tail = &x.shape[shape::axis(axis, x.rank())?..];

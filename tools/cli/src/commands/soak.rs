@@ -26,6 +26,8 @@ pub struct Args {
     json: Option<PathBuf>,
 }
 
+type Named = Vec<(String, Tensor)>;
+
 /// Resident memory may move this much without counting as growth: allocators return memory when they please.
 const SLACK_KIB: u64 = 8 << 10;
 /// The rounds over all shapes after which nothing may grow.
@@ -87,7 +89,7 @@ pub fn run(args: &Args) -> Result<bool> {
 fn soak(gpu: &Gpu, dir: &Path, args: &Args) -> Result<Row> {
     let model = Model::load(dir.join("model.onnx"))?;
     let session = Session::new(gpu, &model, &args.place.session_options())?;
-    let mut inputs: Vec<(String, Tensor)> = vec![];
+    let mut inputs: Named = vec![];
     for (info, file) in model.inputs().iter().zip(data_set(&dir.join("test_data_set_0"), "input")) {
         inputs.push((info.name.clone(), read_value(Some(info), &file)?));
     }
@@ -95,7 +97,7 @@ fn soak(gpu: &Gpu, dir: &Path, args: &Args) -> Result<Row> {
     let mut row = Row { name, runs: args.runs, ..Row::default() };
     let wrong = |row: &mut Row, what: String| row.wrong = row.wrong.take().or(Some(what));
 
-    let mut shapes: Vec<(Vec<(String, Tensor)>, Vec<Tensor>)> = vec![];
+    let mut shapes: Vec<(Named, Vec<Tensor>)> = vec![];
     for (i, inputs) in grown(&model, inputs)?.into_iter().enumerate() {
         let want = match model.reference().run(&named(&inputs)) {
             Ok(want) => want,
@@ -145,7 +147,7 @@ fn extents(inputs: &[(String, Tensor)]) -> Vec<&[usize]> {
 }
 
 /// The inputs, and inputs with each open extent and all of them grown by half, their data repeating.
-fn grown(model: &Model, inputs: Vec<(String, Tensor)>) -> Result<Vec<Vec<(String, Tensor)>>> {
+fn grown(model: &Model, inputs: Named) -> Result<Vec<Named>> {
     let mut symbols: BTreeMap<String, usize> = BTreeMap::new();
     let mut axes: Vec<Vec<Option<String>>> = vec![];
     for (info, (_, t)) in model.inputs().iter().zip(&inputs) {
