@@ -92,17 +92,18 @@ const ATOL_OF_GREATEST: f64 = 1e-4;
 /// A last place of 8 bits: what an activation moves by that another runtime rounds the other way.
 const STEP_OF_8_BITS: f64 = 1.0 / 128.0;
 
-/// The share of an output's greatest magnitude that it may be off by. Of types narrower than that two last places, as
-/// both runtimes may be one off; of models with weights of 8 bits, whose activations are rounded too, a step of those.
+/// The share of an output's greatest magnitude that it may be off by: of types narrower than that two last places, as both
+/// runtimes may be one off, whether outputs or weights are of them; of models with weights of 8 bits, whose activations
+/// are rounded too, a step of those.
 pub fn of_greatest(model: &Model, d: DType) -> f64 {
-    let eight = |t: &Tensor| matches!(t.dtype(), DType::I8 | DType::U8) && t.rank() > 1;
-    let quantised = model.graph().values().any(|(_, v)| v.constant.as_ref().is_some_and(eight));
-    let own = match d {
+    let weights = model.graph().values().filter_map(|(_, v)| v.constant.as_ref()).filter(|t| t.rank() > 1);
+    let share = |d: DType| match d {
         DType::F16 => 2f64.powi(-9),
         DType::BF16 => 2f64.powi(-6),
+        DType::I8 | DType::U8 => STEP_OF_8_BITS,
         _ => ATOL_OF_GREATEST,
     };
-    if quantised { own.max(STEP_OF_8_BITS) } else { own }
+    weights.map(|t| share(t.dtype())).fold(share(d), f64::max)
 }
 
 pub fn run(args: &Args) -> Result<bool> {
