@@ -17,11 +17,13 @@ float16 to two last places, and of models with weights of 8 bits, whose activati
 (1/128 of the greatest magnitude). Errors are against a run of the interpreter with all floats in 64 bits, as a share of
 the greatest magnitude: the greatest of an element and the root of the mean square, of shadernet and of ONNX Runtime. The
 ratio is that of the latter two (an output within half of its type's last place counts as that). Host: nodes that ran on
-the interpreter. Times are medians in milliseconds; both runtimes share the same processor here, shadernet through a
-software driver, ONNX Runtime on one thread.
+the interpreter.{timed}
 
-| model | task | type | nodes | dispatches | host | right | greatest error | ORT's | mean square | ORT's | ratio | ms | ORT CPU, ms |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+| model | task | type | nodes | dispatches | host | right | greatest error | ORT's | mean square | ORT's | ratio |{more}
+|---|---|---|---|---|---|---|---|---|---|---|---|{rule}"""
+
+TIMED = """ Times are medians in milliseconds; both runtimes share one processor, shadernet through a software
+driver, ONNX Runtime on one thread."""
 
 
 def main() -> None:
@@ -33,13 +35,16 @@ def main() -> None:
     second = read("swiftshader.json") if (out / "swiftshader.json").is_file() else {"cases": []}
     again = {c["name"]: c["status"] for c in second["cases"]}
     other = f"; second: {second['adapter']} ({second['driver']})" if again else ""
-    print(HEAD.format(version=times["version"], date=datetime.date.today(), adapter=f"{test['adapter']} ({test['driver']})", other=other))
+    timed = any(c["median_ms"] for c in test["cases"])
+    extra = {"timed": TIMED, "more": " ms | ORT CPU, ms |", "rule": "---|---|"} if timed else dict.fromkeys(["timed", "more", "rule"], "")
+    adapter = f"{test['adapter']}, {test['driver']}"
+    print(HEAD.format(version=times["version"], date=datetime.date.today(), adapter=adapter, other=other, **extra))
     for model in models([]):
         c, a = cases[model["name"]], accuracy.get(model["name"])
         right = " / ".join({"pass": "yes"}.get(s, s) for s in [c["status"], again.get(c["name"])] if s)
         errors = [f"{a[k]:.1e}" for k in ("max", "other_max", "rms", "other_rms")] + [f"{a['ratio']:.2f}"] if a else [""] * 5
-        ms = [f"{v:.3g}" for v in (c["median_ms"] or 0.0, times["ms"][c["name"]])]
-        row = [c["name"], model["task"], model["dtype"], c["nodes"], c["dispatches"], c["host_nodes"], right, *errors, *ms]
+        ms = [f"{v:.3g}" if v else "" for v in (c["median_ms"], times["ms"].get(c["name"]))]
+        row = [c["name"], model["task"], model["dtype"], c["nodes"], c["dispatches"], c["host_nodes"], right, *errors, *(ms if timed else [])]
         print("| " + " | ".join(map(str, row)) + " |")
 
 
