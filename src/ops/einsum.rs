@@ -59,7 +59,7 @@ fn parse(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
 }
 
 /// Products that the reference adds up, of all elements and of one.
-const TERMS: usize = 1 << 40;
+const TERMS: u64 = 1 << 40;
 const INNER: usize = 1 << 26;
 
 /// A label: the letter's code, or beyond all letters the place of an ellipsis' dim, counted from its end.
@@ -192,7 +192,7 @@ impl Op for Einsum {
             .collect();
         let (extents, outer) = (labels.shape(&order), labels.output.len());
         let (terms, inner) = (shape::numel(&extents), shape::numel(&extents[outer..]));
-        ensure!(terms <= TERMS && inner <= INNER, Limit, "{terms} products of {inner} for each element");
+        ensure!(terms as u64 <= TERMS && inner <= INNER, Limit, "{terms} products of {inner} for each element");
         let (d, out) = (all[0].dtype(), labels.shape(&labels.output));
         if d.is_float() {
             let data: Vec<Vec<f64>> = all.iter().map(|t| t.to_f64s()).collect::<Result<_>>()?;

@@ -9,9 +9,10 @@ use crate::limits::{Limits, Meter};
 use crate::ops::InferCx;
 use crate::tensor::Tensor;
 
-/// A small model may ask for gigabytes: folded values take up to so many bytes together, or up to so many times what the
-/// model's own constants take. What is beyond is left to the device.
-const BYTES: usize = 64 << 20;
+/// A small model may ask for gigabytes: folded values take up to so many bytes each and together, or up to so many times
+/// what the model's own constants take. What is beyond is left to the device.
+const EACH: usize = 160 << 20;
+const TOGETHER: usize = 1 << 30;
 const GROWTH: usize = 8;
 
 /// Runs the pass. A node that fails to fold stays, so that the error is reported where it belongs: at the run.
@@ -24,9 +25,10 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let before = graph.nodes.len();
     let nodes = std::mem::take(&mut graph.nodes);
     let own: usize = known.values().map(|t| t.bytes().len()).fold(0, usize::saturating_add);
-    let mut room = BYTES.max(own.saturating_mul(GROWTH));
+    let grown = own.saturating_mul(GROWTH);
+    let (each, mut room) = (EACH.max(grown), TOGETHER.max(grown));
     for node in nodes {
-        match fold(&node, &known, room, &graph.limits) {
+        match fold(&node, &known, room.min(each), &graph.limits) {
             None => graph.nodes.push(node),
             Some(values) => {
                 for (v, t) in node.outputs.iter().zip(values) {
