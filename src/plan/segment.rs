@@ -215,7 +215,7 @@ fn look(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
         Err(Defer::DataDependent) => return on_host(low, node, index, fallback, "its output's shape depends on data"),
     };
     let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
-    ensure!(types.len() >= used, Internal, "inferred {} outputs, {used} are used", types.len());
+    ensure!(types.len() >= used, InvalidNode, "it has {} outputs, {used} are used", types.len());
     if all_known && op.deterministic() && folds(&types) {
         let values = evaluated(low, node)?;
         set_known(low, node, values);
