@@ -54,7 +54,8 @@ fn axis_of(low: f32, high: f32, bin: u32, bins: u32, extent: u32) -> Axis {
     let grid = ceil(width);
     let step = width / grid;
     let first = whole(floor((-1.0 - origin) / step) - 1.0);
-    let end = whole(min(ceil((f32(extent) - origin) / step) + 1.0, grid));
+    // a step is no less than half a pixel: more samples are none, whatever numbers say that are not finite
+    let end = min(whole(min(ceil((f32(extent) - origin) / step) + 1.0, grid)), first + 2u * extent + 8u);
     //#else
     let grid = f32(params.ratio);
     let step = width / grid;

@@ -58,7 +58,7 @@ struct Inner {
 impl Error {
     /// An error of this kind; the message says what was expected and what came.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Box::new(Inner { kind, message: message.into(), file: None, node: None }))
+        Error(Box::new(Inner { kind, message: plain(message.into()), file: None, node: None }))
     }
 
     /// The kind of thing that went wrong.
@@ -83,19 +83,28 @@ impl Error {
 
     /// Names the model file, unless one is named already.
     pub fn in_file(mut self, file: impl Into<String>) -> Error {
-        self.0.file.get_or_insert_with(|| file.into());
+        self.0.file.get_or_insert_with(|| plain(file.into()));
         self
     }
 
     /// Puts `node` before the node path known so far.
     pub fn in_node(mut self, node: impl Into<String>) -> Error {
-        let node = node.into();
+        let node = plain(node.into());
         self.0.node = Some(match self.0.node.take() {
             Some(inner) => format!("{node} / {inner}"),
             None => node,
         });
         self
     }
+}
+
+/// Names come from files: what would break a line or command a terminal is written as its code.
+fn plain(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 impl fmt::Display for Error {
@@ -131,4 +140,15 @@ macro_rules! bail {
 #[doc(hidden)]
 macro_rules! ensure {
     ($cond:expr, $kind:ident, $($arg:tt)*) => { if !$cond { $crate::bail!($kind, $($arg)*) } };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_one_plain_line() {
+        let e = Error::new(ErrorKind::InvalidModel, "a\nb").in_node("n\u{1b}[31m").in_file("f\r");
+        assert_eq!(e.to_string(), "f\\r: node n\\u{1b}[31m: invalid model: a\\nb");
+    }
 }

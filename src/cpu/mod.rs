@@ -113,7 +113,7 @@ pub(crate) fn eval_within(node: &Node, values: &HashMap<ValueId, Tensor>, meter:
         false => eval_control(node, &inputs, meter)?,
     };
     let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
-    ensure!(made.len() >= used, Internal, "made {} outputs, {used} are used", made.len());
+    ensure!(made.len() >= used, InvalidNode, "it has {} outputs, {used} are used", made.len());
     Ok(made)
 }
 

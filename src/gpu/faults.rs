@@ -1,5 +1,6 @@
 //! What a device reports besides results: errors that no call returns, and its loss.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use crate::{Error, ErrorKind, Result, err};
@@ -9,10 +10,14 @@ use crate::{Error, ErrorKind, Result, err};
 #[derive(Clone, Default)]
 pub(crate) struct Faults(Arc<Mutex<Log>>);
 
+/// Faults whose words are kept.
+const RECENT: usize = 64;
+
 #[derive(Default)]
 struct Log {
     count: u64,
-    last: String,
+    /// The latest ones.
+    recent: VecDeque<String>,
     lost: Option<String>,
 }
 
@@ -22,7 +27,10 @@ impl Faults {
         log::error!("{message}");
         if let Ok(mut log) = self.0.lock() {
             log.count += 1;
-            log.last = message;
+            log.recent.push_back(message);
+            if log.recent.len() > RECENT {
+                log.recent.pop_front();
+            }
         }
     }
 
@@ -50,14 +58,17 @@ impl Faults {
     /// Nothing, if there was no fault since `mark`.
     ///
     /// # Errors
-    /// `Device` with the last fault, or where the device is lost.
+    /// `Device` with the first of them, or where the device is lost.
     pub fn since(&self, mark: u64) -> Result<()> {
         let log = self.0.lock().map_err(|_| err!(Internal, "a thread failed while it noted a fault"))?;
         if let Some(message) = &log.lost {
             let message = if message.is_empty() { "destroyed" } else { message };
             return Err(fault(&format!("the device is lost ({message}): open another")));
         }
-        if log.count > mark { Err(fault(&log.last)) } else { Ok(()) }
+        // the first has caused the others
+        let new = log.count.saturating_sub(mark).min(log.recent.len() as u64) as usize;
+        let first = log.recent.iter().rev().take(new).last();
+        first.map_or(Ok(()), |message| Err(fault(message)))
     }
 }
 
@@ -77,6 +88,7 @@ mod tests {
         let mark = faults.mark();
         assert!(faults.since(mark).is_ok());
         faults.note("new\n  in two lines".into());
+        faults.note("what follows from it".into());
         assert_eq!(faults.since(mark).unwrap_err().message(), "new in two lines");
         assert!(faults.since(faults.mark()).is_ok());
         faults.lose(String::new());

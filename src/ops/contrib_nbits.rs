@@ -59,7 +59,8 @@ fn parse_matmul(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     ensure!(packed == 0, Unsupported, "attribute weight_prepacked: {packed}, a layout of one runtime's own");
     let count = |name: &str| {
         let v = a.required_int(name)?;
-        usize::try_from(v).map_err(|_| err!(InvalidNode, "attribute {name} is {v}"))
+        let fits = usize::try_from(v).ok().filter(|v| *v <= u32::MAX as usize);
+        fits.ok_or_else(|| err!(InvalidNode, "attribute {name} is {v}"))
     };
     let (bits, block) = checked(a.int_or("bits", 4)?, a.required_int("block_size")?)?;
     Ok(Arc::new(MatMulNBits(Weights { n: count("N")?, k: count("K")?, bits, block })))

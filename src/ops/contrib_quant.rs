@@ -100,6 +100,19 @@ fn whole_output(cx: &mut LowerCx<'_>, g: &Geometry) -> Result<View> {
     fitted(cx, &out, &[&g.batch[..], &[g.m, g.n]].concat())
 }
 
+/// Scale and bias must broadcast to the product, the zero point to its second factor (input 1).
+fn check_columns(cx: &InferCx<'_>, g: &Geometry, [scale, zero, bias]: [usize; 3]) -> Result<()> {
+    let whole = [&g.batch[..], &[g.m, g.n]].concat();
+    let given = |i: usize| cx.try_input(i).map_or(vec![], |t| t.shape.clone());
+    let (right, factor) = (by_columns(&given(zero)), given(1));
+    for (i, s, to) in [(scale, by_columns(&given(scale)), &whole), (zero, right, &factor), (bias, given(bias), &whole)]
+    {
+        let fits = shape::broadcast(&[&s, to]).is_ok_and(|b| b == *to);
+        ensure!(fits, InvalidNode, "input {i}: {s:?} does not broadcast to {to:?}");
+    }
+    Ok(())
+}
+
 #[derive(Debug)]
 struct DynamicQuantizeMatMul;
 
@@ -110,12 +123,7 @@ impl Op for DynamicQuantizeMatMul {
             return Err(err!(Unsupported, "quantising {}", cx.dtype(0)?).into());
         }
         let g = Geometry::new(cx.shape(0)?, cx.shape(1)?)?;
-        let whole = [&g.batch[..], &[g.m, g.n]].concat();
-        for (i, shape) in [(2, by_columns(cx.shape(2)?)), (4, cx.try_input(4).map_or(vec![], |b| b.shape.clone()))] {
-            if shape::broadcast(&[&shape, &whole]).ok().as_ref() != Some(&whole) {
-                return Err(err!(InvalidNode, "input {i}: {:?} for a product {whole:?}", cx.shape(i)?).into());
-            }
-        }
+        check_columns(cx, &g, [2, 3, 4])?;
         one(F32, g.out)
     }
 
@@ -166,7 +174,9 @@ impl Op for MatMulIntegerToFloat {
         if !matches!(out, F32 | F16) {
             return Err(err!(Unsupported, "scales of {out}").into());
         }
-        one(out, Geometry::new(cx.shape(0)?, cx.shape(1)?)?.out)
+        let g = Geometry::new(cx.shape(0)?, cx.shape(1)?)?;
+        check_columns(cx, &g, [3, 5, 6])?;
+        one(out, g.out)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -219,7 +219,7 @@ impl Conv {
         let (x, w, _) = inputs;
         check(&self.window, inputs, w.first().copied().unwrap_or(0))?;
         let g = self.group;
-        let fits = x[1] == w[1] * g && w[0].is_multiple_of(g);
+        let fits = Some(x[1]) == w[1].checked_mul(g) && w[0].is_multiple_of(g);
         ensure!(fits, InvalidNode, "input {x:?} and weights {w:?} do not fit in {g} groups");
         let geometry = self.window.geometry(&x[2..], &w[2..])?;
         Ok(Shapes { batch: x[0], group: g, ic: w[1], oc: w[0] / g, geometry, transposed: false })

@@ -45,6 +45,13 @@ pub(super) fn position(i: i64, n: usize) -> Result<usize> {
     Ok(p as usize)
 }
 
+/// Refuses indices into nothing, for which no place is right that a kernel could clamp them to.
+fn ensure_any(extents: &[usize], indices: &[usize]) -> Result<()> {
+    let nothing = extents.contains(&0) && shape::numel(indices) > 0;
+    ensure!(!nothing, InvalidNode, "indices {indices:?} into nothing");
+    Ok(())
+}
+
 #[derive(Debug)]
 struct Gather {
     axis: i64,
@@ -53,6 +60,7 @@ struct Gather {
 impl Gather {
     fn target(&self, data: &[usize], indices: &[usize]) -> Result<(usize, Vec<usize>)> {
         let axis = shape::axis(self.axis, data.len())?;
+        ensure_any(&data[axis..=axis], indices)?;
         Ok((axis, [&data[..axis], indices, &data[axis + 1..]].concat()))
     }
 }
@@ -159,10 +167,12 @@ struct GatherElements {
 impl Op for GatherElements {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         let (x, i) = (cx.shape(0)?, cx.shape(1)?);
-        if x.len() != i.len() {
+        let axis = shape::axis(self.axis, x.len())?;
+        let fits = x.len() == i.len() && (0..x.len()).all(|d| d == axis || i[d] <= x[d]);
+        if !fits {
             return Err(err!(InvalidNode, "indices {i:?} do not fit {x:?}").into());
         }
-        shape::axis(self.axis, x.len())?;
+        ensure_any(&x[axis..=axis], i)?;
         one(cx.dtype(0)?, i)
     }
 
@@ -219,6 +229,7 @@ impl GatherNd {
         let k = i[i.len() - 1];
         ensure!(b + k <= x.len(), InvalidNode, "tuples of {k} do not fit {x:?}");
         ensure!(x[..b] == i[..b], InvalidNode, "batch dims of {x:?} and {i:?} differ");
+        ensure_any(&x[b..b + k], &i[..i.len() - 1])?;
         let to = [&i[..i.len() - 1], &x[b + k..]].concat();
         Ok((shape::numel(&x[..b]), shape::numel(&i[b..i.len() - 1]), k, to))
     }
@@ -282,7 +293,11 @@ impl OneHot {
 
 impl Op for OneHot {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        one(cx.dtype(2)?, self.target(cx.shape(0)?, cx.value(1)?)?.1)
+        let values = cx.input(2)?;
+        if values.numel() != 2 {
+            return Err(err!(InvalidNode, "expected two values, off and on, got {values}").into());
+        }
+        one(values.dtype, self.target(cx.shape(0)?, cx.value(1)?)?.1)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

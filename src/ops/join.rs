@@ -369,7 +369,9 @@ struct Blocks {
 
 fn block(a: &AttrReader<'_>) -> Result<usize> {
     let n = a.required_int("blocksize")?;
-    usize::try_from(n).ok().filter(|n| *n > 0).ok_or_else(|| err!(InvalidNode, "attribute blocksize is {n}"))
+    // no image has larger ones, and their squares must be numbers
+    let fits = usize::try_from(n).ok().filter(|n| (1..1 << 15).contains(n));
+    fits.ok_or_else(|| err!(InvalidNode, "attribute blocksize is {n}"))
 }
 
 fn parse_depth(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
@@ -400,10 +402,10 @@ impl Blocks {
         if let Order::SpaceDcr | Order::SpaceCrd = self.order {
             ensure!(h.is_multiple_of(b) && w.is_multiple_of(b), InvalidNode, "{from:?} has no blocks of {b}");
             let perm = if let Order::SpaceCrd = self.order { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
-            return Ok(([n, c, h / b, b, w / b, b], perm, [n, c * b * b, h / b, w / b]));
+            return Ok(([n, c, h / b, b, w / b, b], perm, [n, c.saturating_mul(b * b), h / b, w / b]));
         }
         ensure!(c.is_multiple_of(b * b), InvalidNode, "{c} channels do not make blocks of {b}");
-        let (d, to) = (c / (b * b), [n, c / (b * b), h * b, w * b]);
+        let (d, to) = (c / (b * b), [n, c / (b * b), h.saturating_mul(b), w.saturating_mul(b)]);
         Ok(match self.order {
             Order::Crd => ([n, d, b, b, h, w], [0, 1, 4, 2, 5, 3], to),
             _ => ([n, b, b, d, h, w], [0, 3, 4, 1, 5, 2], to),

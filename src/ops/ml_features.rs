@@ -637,6 +637,9 @@ struct CastMap {
     sparse: Option<usize>,
 }
 
+/// Columns of a map written out.
+const COLUMNS: usize = 1 << 24;
+
 fn parse_cast_map(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     let to = match a.string_or("cast_to", "TO_FLOAT".into())?.as_str() {
         "TO_FLOAT" => DType::F32,
@@ -647,7 +650,10 @@ fn parse_cast_map(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     let most = a.int_or("max_map", 1)?;
     let sparse = match a.string_or("map_form", "DENSE".into())?.as_str() {
         "DENSE" => None,
-        "SPARSE" => Some(usize::try_from(most).map_err(|_| err!(InvalidNode, "attribute max_map is {most}"))?),
+        "SPARSE" => {
+            let count = usize::try_from(most).ok().filter(|n| *n <= COLUMNS);
+            Some(count.ok_or_else(|| err!(InvalidNode, "attribute max_map is {most}"))?)
+        }
         other => bail!(InvalidNode, "attribute map_form is {other:?}"),
     };
     Ok(Arc::new(CastMap { to, sparse }))
@@ -673,7 +679,15 @@ impl Op for CastMap {
         order.sort_unstable();
         let at: Vec<Option<usize>> = match self.sparse {
             None => order.iter().map(|(_, i)| Some(*i)).collect(),
-            Some(n) => (0..n as i128).map(|k| order.iter().find(|(key, _)| *key == k).map(|(_, i)| *i)).collect(),
+            Some(n) => {
+                let mut at = vec![None; n];
+                for (key, i) in order.iter().rev() {
+                    if let Some(slot) = usize::try_from(*key).ok().and_then(|k| at.get_mut(k)) {
+                        *slot = Some(*i);
+                    }
+                }
+                at
+            }
         };
         let picked = values.select_or([1, at.len()], &at, &Tensor::zeros(values.dtype(), []))?;
         Ok(vec![super::select::cast(&picked, self.to, true)?])

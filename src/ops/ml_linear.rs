@@ -373,13 +373,18 @@ fn parse_svm_classifier(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>>
     let size = |n: i64| usize::try_from(n).map_err(|_| err!(InvalidNode, "{n} vectors of a class"));
     let (pa, pb) = (wide(a.floats("prob_a")?), wide(a.floats("prob_b")?));
     ensure!(pa.len() == pb.len(), InvalidNode, "{} items of prob_a, {} of prob_b", pa.len(), pb.len());
+    let per_class: Vec<usize> = per_class.into_iter().map(size).collect::<Result<_>>()?;
+    let (classes, vectors) = (per_class.len(), per_class.iter().fold(0, |sum: usize, n| sum.saturating_add(*n)));
+    ensure!(vectors <= u32::MAX as usize, InvalidNode, "{vectors} vectors");
+    let labels = Labels::read(a, "classlabels_ints", "classlabels_strings")?;
+    ensure!([0, labels.len()].contains(&classes), InvalidNode, "{} labels for {classes} classes", labels.len());
     Ok(Arc::new(SvmClassifier {
         vectors: Vectors::read(a)?,
         coefficients: wide(a.floats("coefficients")?),
         rho: wide(a.floats("rho")?),
         platt: (!pa.is_empty()).then_some((pa, pb)),
-        per_class: per_class.into_iter().map(size).collect::<Result<_>>()?,
-        labels: Labels::read(a, "classlabels_ints", "classlabels_strings")?,
+        per_class,
+        labels,
         post: Post::read(a)?,
     }))
 }
@@ -479,13 +484,19 @@ impl SvmClassifier {
     }
 }
 
-impl Op for SvmClassifier {
-    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        let (n, k) = (row_count(cx)?, self.per_class.len());
-        let columns = match (&self.platt, k) {
+impl SvmClassifier {
+    /// Scores of a row.
+    fn columns(&self) -> usize {
+        match (&self.platt, self.per_class.len()) {
             (_, 0) | (Some(_), _) | (None, 2) => self.labels.len(),
             (None, k) => k * (k - 1) / 2,
-        };
+        }
+    }
+}
+
+impl Op for SvmClassifier {
+    fn infer(&self, cx: &InferCx<'_>) -> Inferred {
+        let (n, columns) = (row_count(cx)?, self.columns());
         Ok(vec![TensorType::new(self.labels.dtype(), [n]), TensorType::new(DType::F32, [n, columns])])
     }
 
@@ -518,7 +529,8 @@ impl Op for SvmClassifier {
             self.post.apply(&mut scores);
             out.extend(scores);
         }
-        let columns = out.len().checked_div(n).unwrap_or(0);
+        let columns = self.columns();
+        ensure!(out.len() == n * columns, InvalidNode, "{} scores for {n} rows of {columns}", out.len());
         Ok(vec![self.labels.pick(&chosen)?, Tensor::from_f64s(DType::F32, [n, columns], out)?])
     }
 

@@ -289,7 +289,11 @@ impl MaxUnpool {
 
 impl Op for MaxUnpool {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        let places = self.places(cx.shape(0)?)?;
+        let (x, at) = (cx.input(0)?, cx.input(1)?);
+        if at.shape != x.shape {
+            return Err(err!(InvalidNode, "places of {at} for elements of {x}").into());
+        }
+        let places = self.places(&x.shape)?;
         super::infer::one(cx.dtype(0)?, MaxUnpool::output(&places, cx.ints(2)?)?)
     }
 

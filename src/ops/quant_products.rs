@@ -243,7 +243,20 @@ impl Op for QLinearMatMul {
                 );
             }
         }
-        one(cx.dtype(Y_ZERO)?, Geometry::new(cx.shape(0)?, cx.shape(3)?)?.out)
+        let g = Geometry::new(cx.shape(0)?, cx.shape(3)?)?;
+        let whole = [&g.batch[..], &[g.m, g.n]].concat();
+        let scales = self.scales(|i| Ok(cx.shape(i)?.to_vec()))?;
+        let given = |i: usize| cx.try_input(i).map_or(vec![], |t| t.shape.clone());
+        let (left, right) = (by_rows(&given(2)), by_columns(&given(5)));
+        let of_result = [&scales.x, &scales.w, &scales.y, &scales.zero].map(|s| (s, &whole));
+        let (a, b) = (given(0), given(3));
+        let of_factors = [(&left, &a), (&right, &b)];
+        for (s, to) in of_result.into_iter().chain(of_factors) {
+            if shape::broadcast(&[s, to]).ok().as_ref() != Some(to) {
+                return Err(err!(InvalidNode, "a scale or zero point of {s:?} for {to:?}").into());
+            }
+        }
+        one(cx.dtype(Y_ZERO)?, g.out)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -506,6 +519,11 @@ impl Op for QLinearConv {
         let filters = cx.shape(3)?.first().copied().unwrap_or(0);
         ensure_counts(cx, &[X_SCALE, 2, Y_SCALE, Y_ZERO], &[1])?;
         ensure_counts(cx, &[W_SCALE, 5], &[1, filters])?;
+        if let Some(t) =
+            [W_SCALE, 5].into_iter().filter_map(|i| cx.try_input(i)).find(|t| t.numel() > 1 && t.rank() > 1)
+        {
+            return Err(err!(InvalidNode, "expected a value for each filter, got {t}").into());
+        }
         ensure_counts(cx, &[BIAS], &[filters])?;
         one(y, self.0.window(cx.shape(0)?, cx.shape(3)?)?.1)
     }

@@ -277,6 +277,9 @@ impl Resize {
     }
 
     fn samples(&self, a: &Axis) -> Samples {
+        if a.out == 0 {
+            return Samples { taps: 1, index: vec![], weight: vec![] };
+        }
         let last = a.len as f64 - 1.0;
         let shrink = if self.antialias { a.scale.min(1.0) } else { 1.0 };
         let reach = if self.mode == Mode::Cubic { 2.0 } else { 1.0 };

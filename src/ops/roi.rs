@@ -104,7 +104,10 @@ impl RoiAlign {
             let low = (p as usize).min(extent - 1);
             inside.then(|| if low + 1 < extent { (low, low + 1, p - low as f64) } else { (low, low, 0.0) })
         };
-        Samples { count, inside: (first as usize..end.min(count) as usize).filter_map(pixels).collect() }
+        // a step is no less than half a pixel: more samples are none, whatever numbers say that are not finite
+        let most = if wide { (first as usize).saturating_add(2 * extent + 8) } else { usize::MAX };
+        let range = first as usize..(end.min(count) as usize).min(most);
+        Samples { count, inside: range.filter_map(pixels).collect() }
     }
 
     /// One element of the result.

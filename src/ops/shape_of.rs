@@ -283,7 +283,7 @@ impl Op for EyeLike {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let x = need(inputs, 0)?;
         let [rows, cols] = x.shape()[..] else { bail!(InvalidNode, "expected a matrix, got {:?}", x.shape()) };
-        let on = |i: usize| ((i % cols) as i64 == (i / cols) as i64 + self.k) as i128;
+        let on = |i: usize| ((i % cols) as i64 == ((i / cols) as i64).saturating_add(self.k)) as i128;
         let d = self.dtype.unwrap_or(x.dtype());
         Ok(vec![Tensor::from_i128s(d, [rows, cols], (0..rows * cols).map(on).collect())?])
     }

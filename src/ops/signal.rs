@@ -197,6 +197,7 @@ impl Stft {
         length: Option<i64>,
     ) -> Result<(usize, usize, Transform)> {
         let [_, len, c] = x[..] else { bail!(InvalidNode, "expected [batch, length, 1 or 2], got {x:?}") };
+        ensure!([1, 2].contains(&c), InvalidNode, "expected [batch, length, 1 or 2], got {x:?}");
         let step = extent(step, "frame_step")?;
         let n = match (length, window) {
             (Some(n), _) => extent(n, "frame_length")?,
@@ -378,12 +379,13 @@ impl Op for Mel {
             if center == left {
                 set(center, 1.0);
             }
-            for j in left..=center {
+            // filters may reach beyond the spectrum, and have nothing to say there
+            for j in left..=center.min(rows) {
                 if center > left {
                     set(j, (j - left) as f64 / (center - left) as f64);
                 }
             }
-            for j in center..right {
+            for j in center..right.min(rows) {
                 set(j, (right - j) as f64 / (right - center) as f64);
             }
         }

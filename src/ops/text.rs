@@ -259,7 +259,7 @@ fn parse_tf_idf(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     };
     let starts = list("ngram_counts")?;
     let places = list("ngram_indexes")?;
-    let width = places.iter().max().map_or(0, |m| *m as usize + 1);
+    let width = places.iter().max().map_or(0, |m| usize::try_from(*m).unwrap_or(0).saturating_add(1));
     let mut pool = BTreeMap::new();
     let mut number = 0;
     for (n, start) in starts.iter().enumerate() {
@@ -305,10 +305,11 @@ impl TfIdf {
                 found[*place] = if self.counts { found[*place] + weight } else { weight };
             }
         };
-        for n in self.lengths.clone().filter(|n| *n > 0) {
-            // single items have nothing to skip
-            let skips = if n == 1 { 0 } else { self.skips };
-            for step in 1..=skips + 1 {
+        let (shortest, longest) = (*self.lengths.start(), *self.lengths.end());
+        for n in shortest.max(1)..=longest.min(row.len()) {
+            // single items have nothing to skip, and no step leads out of the row
+            let steps = (row.len() - 1).checked_div(n - 1).map_or(1, |most| most.min(self.skips.saturating_add(1)));
+            for step in 1..=steps {
                 for start in 0..row.len().saturating_sub((n - 1) * step) {
                     let gram: Vec<Gram> = (0..n).map(|i| row[start + i * step].clone()).collect();
                     add(&gram);

@@ -30,6 +30,9 @@ pub(super) struct Window {
     pub ceil: bool,
 }
 
+/// Elements of the largest window.
+const TAPS: usize = 1 << 20;
+
 /// Which attributes an operator has at some version.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Has {
@@ -82,9 +85,11 @@ impl Window {
     /// The windows of `kernel` over spatial extents `input`.
     ///
     /// # Errors
-    /// `InvalidNode` when an attribute has the wrong number of entries or a window does not fit the padded input.
+    /// `InvalidNode` when an attribute has the wrong number of entries or a window does not fit the padded input, `Limit`
+    /// for windows of more than [`TAPS`] elements, which padding would make room for.
     pub fn geometry(&self, input: &[usize], kernel: &[usize]) -> Result<Geometry> {
-        let rank = input.len();
+        let (rank, taps) = (input.len(), shape::numel(kernel));
+        ensure!(taps <= TAPS, Limit, "a window of {taps} elements, more than {TAPS}");
         let strides = Window::list("strides", &self.strides, rank, 1)?;
         let dilations = Window::list("dilations", &self.dilations, rank, 1)?;
         let mut pads = match self.auto_pad {

@@ -54,7 +54,8 @@ fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>, room: usize, l
         node.inputs.iter().map(|v| data(v).map(|t| TensorType::new(t.dtype(), t.shape()))).collect();
     let inputs = types.iter().zip(&node.inputs).map(|(t, v)| t.as_ref().map(|t| (t, data(v)))).collect();
     let cx = InferCx::new(inputs);
-    if let Ok(Some(values)) = op.fold(&cx) {
+    let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+    if let Some(values) = op.fold(&cx).ok().flatten().filter(|v| v.len() >= used) {
         return Some(values);
     }
     let outputs = op.infer(&cx).ok()?;

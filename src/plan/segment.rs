@@ -196,7 +196,13 @@ fn look(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
         let inferred = if folded.is_some() { Ok(vec![]) } else { op.infer(&cx) };
         (folded, inferred)
     };
+    let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+    let enough = |n: usize| match n >= used {
+        true => Ok(()),
+        false => Err(err!(InvalidNode, "it has {n} outputs, {used} are used")),
+    };
     if let Some(values) = folded {
+        enough(values.len())?;
         set_known(low, node, values);
         return Ok(Step::Next);
     }
@@ -214,8 +220,7 @@ fn look(low: &mut Lowering, host: &HashSet<ValueId>, node: &Node, index: usize, 
         }
         Err(Defer::DataDependent) => return on_host(low, node, index, fallback, "its output's shape depends on data"),
     };
-    let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
-    ensure!(types.len() >= used, Internal, "inferred {} outputs, {used} are used", types.len());
+    enough(types.len())?;
     if all_known && op.deterministic() && folds(&types) {
         let values = evaluated(low, node)?;
         set_known(low, node, values);

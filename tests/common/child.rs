@@ -34,19 +34,20 @@ fn run_from(test: &str, skip: usize) -> (usize, Vec<String>) {
     let (send, lines) = mpsc::channel();
     let out = BufReader::new(process.stdout.take().unwrap());
     std::thread::spawn(move || out.lines().map_while(|l| l.ok()).try_for_each(|l| send.send(l)));
-    let (mut begun, mut at, mut failures) = (skip, String::new(), vec![]);
+    let (mut begun, mut at, mut within, mut failures) = (skip, String::new(), String::new(), vec![]);
     let mut whole = false;
     loop {
         match lines.recv_timeout(PATIENCE) {
             Ok(l) => match l.split_once(": ") {
-                Some(("BEGIN", name)) => (begun, at) = (begun + 1, name.into()),
+                Some(("BEGIN", name)) => (begun, at, within) = (begun + 1, name.into(), String::new()),
+                Some(("WITHIN", part)) => within = format!(" {part}"),
                 Some(("END", "")) => at.clear(),
                 Some(("END", fault)) => failures.push(format!("{}: {fault}", std::mem::take(&mut at))),
                 Some(("WHOLE", _)) => whole = true,
                 _ => {}
             },
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                failures.push(format!("{at}: hangs"));
+                failures.push(format!("{at}{within}: hangs"));
                 at.clear();
                 let _ = process.kill();
                 break;
@@ -56,9 +57,14 @@ fn run_from(test: &str, skip: usize) -> (usize, Vec<String>) {
     }
     let status = process.wait().unwrap();
     if !whole && !at.is_empty() {
-        failures.push(format!("{at}: ends the process: {status}"));
+        failures.push(format!("{at}{within}: ends the process: {status}"));
     }
     (begun, failures)
+}
+
+/// In the child: tells which part of a case comes now.
+pub fn within(part: &str) {
+    println!("WITHIN: {}", part.replace('\n', " "));
 }
 
 /// In the child: calls `judge` for each case that is left, with its number; it gives what is wrong, or nothing.

@@ -87,7 +87,7 @@ fn differs(got: &Tensor, want: &Tensor, exact: Option<&Tensor>, whole: bool) -> 
     if exact.iter().any(|x| !x.is_finite() || x.abs() > 1e18) {
         return None;
     }
-    let scale = exact.iter().fold(1e-20f64, |m, x| m.max(x.abs()));
+    let scale = exact.iter().fold(1e-5f64, |m, x| m.max(x.abs()));
     let rounding = w.iter().zip(&exact).fold(0.0f64, |m, (w, x)| m.max((w - x).abs()));
     let allowed = 64.0 * rounding + 3e-5 * scale;
     let i = g.iter().zip(&exact).position(|(g, x)| (g - x).abs() > allowed || g.is_nan())?;
