@@ -150,7 +150,6 @@ fn names() -> Vec<String> {
 }
 
 #[test]
-#[ignore = "takes minutes: --ignored --exact no_number_breaks_an_operator"]
 fn no_number_breaks_an_operator() {
     let failures = child::run_all("the_child", names().len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));

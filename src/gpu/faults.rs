@@ -67,7 +67,7 @@ impl Faults {
         }
         // the first has caused the others
         let new = log.count.saturating_sub(mark).min(log.recent.len() as u64) as usize;
-        let first = log.recent.iter().rev().take(new).last();
+        let first = log.recent.get(log.recent.len() - new);
         first.map_or(Ok(()), |message| Err(fault(message)))
     }
 }
