@@ -1,6 +1,27 @@
 //! The comparison of two tensors.
 
-use shadernet::{DType, Tensor};
+use shadernet::{DType, Model, Tensor};
+
+/// The relative tolerance of ONNX's backend tests, of cases that state none.
+pub const RTOL: f64 = 1e-3;
+/// A model's small values carry the rounding of its large ones: a share of an output's greatest magnitude.
+const OF_GREATEST: f64 = 1e-4;
+/// A step of 8 bits: what an activation moves by that another runtime rounds the other way.
+const STEP_OF_8_BITS: f64 = 1.0 / 128.0;
+
+/// The absolute tolerance of an output where none is stated, by its greatest magnitude: of types narrower than float32 two
+/// last places, as both runtimes may be one off, whether outputs or weights are of them; of models with weights of 8
+/// bits, whose activations are rounded too, a step of those.
+pub fn absolute_tolerance(model: &Model, want: &Tensor) -> f64 {
+    let weights = model.graph().values().filter_map(|(_, v)| v.constant.as_ref()).filter(|t| t.rank() > 1);
+    let share = |d: DType| match d {
+        DType::F16 => 2f64.powi(-9),
+        DType::BF16 => 2f64.powi(-6),
+        DType::I8 | DType::U8 => STEP_OF_8_BITS,
+        _ => OF_GREATEST,
+    };
+    weights.map(|t| share(t.dtype())).fold(share(want.dtype()), f64::max) * greatest(want)
+}
 
 /// How two tensors differ.
 #[derive(Debug, Clone, Default, PartialEq)]

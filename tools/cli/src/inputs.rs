@@ -279,6 +279,17 @@ pub fn read_value(info: Option<&ValueInfo>, path: &Path) -> Result<Tensor> {
     }
 }
 
+/// The test data sets of a model's folder, in order.
+pub fn data_sets(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..).map(|n| folder.join(format!("test_data_set_{n}"))).take_while(|p| p.is_dir())
+}
+
+/// The inputs of a test data set, with the model's names.
+pub fn set_inputs(model: &Model, set: &Path) -> Result<Vec<(String, Tensor)>> {
+    let read = |(info, file): (&ValueInfo, PathBuf)| Ok((info.name.clone(), read_value(Some(info), &file)?));
+    model.inputs().iter().zip(data_set(set, "input")).map(read).collect()
+}
+
 /// The `input_i.pb` or `output_i.pb` files of a test data set, in order.
 pub fn data_set(folder: &Path, stem: &str) -> Vec<PathBuf> {
     (0..).map(|i| folder.join(format!("{stem}_{i}.pb"))).take_while(|p| p.is_file()).collect()

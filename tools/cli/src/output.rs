@@ -1,9 +1,20 @@
 //! What commands print: tensors in short, and progress where a person looks on.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use shadernet::Tensor;
+use shadernet::{Error, ErrorKind, Result, Tensor};
+
+/// The last part of a path.
+pub fn last_name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+}
+
+/// Writes a report.
+pub fn write_json(file: &Path, report: &serde_json::Value) -> Result<()> {
+    std::fs::write(file, report.to_string()).map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))
+}
 
 /// A bar for `total` steps; silent when standard error is no terminal.
 pub fn bar(total: u64, what: &str) -> ProgressBar {

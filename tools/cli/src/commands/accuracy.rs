@@ -4,9 +4,9 @@ use serde::Serialize;
 use shadernet::{DType, Error, ErrorKind, Model, Result, Tensor};
 
 use crate::compare::greatest;
-use crate::inputs::{data_set, read_value};
+use crate::inputs::{data_set, data_sets, read_value, set_inputs};
 use crate::output;
-use crate::place::{Place, Where};
+use crate::place::{Place, Where, named};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -61,8 +61,7 @@ pub fn run(args: &Args) -> Result<bool> {
     if let Some(file) = &args.json {
         let (adapter, driver) = place.names();
         let doc = serde_json::json!({"adapter": adapter, "driver": driver, "other": args.other, "models": rows});
-        std::fs::write(file, doc.to_string())
-            .map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
+        output::write_json(file, &doc)?;
     }
     Ok(good && !rows.is_empty())
 }
@@ -70,17 +69,10 @@ pub fn run(args: &Args) -> Result<bool> {
 fn measure(place: &Where, dir: &Path) -> Result<Row> {
     let model = Model::load(dir.join("model.onnx"))?;
     let runner = place.load(&model)?;
-    let name = dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let mut row = Row { name, ..Row::default() };
-    for n in 0.. {
-        let set = dir.join(format!("test_data_set_{n}"));
-        if !set.is_dir() {
-            break;
-        }
-        let mut inputs: Vec<(&str, Tensor)> = vec![];
-        for (info, file) in model.inputs().iter().zip(data_set(&set, "input")) {
-            inputs.push((&info.name, read_value(Some(info), &file)?));
-        }
+    let mut row = Row { name: output::last_name(dir), ..Row::default() };
+    for set in data_sets(dir) {
+        let inputs = set_inputs(&model, &set)?;
+        let inputs = named(&inputs);
         let got = runner.run(&inputs)?;
         let wide = model.reference().run_wide(&inputs)?;
         row.narrow = row.narrow.max(wide.narrow.len());

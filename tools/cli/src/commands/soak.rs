@@ -3,11 +3,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use shadernet::ir::{Declared, Dim};
-use shadernet::{Error, ErrorKind, Gpu, Model, Result, Session, Tensor};
+use shadernet::{Gpu, Model, Result, Session, Tensor};
 
-use super::test::{RTOL, of_greatest};
-use crate::compare::{compare, greatest};
-use crate::inputs::{data_set, read_value};
+use crate::compare::{RTOL, absolute_tolerance, compare};
+use crate::inputs::set_inputs;
 use crate::output;
 use crate::place::{Place, named};
 
@@ -80,8 +79,7 @@ pub fn run(args: &Args) -> Result<bool> {
     if let Some(file) = &args.json {
         let (adapter, driver) = (&gpu.info().name, &gpu.info().driver);
         let doc = serde_json::json!({"adapter": adapter, "driver": driver, "models": rows});
-        std::fs::write(file, doc.to_string())
-            .map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
+        output::write_json(file, &doc)?;
     }
     Ok(!rows.is_empty() && rows.iter().all(|r| r.wrong.is_none()))
 }
@@ -89,12 +87,8 @@ pub fn run(args: &Args) -> Result<bool> {
 fn soak(gpu: &Gpu, dir: &Path, args: &Args) -> Result<Row> {
     let model = Model::load(dir.join("model.onnx"))?;
     let session = Session::new(gpu, &model, &args.place.session_options())?;
-    let mut inputs: Named = vec![];
-    for (info, file) in model.inputs().iter().zip(data_set(&dir.join("test_data_set_0"), "input")) {
-        inputs.push((info.name.clone(), read_value(Some(info), &file)?));
-    }
-    let name = dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let mut row = Row { name, runs: args.runs, ..Row::default() };
+    let inputs = set_inputs(&model, &dir.join("test_data_set_0"))?;
+    let mut row = Row { name: output::last_name(dir), runs: args.runs, ..Row::default() };
     let wrong = |row: &mut Row, what: String| row.wrong = row.wrong.take().or(Some(what));
 
     let mut shapes: Vec<(Named, Vec<Tensor>)> = vec![];
@@ -109,7 +103,7 @@ fn soak(gpu: &Gpu, dir: &Path, args: &Args) -> Result<Row> {
         };
         let got = session.run(&named(&inputs))?;
         for ((name, got), (_, want)) in got.iter().zip(&want) {
-            let d = compare(got, want, RTOL, of_greatest(&model, want.dtype()) * greatest(want));
+            let d = compare(got, want, RTOL, absolute_tolerance(&model, want));
             row.max = row.max.max(d.max_rel);
             if let Some(why) = d.wrong {
                 wrong(&mut row, format!("{:?}, output {name:?}: {why}", extents(&inputs)));

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use shadernet::{DType, Error, ErrorKind, Model, Result, Tensor, passes};
+use shadernet::{Error, ErrorKind, Model, Result, passes};
 
-use crate::compare::{compare, greatest};
-use crate::inputs::{data_set, read_value};
+use crate::compare::{RTOL, absolute_tolerance, compare};
+use crate::inputs::{data_set, data_sets, read_value, set_inputs};
 use crate::output;
-use crate::place::{Place, Where};
+use crate::place::{Place, Where, named};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -84,29 +84,8 @@ struct Row {
     median_ms: Option<f64>,
 }
 
-/// Of cases without a manifest: the relative tolerance of ONNX's backend tests, and, since a model's small values carry
-/// the rounding of its large ones, a share of each output's greatest magnitude.
-pub const RTOL: f64 = 1e-3;
-const ATOL_OF_GREATEST: f64 = 1e-4;
-
 /// The time after which no further run is begun.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A last place of 8 bits: what an activation moves by that another runtime rounds the other way.
-const STEP_OF_8_BITS: f64 = 1.0 / 128.0;
-
-/// The share of an output's greatest magnitude that it may be off by: of types narrower than that two last places, as both
-/// runtimes may be one off, whether outputs or weights are of them; of models with weights of 8 bits, whose activations
-/// are rounded too, a step of those.
-pub fn of_greatest(model: &Model, d: DType) -> f64 {
-    let weights = model.graph().values().filter_map(|(_, v)| v.constant.as_ref()).filter(|t| t.rank() > 1);
-    let share = |d: DType| match d {
-        DType::F16 => 2f64.powi(-9),
-        DType::BF16 => 2f64.powi(-6),
-        DType::I8 | DType::U8 => STEP_OF_8_BITS,
-        _ => ATOL_OF_GREATEST,
-    };
-    weights.map(|t| share(t.dtype())).fold(share(d), f64::max)
-}
 
 pub fn run(args: &Args) -> Result<bool> {
     let filter = args.filter.as_deref().map(Regex::new).transpose();
@@ -143,8 +122,7 @@ pub fn run(args: &Args) -> Result<bool> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         rows.iter().for_each(|r| *counts.entry(r.status).or_default() += 1);
         let doc = serde_json::json!({"adapter": adapter, "driver": driver, "counts": counts, "cases": rows});
-        std::fs::write(file, doc.to_string())
-            .map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))?;
+        output::write_json(file, &doc)?;
     }
     let expected = args.expect.as_deref().map_or_else(|| Ok(BTreeMap::new()), expectations)?;
     Ok(!rows.is_empty() && as_expected(&rows, &expected))
@@ -210,11 +188,8 @@ fn manifest(dir: &Path) -> Result<HashMap<PathBuf, Entry>> {
 fn find_cases(dir: &Path, manifest: &HashMap<PathBuf, Entry>, out: &mut Vec<Case>) -> Result<()> {
     if dir.join("model.onnx").is_file() {
         let entry = dir.canonicalize().ok().and_then(|d| manifest.get(&d).cloned());
-        let own = || dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        let above = || {
-            let parent = dir.parent().and_then(Path::file_name);
-            parent.map_or_else(String::new, |n| n.to_string_lossy().into_owned())
-        };
+        let own = || output::last_name(dir);
+        let above = || dir.parent().map_or_else(String::new, output::last_name);
         out.push(match entry {
             Some(e) => Case {
                 name: e.name,
@@ -265,16 +240,9 @@ fn try_case(place: &Where, case: &Case, args: &Args, row: &mut Row) -> Result<()
     let model = Model::load(case.folder.join("model.onnx"))?;
     let runner = place.load(&model)?;
     row.nodes = model.graph().nodes.len();
-    for n in 0.. {
-        let set = case.folder.join(format!("test_data_set_{n}"));
-        if !set.is_dir() {
-            break;
-        }
-        let files = data_set(&set, "input");
-        let mut inputs: Vec<(&str, Tensor)> = vec![];
-        for (info, file) in model.inputs().iter().zip(&files) {
-            inputs.push((&info.name, read_value(Some(info), file)?));
-        }
+    for (n, set) in data_sets(&case.folder).enumerate() {
+        let inputs = set_inputs(&model, &set)?;
+        let inputs = named(&inputs);
         let start = Instant::now();
         let got = runner.run(&inputs)?;
         row.ms += start.elapsed().as_secs_f64() * 1e3;
@@ -303,7 +271,7 @@ fn try_case(place: &Where, case: &Case, args: &Args, row: &mut Row) -> Result<()
                 continue;
             }
             let rtol = args.rtol.unwrap_or(case.rtol);
-            let atol = args.atol.or(case.atol).unwrap_or_else(|| of_greatest(&model, want.dtype()) * greatest(&want));
+            let atol = args.atol.or(case.atol).unwrap_or_else(|| absolute_tolerance(&model, &want));
             let d = compare(got, &want, rtol, atol);
             row.max_abs = row.max_abs.max(d.max_abs);
             row.max_rel = row.max_rel.max(d.max_rel);
