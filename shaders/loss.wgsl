@@ -37,9 +37,10 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     let label = I_to_i64(targets[params.target_base + i]);
     var loss = 0.0;
     var weight = 0.0;
-    var counts = true;
+    // of no classes none counts
+    var counts = params.classes > 0u;
     //#if IGNORE
-    counts = label.x != params.ignore_low || label.y != params.ignore_high;
+    counts = counts && (label.x != params.ignore_low || label.y != params.ignore_high);
     //#endif
     if counts {
         // a class that does not exist reads the nearest one

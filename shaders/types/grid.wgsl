@@ -15,6 +15,10 @@ fn grid_round(x: f32, fraction_bits: i32, least_exponent: i32) -> f32 {
     let significand = (magnitude & 0x7fffffu) | 0x800000u;
     let odd = (significand >> dropped) & 1u;
     let units = (significand + (1u << (dropped - 1u)) - 1u + odd) >> dropped;
+    if exponent == 127 && (units >> u32(fraction_bits + 1)) != 0u {
+        // rounded up to infinity, which drivers make in their own ways of a product
+        return bitcast<f32>(0x7f800000u | (bits & 0x80000000u));
+    }
     let rounded = f32(units) * bitcast<f32>(u32(step + 127) << 23u);
     return bitcast<f32>(bitcast<u32>(rounded) | (bits & 0x80000000u));
 }

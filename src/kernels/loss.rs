@@ -76,6 +76,5 @@ pub fn loss(cx: &mut LowerCx<'_>, samples: &Samples<'_>, total: bool, out: &View
     let mut binds = vec![Bind::Read(x), Bind::Read(targets)];
     binds.extend(weight.map(Bind::Read));
     binds.push(Bind::Write(out));
-    let grid = linear_grid(if classes == 0 { 0 } else { targets.numel() }, LINEAR_WORKGROUP);
-    cx.dispatch(&kernel, params, &binds, grid)
+    cx.dispatch(&kernel, params, &binds, linear_grid(targets.numel(), LINEAR_WORKGROUP))
 }

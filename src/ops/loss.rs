@@ -196,6 +196,10 @@ fn cases(name: &'static str) -> Vec<Case> {
         let none = Tensor::vector(&[7i32, 7]);
         let c = Case::new(name, 13).range(F32, &[2, 3], -3.0, -0.1).value(none).int("ignore_index", 7);
         all.push(c.string("reduction", reduction).outputs(outputs));
+        // no classes, and nothing of any
+        let none = Tensor::vector(&[7i32, 7]);
+        let c = Case::new(name, 13).range(F32, &[2, 0], -3.0, -0.1).value(none).int("ignore_index", 7);
+        all.push(c.string("reduction", reduction).outputs(outputs));
     }
     all.push(case(13, F32, &[2, 11, 5003], I64));
     all.push(case(13, F32, &[3, 9001], I32).outputs(1));

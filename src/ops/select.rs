@@ -222,11 +222,25 @@ fn cast_cases() -> Vec<Case> {
     }
     for to in [F8E4M3FN, F8E5M2, F8E4M3FNUZ, F8E5M2FNUZ] {
         for saturate in [0, 1] {
-            let odd =
-                Tensor::vector(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 500.0, -500.0, 1e6, 0.001, 0.0, -0.0]);
+            let odd = Tensor::vector(&[
+                f32::NAN,
+                f32::INFINITY,
+                f32::NEG_INFINITY,
+                f32::MAX,
+                f32::MIN,
+                500.0,
+                -500.0,
+                1e6,
+                0.001,
+                0.0,
+                -0.0,
+            ]);
             all.push(Case::new("Cast", 19).int("to", to as i64).int("saturate", saturate).value(odd));
         }
     }
+    // what rounds up to infinity
+    let most = Tensor::vector(&[f32::MAX, f32::MIN, 3.39e38, 65504.0, 65519.0, 65520.0]);
+    all.extend([F16, BF16].map(|to| Case::new("Cast", 13).int("to", to as i64).value(most.clone())));
     let big = Tensor::vector(&[i64::MAX, i64::MIN, (1 << 53) + 1, -1, 0, 1 << 31, 1 << 32]);
     all.extend([F32, I32, U8, Bool].map(|to| Case::new("Cast", 13).int("to", to as i64).value(big.clone())));
     all
