@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::ops::InferCx;
 use crate::tensor::Tensor;
-use crate::{Result, ensure};
+use crate::{Result, ensure, shape};
 
 /// Bounds on what a model may ask for, in its file and when it runs. Whatever lies beyond is an error of kind `Limit`
 /// that names the bound. A graph carries those it was imported with, and its bodies the same.
@@ -43,7 +43,7 @@ impl Limits {
     ) -> Result<u64> {
         let (most, mut sum) = (self.memory, held);
         for t in types {
-            let bytes = t.numel().saturating_mul(t.dtype.size().max(least)) as u64;
+            let bytes = shape::checked_numel(&t.shape)?.saturating_mul(t.dtype.size().max(least)) as u64;
             sum = sum.saturating_add(bytes);
             ensure!(
                 sum <= most,

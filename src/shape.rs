@@ -1,6 +1,6 @@
 //! Arithmetic on shapes: sizes, row-major strides, NumPy broadcasting, axes.
 
-use crate::{Result, bail, ensure, err};
+use crate::{Result, bail, ensure};
 
 /// The number of elements; saturates instead of overflowing.
 pub fn numel(shape: &[usize]) -> usize {
@@ -10,13 +10,12 @@ pub fn numel(shape: &[usize]) -> usize {
 /// The number of elements.
 ///
 /// # Errors
-/// `Limit` when it does not fit an `isize`.
+/// `Limit` when the extents, those of 0 left out, have a product that does not fit an `isize`: strides would not.
 pub fn checked_numel(shape: &[usize]) -> Result<usize> {
-    if shape.contains(&0) {
-        return Ok(0);
-    }
-    let n = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-    n.filter(|n| *n <= isize::MAX as usize).ok_or_else(|| err!(Limit, "shape {shape:?} has too many elements"))
+    let n = shape.iter().try_fold(1usize, |n, d| n.checked_mul((*d).max(1)));
+    let fits = n.is_some_and(|n| n <= isize::MAX as usize);
+    ensure!(fits, Limit, "shape {shape:?} has too many elements");
+    Ok(numel(shape))
 }
 
 /// Row-major strides in elements.
@@ -147,6 +146,15 @@ mod tests {
         let all: Vec<_> = coords(&[2, 2]).collect();
         assert_eq!(all, [vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]]);
         assert_eq!(coords(&[]).count(), 1);
+    }
+
+    #[test]
+    fn extents_beside_zero_count_as_too_many() {
+        assert_eq!(checked_numel(&[3, 0, 2]).unwrap(), 0);
+        assert_eq!(checked_numel(&[]).unwrap(), 1);
+        for shape in [[1 << 40, 1 << 40, 0], [0, usize::MAX, 2], [2, 2, 1 << 61]] {
+            assert!(checked_numel(&shape).is_err(), "{shape:?}");
+        }
     }
 
     #[test]

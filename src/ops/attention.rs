@@ -188,7 +188,7 @@ impl Attention {
     /// Whether the query at position `p` may see key `j`, but for masks.
     fn sees(&self, p: i64, j: i64) -> bool {
         let [left, right] = self.window;
-        (!self.causal || j <= p) && left.is_none_or(|n| p - j <= n) && right.is_none_or(|n| j - p <= n)
+        (!self.causal || j <= p) && left.is_none_or(|n| p.saturating_sub(j) <= n) && right.is_none_or(|n| j.saturating_sub(p) <= n)
     }
 }
 
@@ -260,7 +260,7 @@ impl Attention {
         let rows = e.query_heads() * e.queries;
         for (r, row) in bias.chunks_exact_mut(e.keys.max(1)).enumerate() {
             let (length, i) = (lengths.as_ref().map(|l| l[r / rows]), (r % e.queries) as i64);
-            let p = i + length.map_or(e.past as i64, |l| l - e.queries as i64);
+            let p = length.map_or(e.past as i64, |l| l.saturating_sub(e.queries as i64)).saturating_add(i);
             for (j, b) in row.iter_mut().enumerate() {
                 let j = j as i64;
                 if !self.sees(p, j) || length.is_some_and(|l| j >= l) {

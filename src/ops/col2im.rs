@@ -50,7 +50,7 @@ impl Col2Im {
         let dims = image.len();
         let sizes = |v: &[i64], n: usize, what: &str| -> Result<Vec<usize>> {
             ensure!(v.len() == n, InvalidNode, "expected {n} {what}, got {v:?}");
-            v.iter().map(|x| usize::try_from(*x).map_err(|_| err!(InvalidNode, "{what} {v:?}"))).collect()
+            v.iter().map(|x| u32::try_from(*x).map(|x| x as usize).map_err(|_| err!(InvalidNode, "{what} {v:?}"))).collect()
         };
         let (image, block) = (sizes(image, dims, "image extents")?, sizes(block, dims, "block extents")?);
         let or = |v: &Option<Vec<i64>>, n: usize, default: i64| v.clone().unwrap_or_else(|| vec![default; n]);
@@ -68,7 +68,7 @@ impl Col2Im {
         let [n, rows, l] = columns[..] else {
             bail!(InvalidNode, "expected [n, channels · block, blocks], got {columns:?}")
         };
-        let (taps, blocks): (usize, usize) = (block.iter().product(), counts.iter().product());
+        let (taps, blocks): (usize, usize) = (shape::numel(&block), shape::numel(&counts));
         ensure!(rows % taps == 0 && l == blocks, InvalidNode, "{columns:?} for blocks {block:?}, {blocks} of them");
         let to = [&[n, rows / taps], &image[..]].concat();
         Ok((to, Blocks { image, block, counts, strides, dilations, pads: pads[..dims].to_vec() }))
@@ -86,7 +86,7 @@ impl Op for Col2Im {
         let x = need(inputs, 0)?;
         let (to, b) = self.blocks(x.shape(), &need(inputs, 1)?.to_i64s()?, &need(inputs, 2)?.to_i64s()?)?;
         let v = x.to_f64s()?;
-        let size: usize = b.image.iter().product();
+        let size = shape::numel(&b.image);
         let mut out = vec![0.0; shape::numel(&to)];
         let mut from = 0;
         for plane in 0..to[0] * to[1] {

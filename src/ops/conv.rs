@@ -38,24 +38,24 @@ const HAS: Has = Has { dilations: true, ceil: false, auto_pad: true };
 
 fn group(a: &AttrReader<'_>) -> Result<usize> {
     let group = a.int_or("group", 1)?;
-    ensure!(group >= 1, InvalidNode, "attribute group: expected at least 1, got {group}");
+    ensure!(group >= 1 && group <= u32::MAX as i64, InvalidNode, "attribute group: expected at least 1, got {group}");
     Ok(group as usize)
 }
 
 /// Shapes of a convolution, checked: `x` is [batch, group · ic, input…], the result [batch, group · oc, output…].
 /// The windows lie over the larger side: Conv's input, ConvTranspose's output.
 #[derive(Debug)]
-struct Shapes {
+pub(super) struct Shapes {
     batch: usize,
-    group: usize,
+    pub group: usize,
     ic: usize,
     oc: usize,
-    geometry: Geometry,
+    pub geometry: Geometry,
     transposed: bool,
 }
 
 impl Shapes {
-    fn output(&self) -> Vec<usize> {
+    pub fn output(&self) -> Vec<usize> {
         let spatial = if self.transposed { &self.geometry.input } else { &self.geometry.output };
         [&[self.batch, self.group * self.oc], spatial.as_slice()].concat()
     }
@@ -169,7 +169,7 @@ impl Shapes {
 }
 
 /// Shapes of the inputs: x, w and, if present, the bias.
-type Inputs<'a> = (&'a [usize], &'a [usize], Option<&'a [usize]>);
+pub(super) type Inputs<'a> = (&'a [usize], &'a [usize], Option<&'a [usize]>);
 
 fn inferred<'a>(cx: &InferCx<'a>) -> Result<Inputs<'a>> {
     let d = cx.dtype(0)?;
@@ -215,7 +215,7 @@ impl Conv {
         Ok(Conv { window: Window::parse(a, HAS)?, group: group(a)? })
     }
 
-    fn shapes(&self, inputs: Inputs<'_>) -> Result<Shapes> {
+    pub fn shapes(&self, inputs: Inputs<'_>) -> Result<Shapes> {
         let (x, w, _) = inputs;
         check(&self.window, inputs, w.first().copied().unwrap_or(0))?;
         let g = self.group;
@@ -277,7 +277,7 @@ impl ConvTranspose {
     fn shapes(&self, inputs: Inputs<'_>) -> Result<Shapes> {
         let (x, w, _) = inputs;
         let g = self.group;
-        check(&self.window, inputs, w.get(1).copied().unwrap_or(0) * g)?;
+        check(&self.window, inputs, w.get(1).copied().unwrap_or(0).saturating_mul(g))?;
         let fits = x[1] == w[0] && w[0].is_multiple_of(g);
         ensure!(fits, InvalidNode, "input {x:?} and weights {w:?} do not fit in {g} groups");
         let geometry = self.geometry(&x[2..], &w[2..])?;

@@ -124,7 +124,8 @@ impl Op for Scaler {
         for (list, what) in [(&self.offset, "offset"), (&self.scale, "scale")] {
             per_feature(list, 0, features, what)?;
         }
-        let (offset, scale) = (cx.constant(Tensor::vector(&self.offset))?, cx.constant(Tensor::vector(&self.scale))?);
+        let list = |l: &[f32]| if l.len() == 1 { Tensor::scalar(l[0]) } else { Tensor::vector(l) };
+        let (offset, scale) = (cx.constant(list(&self.offset))?, cx.constant(list(&self.scale))?);
         crate::kernels::elementwise::lower_views(cx, "Scaler", &[x, offset, scale], |e, args| {
             let x = e.cast(&args[0], DType::F32)?;
             Ok(e.expr(DType::F32, format!("({} - {}) * {}", x.name, args[1].name, args[2].name)))

@@ -483,7 +483,7 @@ struct Regressor {
 
 fn parse_regressor(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     let ids = a.ints_or("target_ids", vec![])?;
-    let most = ids.iter().max().map_or(1, |m| *m + 1);
+    let most = ids.iter().max().map_or(1, |m| m.saturating_add(1));
     let targets = index(a.int_or("n_targets", most)?, "n_targets")?;
     let how = match a.string_or("aggregate_function", "SUM".into())?.as_str() {
         "AVERAGE" => Aggregate::Average,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::conv::Conv;
 use super::einsum::fitted;
 use super::eval::{need, opt};
 use super::infer::one;
@@ -305,69 +306,21 @@ fn ensure_counts(cx: &InferCx<'_>, inputs: &[usize], counts: &[usize]) -> Result
     Ok(())
 }
 
-/// Attributes of a convolution.
+/// Convolution of integers, with Conv's attributes.
 #[derive(Debug)]
-struct Convolution {
-    auto_pad: String,
-    dilations: Option<Vec<i64>>,
-    group: usize,
-    kernel: Option<Vec<i64>>,
-    pads: Option<Vec<i64>>,
-    strides: Option<Vec<i64>>,
-}
+struct Convolution(Conv);
 
 impl Convolution {
     fn parse(a: &AttrReader<'_>) -> Result<Convolution> {
-        let group = a.int_or("group", 1)?;
-        let auto_pad = a.string_or("auto_pad", "NOTSET".into())?;
-        let known = ["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"].contains(&auto_pad.as_str());
-        ensure!(known, InvalidNode, "attribute auto_pad: {auto_pad:?}");
-        Ok(Convolution {
-            auto_pad,
-            dilations: a.ints("dilations")?,
-            group: usize::try_from(group).ok().filter(|g| *g > 0).ok_or_else(|| err!(InvalidNode, "group {group}"))?,
-            kernel: a.ints("kernel_shape")?,
-            pads: a.ints("pads")?,
-            strides: a.ints("strides")?,
-        })
+        Ok(Convolution(Conv::parse(a)?))
     }
 
     /// The window and the shape of the result.
     fn window(&self, x: &[usize], w: &[usize]) -> Result<(Window, Vec<usize>)> {
-        ensure!(x.len() >= 3 && x.len() == w.len(), InvalidNode, "cannot convolve {x:?} with {w:?}");
-        let n = x.len() - 2;
-        let list = |name: &str, v: &Option<Vec<i64>>, len: usize, default: usize, least: i64| -> Result<Vec<usize>> {
-            let Some(v) = v else { return Ok(vec![default; len]) };
-            ensure!(v.len() == len && v.iter().all(|x| *x >= least), InvalidNode, "attribute {name}: {v:?}");
-            Ok(v.iter().map(|x| *x as usize).collect())
-        };
-        let strides = list("strides", &self.strides, n, 1, 1)?;
-        let dilations = list("dilations", &self.dilations, n, 1, 1)?;
-        let mut pads = list("pads", &self.pads, 2 * n, 0, 0)?;
-        let kernel = w[2..].to_vec();
-        if let Some(k) = &self.kernel {
-            let same = k.iter().map(|k| *k as usize).eq(kernel.iter().copied());
-            ensure!(same, InvalidNode, "kernel_shape {k:?} for weights of {w:?}");
-        }
-        let groups = self.group;
-        let fits = x[1] == w[1] * groups && w[0].is_multiple_of(groups);
-        ensure!(fits, InvalidNode, "{groups} groups of {x:?} and {w:?}");
-        let mut out = vec![x[0], w[0]];
-        for d in 0..n {
-            let reach = (kernel[d].max(1) - 1) * dilations[d] + 1;
-            if self.auto_pad.starts_with("SAME") {
-                let total = ((x[d + 2].div_ceil(strides[d]).max(1) - 1) * strides[d] + reach).saturating_sub(x[d + 2]);
-                pads[d] = if self.auto_pad == "SAME_UPPER" { total / 2 } else { total.div_ceil(2) };
-                pads[n + d] = total - pads[d];
-            } else if self.auto_pad == "VALID" {
-                (pads[d], pads[n + d]) = (0, 0);
-            }
-            let padded = x[d + 2] + pads[d] + pads[n + d];
-            ensure!(padded >= reach, InvalidNode, "a window of {reach} over {padded} elements");
-            out.push((padded - reach) / strides[d] + 1);
-        }
-        pads.truncate(n);
-        Ok((Window { kernel, strides, dilations, pads, groups }, out))
+        ensure!(x.len() >= 3, InvalidNode, "cannot convolve {x:?} with {w:?}");
+        let shapes = self.0.shapes((x, w, None))?;
+        let (out, groups, g) = (shapes.output(), shapes.group, shapes.geometry);
+        Ok((Window { kernel: g.kernel, strides: g.strides, dilations: g.dilations, pads: g.begin, groups }, out))
     }
 
     fn eval(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -410,7 +363,7 @@ impl Convolution {
         let vx = shifted_view(cx, x, zeros[0], |_| vec![])?;
         let vw = shifted_filters(cx, w, zeros[1])?;
         let bias = if cx.has_input(bias) { Some(cx.dense_input(bias)?) } else { None };
-        let taps: usize = window.kernel.iter().product();
+        let taps: usize = shape::numel(&window.kernel);
         let (depth, pixels) = (vw.shape[1] * taps, shape::numel(&out.shape[2..]));
         let columns = (out.shape[0] * window.groups * depth * pixels) as u64 * 4;
         if vw.shape[1] == 1 || columns > cx.profile().max_binding || out.numel() == 0 {
@@ -634,6 +587,7 @@ fn qlinear_conv_cases() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::Attr;
 
     #[test]
     fn zero_points_are_subtracted() {
@@ -646,14 +600,9 @@ mod tests {
 
     #[test]
     fn windows_are_placed_by_pads() {
-        let none = Convolution {
-            auto_pad: "SAME_UPPER".into(),
-            dilations: None,
-            group: 1,
-            kernel: None,
-            pads: None,
-            strides: Some(vec![2]),
-        };
+        let attrs = [("auto_pad".to_string(), Attr::Str("SAME_UPPER".into())), ("strides".into(), Attr::Ints(vec![2]))];
+        let attrs = attrs.into();
+        let none = Convolution::parse(&AttrReader::new(&attrs)).unwrap();
         let (w, out) = none.window(&[1, 1, 4], &[1, 1, 3]).unwrap();
         assert_eq!((w.pads, out), (vec![0], vec![1, 1, 2]));
         assert!(none.window(&[1, 2, 4], &[1, 1, 3]).is_err());

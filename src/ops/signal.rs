@@ -251,7 +251,7 @@ impl Op for Stft {
         // frames that overlap read the same elements
         let framed = View {
             shape: vec![x.shape[0], frames, t.n, x.shape[2]],
-            strides: vec![by_batch, by_place * step as isize, by_place, by_part],
+            strides: vec![by_batch, if frames > 1 { by_place * step as isize } else { 0 }, by_place, by_part],
             ..x
         };
         let out = cx.output(0)?;

@@ -89,6 +89,7 @@ impl Window {
     /// for windows of more than [`TAPS`] elements, which padding would make room for.
     pub fn geometry(&self, input: &[usize], kernel: &[usize]) -> Result<Geometry> {
         let (rank, taps) = (input.len(), shape::numel(kernel));
+        ensure!(taps > 0, InvalidNode, "an empty window {kernel:?}");
         ensure!(taps <= TAPS, Limit, "a window of {taps} elements, more than {TAPS}");
         let strides = Window::list("strides", &self.strides, rank, 1)?;
         let dilations = Window::list("dilations", &self.dilations, rank, 1)?;
