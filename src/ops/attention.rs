@@ -188,7 +188,9 @@ impl Attention {
     /// Whether the query at position `p` may see key `j`, but for masks.
     fn sees(&self, p: i64, j: i64) -> bool {
         let [left, right] = self.window;
-        (!self.causal || j <= p) && left.is_none_or(|n| p.saturating_sub(j) <= n) && right.is_none_or(|n| j.saturating_sub(p) <= n)
+        (!self.causal || j <= p)
+            && left.is_none_or(|n| p.saturating_sub(j) <= n)
+            && right.is_none_or(|n| j.saturating_sub(p) <= n)
     }
 }
 

@@ -50,7 +50,9 @@ impl Col2Im {
         let dims = image.len();
         let sizes = |v: &[i64], n: usize, what: &str| -> Result<Vec<usize>> {
             ensure!(v.len() == n, InvalidNode, "expected {n} {what}, got {v:?}");
-            v.iter().map(|x| u32::try_from(*x).map(|x| x as usize).map_err(|_| err!(InvalidNode, "{what} {v:?}"))).collect()
+            v.iter()
+                .map(|x| u32::try_from(*x).map(|x| x as usize).map_err(|_| err!(InvalidNode, "{what} {v:?}")))
+                .collect()
         };
         let (image, block) = (sizes(image, dims, "image extents")?, sizes(block, dims, "block extents")?);
         let or = |v: &Option<Vec<i64>>, n: usize, default: i64| v.clone().unwrap_or_else(|| vec![default; n]);

@@ -115,7 +115,8 @@ struct LinearRegressor(Linear);
 
 fn parse_linear_regressor(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     let targets = a.int_or("targets", 1)?;
-    let targets = u32::try_from(targets).map(|t| t as usize).map_err(|_| err!(InvalidNode, "attribute targets is {targets}"))?;
+    let targets =
+        u32::try_from(targets).map(|t| t as usize).map_err(|_| err!(InvalidNode, "attribute targets is {targets}"))?;
     let (coefficients, intercepts) = (wide(a.floats("coefficients")?), wide(a.floats("intercepts")?));
     Ok(Arc::new(LinearRegressor(Linear { coefficients, intercepts, targets, post: Post::read(a)? })))
 }
