@@ -74,7 +74,7 @@ impl Op for Det {
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
-        // errors grow with size times condition, and of random matrices the condition is some multiple of the size
+        // backward errors grow with the size, and each is multiplied by a condition of some multiple of it
         Tolerance::ulps(dtype, 16.0 + 8.0 * (k * k) as f64)
     }
 }

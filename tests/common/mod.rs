@@ -68,7 +68,11 @@ pub fn check(case: &ops::Case, seed: u64) -> Result<Outcome, String> {
     for (i, (g, w)) in got.iter().zip(&want).enumerate() {
         let tolerance = op.tolerance(w.dtype(), case.sum);
         // a sum carries the rounding of its terms even where they cancel
-        let terms = if case.sum > 1 { inputs.iter().map(greatest).fold(0.0, f64::max) } else { 0.0 };
+        let terms = match case.op {
+            "Det" => inputs.iter().map(determinants).fold(0.0, f64::max),
+            _ if case.sum > 1 => inputs.iter().map(greatest).fold(0.0, f64::max),
+            _ => 0.0,
+        };
         if let Some(m) = mismatch_over(g, w, tolerance, terms)
             && !(case.op == "Multinomial" && at_borders(g, w))
         {
@@ -76,6 +80,20 @@ pub fn check(case: &ops::Case, seed: u64) -> Result<Outcome, String> {
         }
     }
     Ok(Outcome::Compared)
+}
+
+/// The greatest root mean square of the determinants of random matrices with rows as long as those of a matrix here:
+/// √n! √n⁻ⁿ times the product of the lengths. One much nearer to 0 is what its terms leave as they cancel.
+fn determinants(t: &Tensor) -> f64 {
+    let n = t.shape().last().copied().unwrap_or(1).max(1);
+    let lengths: Vec<f64> = t
+        .to_f64s()
+        .unwrap_or_default()
+        .chunks_exact(n)
+        .map(|row| row.iter().map(|x| x * x).sum::<f64>().sqrt())
+        .collect();
+    let shrink: f64 = (1..=n).map(|i| (i as f64 / n as f64).sqrt()).product();
+    lengths.chunks_exact(n).map(|l| l.iter().product::<f64>() * shrink).fold(0.0, f64::max)
 }
 
 /// Whether results differ by a class in one of a hundred samples at most: a sample whose number lies at the border of two
