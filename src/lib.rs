@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
+mod binding;
 pub mod cpu;
 mod dtype;
 mod error;
@@ -24,6 +25,7 @@ mod session;
 mod shape;
 mod tensor;
 
+pub use binding::{Binding, DeviceTensor};
 pub use dtype::{DType, Element, small_float};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::exec::Timing;

@@ -8,7 +8,7 @@ use crate::cpu;
 use crate::dtype::DType;
 use crate::gpu::{Gpu, Weights};
 use crate::import::{self, ImportOptions, Imported};
-use crate::ir::{Declared, Dim, Graph, ValueId};
+use crate::ir::{Declared, Dim, Graph, TensorType, ValueId};
 use crate::session::SessionBuilder;
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err, passes};
@@ -281,56 +281,70 @@ pub(crate) fn check_inputs(expected: &[ValueInfo], inputs: &[(&str, Tensor)]) ->
         let names: Vec<&str> = expected.iter().map(|i| i.name.as_str()).collect();
         bail!(InvalidInput, "the model has no input {name:?}, it has {names:?}");
     }
-    let mut symbols: HashMap<&str, (usize, &str)> = HashMap::new();
     let mut out = Vec::with_capacity(expected.len());
     for info in expected {
+        let Some(t) = given.get(info.name.as_str()).copied() else { return Err(missing(info)) };
+        out.push(match &info.declared {
+            Some(Declared::Optional(_)) if t.dtype() != DType::Optional => Tensor::optional(Some(t.clone())),
+            _ => t.clone(),
+        });
+    }
+    check_types(expected, &out.iter().map(|t| TensorType::new(t.dtype(), t.shape())).collect::<Vec<_>>())?;
+    Ok(out)
+}
+
+fn wanted(info: &ValueInfo) -> String {
+    info.declared.as_ref().map_or("a tensor".to_string(), Declared::to_string)
+}
+
+/// That an input was not given.
+pub(crate) fn missing(info: &ValueInfo) -> crate::Error {
+    err!(InvalidInput, "input {:?} is missing: expected {}", info.name, wanted(info))
+}
+
+/// Checks the types of all inputs, in the model's order, against its declaration.
+///
+/// # Errors
+/// As [`check_inputs`].
+pub(crate) fn check_types(expected: &[ValueInfo], types: &[TensorType]) -> Result<()> {
+    let mut symbols: HashMap<&str, (usize, &str)> = HashMap::new();
+    for (info, t) in expected.iter().zip(types) {
         let name = info.name.as_str();
-        let wanted = info.declared.as_ref().map_or("a tensor".to_string(), Declared::to_string);
-        let Some(t) = given.get(name).copied() else {
-            bail!(InvalidInput, "input {name:?} is missing: expected {wanted}")
-        };
-        let wrapped = match &info.declared {
-            Some(Declared::Optional(_)) if t.dtype() != DType::Optional => Some(Tensor::optional(Some(t.clone()))),
-            _ => None,
-        };
-        let t = wrapped.as_ref().unwrap_or(t);
-        let misfit = || err!(InvalidInput, "input {name:?}: expected {wanted}, got {}{:?}", t.dtype(), t.shape());
+        let misfit = || err!(InvalidInput, "input {name:?}: expected {}, got {t}", wanted(info));
         if let Some(declared) = &info.declared {
             ensure_fits(declared, t, name, &mut symbols, misfit)?;
         }
-        out.push(t.clone());
     }
-    Ok(out)
+    Ok(())
 }
 
 fn ensure_fits<'a>(
     declared: &'a Declared,
-    t: &Tensor,
+    t: &TensorType,
     name: &'a str,
     symbols: &mut HashMap<&'a str, (usize, &'a str)>,
     misfit: impl Fn() -> crate::Error,
 ) -> Result<()> {
-    if declared.dtype() != Some(t.dtype()) {
+    if declared.dtype() != Some(t.dtype) {
         return Err(misfit());
     }
     let Some(dims) = declared.dims() else { return Ok(()) };
     // a vector of one for a scalar is common in exported models' own examples
-    if dims.is_empty() && t.len() == 1 {
+    if dims.is_empty() && t.numel() == 1 {
         return Ok(());
     }
     if dims.len() != t.rank() {
         return Err(misfit());
     }
-    for (dim, got) in dims.iter().zip(t.shape()) {
+    for (dim, got) in dims.iter().zip(&t.shape) {
         match dim {
             Dim::Known(n) if n != got => return Err(misfit()),
             Dim::Symbol(s) => {
                 let (first, at) = *symbols.entry(s).or_insert((*got, name));
-                let (dtype, shape) = (t.dtype(), t.shape());
                 ensure!(
                     first == *got,
                     InvalidInput,
-                    "input {name:?}: got {dtype}{shape:?}, expected {declared} where {s} is {first} (from input {at:?})"
+                    "input {name:?}: got {t}, expected {declared} where {s} is {first} (from input {at:?})"
                 );
             }
             _ => {}

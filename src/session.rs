@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::gpu::runner::{RunStats, Runner, Val};
+use crate::binding::Binding;
+use crate::gpu::runner::{RunStats, Runner, Val, Wanted};
 use crate::gpu::{Gpu, Weights};
 use crate::ir::{Dim, Graph, TensorType, ValueId};
 use crate::model::{Model, ValueInfo, check_inputs};
 use crate::plan::{Fallback, MemoryReport, PlanReport};
 use crate::tensor::Tensor;
-use crate::{ErrorKind, Result, err, passes};
+use crate::{ErrorKind, Result, passes};
 
 /// How a session is to be built.
 #[derive(Debug, Clone, Default)]
@@ -230,6 +231,11 @@ impl Session {
         Ok(self.named(self.run_ordered(&inputs).await?))
     }
 
+    /// Inputs and outputs that stay on the device from run to run.
+    pub fn bind(&self) -> Binding<'_> {
+        Binding::new(self)
+    }
+
     /// Runs once and gives the GPU time of every dispatch (none where the adapter has no timestamps).
     ///
     /// # Errors
@@ -274,16 +280,23 @@ impl Session {
         self.run_with(inputs, RunStats { timings: Vec::with_capacity(1), ..RunStats::default() }).await
     }
 
-    async fn run_with(&self, inputs: &[Tensor], mut stats: RunStats) -> Result<Vec<Tensor>> {
+    async fn run_with(&self, inputs: &[Tensor], stats: RunStats) -> Result<Vec<Tensor>> {
         let inputs = inputs.iter().cloned().map(Val::Host).collect();
-        let out = self.runner.run(inputs, true, &mut stats).await?;
+        let out = self.run_wanted(inputs, &vec![Wanted::Host; self.outputs.len()], stats).await?;
+        out.into_iter().map(Val::into_host).collect()
+    }
+
+    /// Runs on inputs in the graph's order, wherever they are, and leaves the outputs where they are wanted.
+    pub(crate) async fn run_wanted(
+        &self,
+        inputs: Vec<Val>,
+        wanted: &[Wanted],
+        mut stats: RunStats,
+    ) -> Result<Vec<Val>> {
+        let out = self.runner.run(inputs, wanted, &mut stats).await?;
         if let Ok(mut last) = self.last.lock() {
             *last = stats;
         }
-        let host = |v: Val| match v {
-            Val::Host(t) => Ok(t),
-            Val::Device(_) => Err(err!(Internal, "an output stayed on the device")),
-        };
-        out.into_iter().map(host).collect()
+        Ok(out)
     }
 }

@@ -122,7 +122,8 @@ pub(crate) struct Memory {
 /// As floats and as integers a number that no test expects.
 const POISON: u8 = 0xcb;
 
-const ACTIVATION: wgpu::BufferUsages =
+/// How values' buffers are used.
+pub(crate) const ACTIVATION: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
 impl Memory {
@@ -175,21 +176,37 @@ pub struct Timing {
     pub flops: u64,
 }
 
-/// Records the whole program and the copies of `reads` to staging memory, submits once, and gives the host tensors.
+/// What goes into a program's memory and comes out of it.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    /// Buffers that are copied to externals before the first dispatch.
+    pub copies: Vec<(wgpu::Buffer, BufId)>,
+    /// Bytes that are copied from buffer to buffer after the last dispatch, in order.
+    pub saves: Vec<(wgpu::Buffer, wgpu::Buffer, u64)>,
+    /// What comes to the host.
+    pub reads: Vec<(View, TensorType)>,
+}
+
+impl Traffic {
+    pub fn is_empty(&self) -> bool {
+        self.copies.is_empty() && self.saves.is_empty() && self.reads.is_empty()
+    }
+}
+
+/// Records the whole program between what comes and goes, submits once, and gives the host tensors.
 pub(crate) async fn run(
     gpu: &Gpu,
     ready: &Ready,
     memory: &mut Memory,
-    copies: &[(wgpu::Buffer, BufId)],
-    reads: &[(View, TensorType)],
+    traffic: &Traffic,
     timings: Option<&mut Vec<Timing>>,
 ) -> Result<Vec<Tensor>> {
-    let device = &*gpu.0;
+    let (device, reads) = (&*gpu.0, &traffic.reads);
     if device.poison {
         memory.slots.iter().for_each(|s| upload(device, s, &vec![POISON; s.size() as usize]));
     }
     let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("run") });
-    for (from, to) in copies {
+    for (from, to) in &traffic.copies {
         let to = memory.buffer(ready, *to)?;
         encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size().min(to.size()));
     }
@@ -217,6 +234,9 @@ pub(crate) async fn run(
             }
             query.resolve(&mut encoder);
         }
+    }
+    for (from, to, bytes) in &traffic.saves {
+        encoder.copy_buffer_to_buffer(from, 0, to, 0, *bytes);
     }
     let mut staged = vec![];
     let mut total = 0u64;

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::exec::{self, Memory, Ready, Timing};
 use super::recent::Recent;
-use super::{Gpu, Weights};
+use super::weights::upload;
+use super::{Gpu, Weights, to_device};
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::DeviceType;
 use crate::limits::Meter;
@@ -40,11 +41,45 @@ pub(crate) struct OnDevice {
     pub device: DeviceType,
 }
 
+impl OnDevice {
+    /// Room for a value: in a buffer that is there, if it has the size, else in a new one.
+    pub fn new(gpu: &Gpu, tensor_type: TensorType, device: DeviceType, old: Option<wgpu::Buffer>) -> OnDevice {
+        let bytes = words(&tensor_type, device).next_multiple_of(16).max(16);
+        let buffer = old.filter(|b| b.size() == bytes);
+        let buffer = buffer.unwrap_or_else(|| gpu.0.buffer("kept", bytes, exec::ACTIVATION));
+        OnDevice { buffer, tensor_type, device }
+    }
+
+    /// A copy of a tensor.
+    pub fn upload(gpu: &Gpu, t: &Tensor, device: DeviceType) -> Result<OnDevice> {
+        let to = OnDevice::new(gpu, TensorType::new(t.dtype(), t.shape()), device, None);
+        upload(&gpu.0, &to.buffer, &to_device(t, device)?);
+        Ok(to)
+    }
+
+    /// Bytes of its elements, rounded up to whole words.
+    pub fn bytes(&self) -> u64 {
+        words(&self.tensor_type, self.device)
+    }
+}
+
+fn words(t: &TensorType, device: DeviceType) -> u64 {
+    (t.numel() as u64 * device.bytes() as u64).next_multiple_of(4)
+}
+
 impl Val {
     pub fn tensor_type(&self) -> TensorType {
         match self {
             Val::Host(t) => TensorType::new(t.dtype(), t.shape()),
             Val::Device(d) => d.tensor_type.clone(),
+        }
+    }
+
+    /// The tensor of a value that is on the host.
+    pub fn into_host(self) -> Result<Tensor> {
+        match self {
+            Val::Host(t) => Ok(t),
+            Val::Device(_) => Err(err!(Internal, "a value stayed on the device")),
         }
     }
 
@@ -55,6 +90,14 @@ impl Val {
             Val::Device(d) => d.buffer.size(),
         }
     }
+}
+
+/// Where an output of a run is wanted.
+#[derive(Clone)]
+pub(crate) enum Wanted {
+    Host,
+    /// In a buffer that nothing else writes: this one, if it has the size, else a new one.
+    Device(Option<wgpu::Buffer>),
 }
 
 /// What a run did; for reports.
@@ -199,8 +242,8 @@ impl Runner {
         Ok(PlanReport { program, slots, end, readback })
     }
 
-    /// Runs the graph. `to_host`: outputs come back to the host, else they stay on the device.
-    pub async fn run(&self, inputs: Vec<Val>, to_host: bool, stats: &mut RunStats) -> Result<Vec<Val>> {
+    /// Runs the graph; gives an output for each that is wanted. One that is known on the host may stay there.
+    pub async fn run(&self, inputs: Vec<Val>, wanted: &[Wanted], stats: &mut RunStats) -> Result<Vec<Val>> {
         let faults = &self.gpu.0.faults;
         faults.alive()?;
         let mark = faults.mark();
@@ -211,7 +254,7 @@ impl Runner {
             Some(i) => i,
             None => self.instance(&plan.root, &HashMap::new())?,
         };
-        let out = self.run_stages(&plan, &mut instance, vals, to_host, stats).await;
+        let out = self.run_stages(&plan, &mut instance, vals, wanted, stats).await;
         // of what is wrong, the device's own words say most
         let out = faults.since(mark).and(out);
         if out.is_ok() {
@@ -236,7 +279,7 @@ impl Runner {
         plan: &Plan,
         root: &mut Instance,
         mut vals: HashMap<ValueId, Val>,
-        to_host: bool,
+        wanted: &[Wanted],
         stats: &mut RunStats,
     ) -> Result<Vec<Val>> {
         let mut stage = plan.root.clone();
@@ -251,7 +294,7 @@ impl Runner {
             stats.activation_bytes += ready.slots.total();
             stats.activation_lower_bound += ready.slots.lower_bound;
 
-            let mut copies = vec![];
+            let mut traffic = exec::Traffic::default();
             for (v, buf) in &ready.externals {
                 if given.contains_key(v) {
                     continue;
@@ -261,21 +304,23 @@ impl Runner {
                         let device = self.gpu.0.profile.device_type(t.dtype())?;
                         instance.memory.write(&self.gpu, ready, *buf, device, t)?;
                     }
-                    Some(Val::Device(d)) => copies.push((d.buffer.clone(), *buf)),
+                    Some(Val::Device(d)) => traffic.copies.push((d.buffer.clone(), *buf)),
                     None => bail!(Internal, "{:?} is not there", self.graph.value(*v).name),
                 }
             }
-            let wanted = self.reads(&stage, &vals, to_host);
-            let views: Vec<(View, TensorType)> = wanted
-                .iter()
-                .filter_map(|v| stage.segment.live.get(v).map(|view| (view.clone(), view.tensor_type())))
-                .collect();
+            let reads = self.reads(&stage, &vals, wanted);
+            let views = reads.iter().filter_map(|v| stage.segment.live.get(v));
+            traffic.reads = views.map(|view| (view.clone(), view.tensor_type())).collect();
+            let saved = match stage.segment.end {
+                End::Done => self.saves(&stage, &instance.memory, wanted, &mut traffic)?,
+                _ => vec![],
+            };
             let timings = if timed { Some(&mut stats.timings) } else { None };
-            let idle = ready.program.dispatches.is_empty() && views.is_empty() && copies.is_empty();
+            let idle = ready.program.dispatches.is_empty() && traffic.is_empty();
             let read = if idle {
                 vec![]
             } else {
-                exec::run(&self.gpu, ready, &mut instance.memory, &copies, &views, timings).await?
+                exec::run(&self.gpu, ready, &mut instance.memory, &traffic, timings).await?
             };
             for (v, view) in &stage.segment.live {
                 let buffer = instance.memory.buffer(ready, view.buf)?.clone();
@@ -283,14 +328,14 @@ impl Runner {
                 let on = OnDevice { buffer, tensor_type: view.tensor_type(), device: view.device };
                 vals.insert(*v, Val::Device(on));
             }
-            for (v, t) in wanted.iter().zip(read) {
+            for (v, t) in reads.iter().zip(read) {
                 given.remove(v);
                 vals.insert(*v, Val::Host(t));
             }
 
             let mut made: Vec<ValueId> = vec![];
             let (next, data_of) = match stage.segment.end.clone() {
-                End::Done => return self.outputs(&stage, &vals, to_host),
+                End::Done => return self.outputs(&stage, &vals, saved),
                 End::Read(v, next) => {
                     made.push(v);
                     (next, Some(v))
@@ -327,11 +372,13 @@ impl Runner {
     }
 
     /// The values that a segment's end wants on the host.
-    fn reads(&self, stage: &Stage, vals: &HashMap<ValueId, Val>, to_host: bool) -> Vec<ValueId> {
+    fn reads(&self, stage: &Stage, vals: &HashMap<ValueId, Val>, wanted: &[Wanted]) -> Vec<ValueId> {
         let live = |v: &ValueId| stage.segment.live.contains_key(v) && !matches!(vals.get(v), Some(Val::Host(_)));
         let mut out: Vec<ValueId> = match &stage.segment.end {
-            End::Done if to_host => self.graph.outputs.iter().copied().filter(live).collect(),
-            End::Done => vec![],
+            End::Done => {
+                let outputs = self.graph.outputs.iter().zip(wanted);
+                outputs.filter(|(_, w)| matches!(w, Wanted::Host)).map(|(v, _)| *v).filter(live).collect()
+            }
             End::Read(v, _) => [*v].into_iter().filter(live).collect(),
             End::Host(n) => {
                 let node = &self.graph.nodes[*n];
@@ -364,31 +411,37 @@ impl Runner {
         }
     }
 
-    fn outputs(&self, stage: &Stage, vals: &HashMap<ValueId, Val>, to_host: bool) -> Result<Vec<Val>> {
-        let mut out = vec![];
-        let mut copies = vec![];
-        for v in &self.graph.outputs {
+    /// Adds the copies of the outputs that are to stay on the device, as the plan's own memory is written again by the
+    /// next run, and gives where they will be; nothing of those that the host has.
+    fn saves(
+        &self,
+        stage: &Stage,
+        memory: &Memory,
+        wanted: &[Wanted],
+        traffic: &mut exec::Traffic,
+    ) -> Result<Vec<Option<OnDevice>>> {
+        let mut saved = vec![];
+        for (v, wanted) in self.graph.outputs.iter().zip(wanted) {
+            let (Wanted::Device(old), Some(view)) = (wanted, stage.segment.live.get(v)) else {
+                saved.push(None);
+                continue;
+            };
+            let from = memory.buffer(&stage.ready, view.buf)?.clone();
+            let (tensor_type, device) = (view.tensor_type(), view.device);
+            let to = OnDevice::new(&self.gpu, tensor_type, device, old.clone());
+            traffic.saves.push((from, to.buffer.clone(), to.bytes()));
+            saved.push(Some(to));
+        }
+        Ok(saved)
+    }
+
+    fn outputs(&self, stage: &Stage, vals: &HashMap<ValueId, Val>, saved: Vec<Option<OnDevice>>) -> Result<Vec<Val>> {
+        let one = |(v, saved): (&ValueId, Option<OnDevice>)| {
             let known = stage.segment.known.values.get(v).cloned().map(Val::Host);
-            let val = known.or_else(|| vals.get(v).cloned());
-            let mut val = val.ok_or_else(|| err!(Internal, "output {:?} is not there", self.graph.value(*v).name))?;
-            if let Val::Device(d) = &mut val {
-                if to_host {
-                    bail!(Internal, "output {:?} stayed on the device", self.graph.value(*v).name);
-                }
-                // the plan's own memory is written again by the next run
-                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-                let own = self.gpu.0.buffer("output", d.buffer.size(), usage);
-                copies.push((d.buffer.clone(), own.clone()));
-                d.buffer = own;
-            }
-            out.push(val);
-        }
-        if !copies.is_empty() {
-            let mut encoder = self.gpu.0.device.create_command_encoder(&Default::default());
-            copies.iter().for_each(|(a, b)| encoder.copy_buffer_to_buffer(a, 0, b, 0, a.size()));
-            self.gpu.0.queue.submit([encoder.finish()]);
-        }
-        Ok(out)
+            let val = known.or(saved.map(Val::Device)).or_else(|| vals.get(v).cloned());
+            val.ok_or_else(|| err!(Internal, "output {:?} is not there", self.graph.value(*v).name))
+        };
+        self.graph.outputs.iter().zip(saved).map(one).collect()
     }
 
     async fn on_host(
@@ -502,7 +555,8 @@ impl ControlFlow for Flow<'_> {
         limits.hold(self.held, [&TensorType::new(crate::DType::U8, [0])], 1)?;
         let runner = self.runner.body(self.node, body)?;
         let inputs: Vec<Val> = inputs.iter().map(|h| self.val(*h)).collect::<Result<_>>()?;
-        let out = wait(Box::pin(runner.run(inputs, false, self.stats)))?;
+        let wanted = vec![Wanted::Device(None); runner.graph.outputs.len()];
+        let out = wait(Box::pin(runner.run(inputs, &wanted, self.stats)))?;
         Ok(out.into_iter().map(|v| self.add(v)).collect())
     }
 
