@@ -71,20 +71,18 @@ fn recording(path: &Path) -> Result<(usize, Vec<f32>)> {
 fn probabilities(session: &Session, rate: usize, samples: &[f32]) -> Result<Vec<f32>> {
     let (step, before) = (rate * 32 / 1000, rate / 250);
     let mut heard = vec![0.0; before];
-    let mut state = Tensor::zeros(DType::F32, [2, 1, 128]);
     let mut voice = vec![];
+    // the state goes from step to step without leaving the device
+    let mut io = session.bind();
+    io.alias_state("state", "stateN")?.input("state", Tensor::zeros(DType::F32, [2, 1, 128]))?;
+    io.input("sr", Tensor::scalar(rate as i64))?;
     for new in samples.chunks(step) {
         heard.drain(..heard.len() - before);
         heard.extend_from_slice(new);
         heard.resize(before + step, 0.0);
-        let outputs = session.run(&[
-            ("input", Tensor::new([1, heard.len()], heard.clone())?),
-            ("state", state),
-            ("sr", Tensor::scalar(rate as i64)),
-        ])?;
-        let [(_, probability), (_, next)] = outputs.try_into().ok().context("expected a probability and a state")?;
+        let outputs = io.input("input", Tensor::new([1, heard.len()], heard.clone())?)?.run()?;
+        let [(_, probability)] = outputs.try_into().ok().context("expected a probability")?;
         voice.push(*probability.to_f32s()?.first().context("the model gave no probability")?);
-        state = next;
     }
     Ok(voice)
 }

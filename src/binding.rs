@@ -50,8 +50,8 @@ pub struct DeviceTensor {
 /// let state = io.read("next_state")?;
 /// # Ok(()) }
 /// ```
-pub struct Binding<'s> {
-    session: &'s Session,
+pub struct Binding {
+    session: Session,
     inputs: Vec<Option<Val>>,
     fates: Vec<Fate>,
     /// What the last run left of outputs that stay.
@@ -66,12 +66,12 @@ fn find(all: &[ValueInfo], name: &str, what: &str) -> Result<usize> {
     })
 }
 
-impl<'s> Binding<'s> {
-    pub(crate) fn new(session: &'s Session) -> Binding<'s> {
-        let outputs = session.outputs().len();
+impl Binding {
+    pub(crate) fn new(session: Session) -> Binding {
+        let (inputs, outputs) = (session.inputs().len(), session.outputs().len());
         Binding {
             session,
-            inputs: vec![None; session.inputs().len()],
+            inputs: vec![None; inputs],
             fates: vec![Fate::Given; outputs],
             kept: vec![None; outputs],
         }

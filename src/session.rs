@@ -100,14 +100,15 @@ impl<'a> SessionBuilder<'a> {
 }
 
 /// A graph on a device: passes have run, plans and pipelines are kept by the shapes of the inputs. `run` takes `&self`
-/// and may be called from several threads at once.
+/// and may be called from several threads at once. Cloning shares all of it.
+#[derive(Clone)]
 pub struct Session {
-    runner: Runner,
+    runner: Arc<Runner>,
     gpu: Gpu,
     weights: Arc<Weights>,
-    inputs: Vec<ValueInfo>,
-    outputs: Vec<ValueInfo>,
-    last: Mutex<RunStats>,
+    inputs: Arc<[ValueInfo]>,
+    outputs: Arc<[ValueInfo]>,
+    last: Arc<Mutex<RunStats>>,
 }
 
 impl Session {
@@ -147,8 +148,8 @@ impl Session {
             }
         };
         let weights = model.map_or_else(Arc::default, |m| m.weights_on(gpu));
-        let runner = Runner::new(gpu.clone(), graph, weights.clone(), options.fallback);
-        Ok(Session { runner, gpu: gpu.clone(), weights, inputs, outputs, last: Mutex::default() })
+        let runner = Arc::new(Runner::new(gpu.clone(), graph, weights.clone(), options.fallback));
+        Ok(Session { runner, gpu: gpu.clone(), weights, inputs, outputs, last: Arc::default() })
     }
 
     /// Plans and compiles for the declared input shapes when all extents are known.
@@ -232,8 +233,8 @@ impl Session {
     }
 
     /// Inputs and outputs that stay on the device from run to run.
-    pub fn bind(&self) -> Binding<'_> {
-        Binding::new(self)
+    pub fn bind(&self) -> Binding {
+        Binding::new(self.clone())
     }
 
     /// Runs once and gives the GPU time of every dispatch (none where the adapter has no timestamps).

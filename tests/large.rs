@@ -190,3 +190,79 @@ fn hundreds_of_mebibytes() -> Result<()> {
     assert!(near && got[1].to_vec::<f32>()? == [most]);
     Ok(())
 }
+
+/// A model whose weights pass 2 GiB, which only external data can hold: 34 matrices of 64 MiB, each zero but for the
+/// beginning of its first row, in a file with holes.
+#[test]
+#[ignore = "takes 5 GB of memory"]
+fn a_model_beyond_two_gibibytes() -> Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use prost::Message;
+
+    const SIDE: usize = 4096;
+    const COUNT: u64 = 34;
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let folder = common::Folder::new("beyond");
+    let bytes = (SIDE * SIDE * 4) as u64;
+    let mut file = std::fs::File::create(folder.path().join("weights.bin")).unwrap();
+    let factor = |i: u64| 1.0 + i as f32 / 64.0;
+    let text = |x: &str| Some(x.to_string());
+    let (mut nodes, mut initializer) = (vec![], vec![]);
+    for i in 0..COUNT {
+        let row: Vec<u8> = (1..=64u16).flat_map(|j| (factor(i) / f32::from(j)).to_le_bytes()).collect();
+        file.seek(SeekFrom::Start(i * bytes)).unwrap();
+        file.write_all(&row).unwrap();
+        let entry = |k: &str, v: String| onnx_proto::StringStringEntryProto { key: text(k), value: Some(v) };
+        initializer.push(onnx_proto::TensorProto {
+            name: Some(format!("w{i}")),
+            data_type: Some(1),
+            dims: vec![SIDE as i64; 2],
+            data_location: Some(onnx_proto::tensor_proto::DataLocation::External as i32),
+            external_data: vec![
+                entry("location", "weights.bin".into()),
+                entry("offset", (i * bytes).to_string()),
+                entry("length", bytes.to_string()),
+            ],
+            ..Default::default()
+        });
+        nodes.push(onnx_proto::NodeProto {
+            op_type: text("MatMul"),
+            input: vec![format!("x{i}"), format!("w{i}")],
+            output: vec![format!("x{}", i + 1)],
+            ..Default::default()
+        });
+    }
+    file.set_len(COUNT * bytes).unwrap();
+    let value = |name: String| onnx_proto::ValueInfoProto { name: Some(name), ..Default::default() };
+    let graph = onnx_proto::GraphProto {
+        name: text("g"),
+        input: vec![value("x0".into())],
+        output: vec![value(format!("x{COUNT}"))],
+        node: nodes,
+        initializer,
+        ..Default::default()
+    };
+    let opset = onnx_proto::OperatorSetIdProto { domain: text(""), version: Some(17) };
+    let model = onnx_proto::ModelProto {
+        ir_version: Some(8),
+        opset_import: vec![opset],
+        graph: Some(graph),
+        ..Default::default()
+    };
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, model.encode_to_vec()).unwrap();
+
+    let model = shadernet::Model::load(&path)?;
+    let session = Session::new(gpu, &model, &SessionOptions::default())?;
+    let mut x = vec![0.0f32; SIDE];
+    x[0] = 2.0;
+    let got = session.run(&[("x0", Tensor::new([1, SIDE], x)?)])?.remove(0).1.to_vec::<f32>()?;
+    assert!(session.weights_bytes() > 2 << 30);
+    let first: f32 = (0..COUNT).map(factor).product::<f32>() * 2.0;
+    for (j, y) in got.iter().enumerate() {
+        let want = if j < 64 { first / (j + 1) as f32 } else { 0.0 };
+        approx::assert_relative_eq!(*y, want, max_relative = 1e-4);
+    }
+    Ok(())
+}
