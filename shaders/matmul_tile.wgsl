@@ -1,11 +1,15 @@
-// Matrix products by register tiles. An invocation makes 8 rows by 1 or 2 vectors of 4 columns; the LANES invocations of
-// a workgroup lie side by side along the columns and read the same rows of A, which is then a uniform read. Loops over a
-// tile are written out, as not every driver would keep their arrays in registers.
+// Matrix products by register tiles. An invocation makes ROWS rows by 1 or 2 vectors of 4 columns; the LANES invocations
+// of a workgroup lie side by side along the columns. They need the same rows of A: each reads some and hands them to the
+// others (BROADCAST), or all read the same.
 
 //#include common/product.wgsl
 
 const LANES: u32 = 8u; //#param
-const ROWS: u32 = 8u;
+const ROWS: u32 = 8u; //#param
+// Rows of A that each invocation reads.
+const OWN: u32 = 1u; //#param
+// Rows that are quicker one by one than as a tile of which most is thrown away.
+const FEW: u32 = 2u; //#param
 //#if WIDE
 const COLUMNS: u32 = LANES * 8u;
 //#else
@@ -141,8 +145,7 @@ fn add4(sum: Strip, x: vec4<Acc>, by: Block) -> Strip {
 
 //#if K_REST
 // As add4, with one element of A and one row of B.
-fn add1(sum: Strip, row: i32, k: u32, by: Strip) -> Strip {
-    let x = Acc(a[row + i32(k) * params.a_k]);
+fn add1(sum: Strip, x: Acc, by: Strip) -> Strip {
 //#if WIDE
     return Strip(sum.first + x * by.first, sum.second + x * by.second);
 //#else
@@ -186,57 +189,56 @@ fn row_at(at: Origin, m: u32) -> i32 {
     return at.a + i32(min(m, params.m - 1u)) * params.a_m;
 }
 
-// Eight rows from m on; rows beyond the last one are read as the last one.
-fn many_rows(at: Origin, m: u32, n: u32) {
-    let r0 = row_at(at, m);
-    let r1 = row_at(at, m + 1u);
-    let r2 = row_at(at, m + 2u);
-    let r3 = row_at(at, m + 3u);
-    let r4 = row_at(at, m + 4u);
-    let r5 = row_at(at, m + 5u);
-    let r6 = row_at(at, m + 6u);
-    let r7 = row_at(at, m + 7u);
-    var s0 = Strip();
-    var s1 = Strip();
-    var s2 = Strip();
-    var s3 = Strip();
-    var s4 = Strip();
-    var s5 = Strip();
-    var s6 = Strip();
-    var s7 = Strip();
+// The rows from m on; those beyond the last one are read as the last one.
+fn many_rows(at: Origin, m: u32, n: u32, lane: u32) {
+    var sums: array<Strip, ROWS>;
     let whole = params.k & ~3u;
+//#if BROADCAST
+    var rows: array<i32, OWN>;
+    for (var i = 0u; i < OWN; i++) { //#unroll
+        rows[i] = row_at(at, m + i * LANES + lane);
+    }
     for (var k = 0u; k < whole; k += 4u) {
         let by = load_block(k);
-        s0 = add4(s0, load_a(r0, k), by);
-        s1 = add4(s1, load_a(r1, k), by);
-        s2 = add4(s2, load_a(r2, k), by);
-        s3 = add4(s3, load_a(r3, k), by);
-        s4 = add4(s4, load_a(r4, k), by);
-        s5 = add4(s5, load_a(r5, k), by);
-        s6 = add4(s6, load_a(r6, k), by);
-        s7 = add4(s7, load_a(r7, k), by);
+        for (var i = 0u; i < OWN; i++) { //#unroll
+            let own = load_a(rows[i], k);
+            for (var l = 0u; l < LANES; l++) { //#unroll
+                sums[i * LANES + l] = add4(sums[i * LANES + l], subgroupBroadcast(own, l), by);
+            }
+        }
     }
+//#else
+    var rows: array<i32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) { //#unroll
+        rows[r] = row_at(at, m + r);
+    }
+    for (var k = 0u; k < whole; k += 4u) {
+        let by = load_block(k);
+        for (var r = 0u; r < ROWS; r++) { //#unroll
+            sums[r] = add4(sums[r], load_a(rows[r], k), by);
+        }
+    }
+//#endif
 //#if K_REST
     for (var k = whole; k < params.k; k++) {
         let by = load_strip(k);
-        s0 = add1(s0, r0, k, by);
-        s1 = add1(s1, r1, k, by);
-        s2 = add1(s2, r2, k, by);
-        s3 = add1(s3, r3, k, by);
-        s4 = add1(s4, r4, k, by);
-        s5 = add1(s5, r5, k, by);
-        s6 = add1(s6, r6, k, by);
-        s7 = add1(s7, r7, k, by);
+//#if BROADCAST
+        for (var i = 0u; i < OWN; i++) { //#unroll
+            let own = Acc(a[rows[i] + i32(k) * params.a_k]);
+            for (var l = 0u; l < LANES; l++) { //#unroll
+                sums[i * LANES + l] = add1(sums[i * LANES + l], subgroupBroadcast(own, l), by);
+            }
+        }
+//#else
+        for (var r = 0u; r < ROWS; r++) { //#unroll
+            sums[r] = add1(sums[r], Acc(a[rows[r] + i32(k) * params.a_k]), by);
+        }
+//#endif
     }
 //#endif
-    store(at, m, n, s0);
-    store(at, m + 1u, n, s1);
-    store(at, m + 2u, n, s2);
-    store(at, m + 3u, n, s3);
-    store(at, m + 4u, n, s4);
-    store(at, m + 5u, n, s5);
-    store(at, m + 6u, n, s6);
-    store(at, m + 7u, n, s7);
+    for (var r = 0u; r < ROWS; r++) { //#unroll
+        store(at, m + r, n, sums[r]);
+    }
 }
 
 fn one_row(at: Origin, m: u32, n: u32) {
@@ -248,7 +250,7 @@ fn one_row(at: Origin, m: u32, n: u32) {
     }
 //#if K_REST
     for (var k = whole; k < params.k; k++) {
-        sums = add1(sums, row, k, load_strip(k));
+        sums = add1(sums, Acc(a[row + i32(k) * params.a_k]), load_strip(k));
     }
 //#endif
     store(at, m, n, sums);
@@ -270,9 +272,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 //#if WIDE
     second = find((LANES + lane) * 4u, tile_n, at.b);
 //#endif
-    // A few rows are quicker one by one than as a tile of which most is thrown away.
-    if params.m - m > 2u {
-        many_rows(at, m, n);
+    if params.m - m > FEW {
+        many_rows(at, m, n, lane);
     } else {
         for (var i = m; i < params.m; i++) {
             one_row(at, i, n);

@@ -69,12 +69,7 @@ fn find(all: &[ValueInfo], name: &str, what: &str) -> Result<usize> {
 impl Binding {
     pub(crate) fn new(session: Session) -> Binding {
         let (inputs, outputs) = (session.inputs().len(), session.outputs().len());
-        Binding {
-            session,
-            inputs: vec![None; inputs],
-            fates: vec![Fate::Given; outputs],
-            kept: vec![None; outputs],
-        }
+        Binding { session, inputs: vec![None; inputs], fates: vec![Fate::Given; outputs], kept: vec![None; outputs] }
     }
 
     /// Gives an input for all runs from here on. Large floats go to the device now, once.

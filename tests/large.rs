@@ -203,7 +203,7 @@ fn a_model_beyond_two_gibibytes() -> Result<()> {
     const SIDE: usize = 4096;
     const COUNT: u64 = 34;
     let Some(gpu) = common::gpu() else { return Ok(()) };
-    let folder = common::Folder::new("beyond");
+    let folder = common::folder::Folder::new("beyond");
     let bytes = (SIDE * SIDE * 4) as u64;
     let mut file = std::fs::File::create(folder.path().join("weights.bin")).unwrap();
     let factor = |i: u64| 1.0 + i as f32 / 64.0;

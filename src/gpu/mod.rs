@@ -244,6 +244,7 @@ impl Gpu {
         let has = |f: wgpu::Features| features.contains(f) && !options.base_profile;
         let cpu = info.device_type == wgpu::DeviceType::Cpu && !options.gpu_kernels;
         let (f16, subgroups) = (has(wgpu::Features::SHADER_F16), has(wgpu::Features::SUBGROUP));
+        let lanes = [info.subgroup_min_size, info.subgroup_max_size];
         let named = [(cpu, "cpu"), (f16, "f16"), (subgroups, "subgroup")];
         let names: Vec<&str> = named.iter().filter(|(on, _)| *on).map(|(_, n)| *n).collect();
         let base = Profile::base();
@@ -252,6 +253,8 @@ impl Gpu {
             f16,
             subgroups,
             cpu,
+            // SwiftShader has subgroups too, of 4, and walks them lane by lane
+            broadcasts: (cpu && subgroups && info.driver == "llvmpipe" && lanes[0] == lanes[1]).then_some(lanes[0]),
             max_storage_buffers: match options.base_profile {
                 true => base.max_storage_buffers,
                 false => limits.max_storage_buffers_per_shader_stage,

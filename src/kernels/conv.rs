@@ -1,4 +1,4 @@
-//! Convolution: `shaders/conv.wgsl`, and for one input channel a group `shaders/conv_depthwise.wgsl`.
+//! Convolution: `shaders/conv_lanes.wgsl` where the lanes of a subgroup hand on what they read, else `shaders/conv.wgsl`.
 
 use super::epilogue::{Ends, Flat, Load};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, linear_grid};
@@ -60,6 +60,18 @@ impl Tile {
     }
 }
 
+impl Direct<'_> {
+    fn common(&self, file: &'static str, parts: bool) -> Spec {
+        let spec = self.start.spec(self.end, Spec::new(file));
+        spec.ty("T", self.device)
+            .wgsl("Y", self.out.wgsl())
+            .u32("PART", if parts { PART } else { u32::MAX })
+            .flag("PARTS", parts)
+            .flag("TRANSPOSED", self.transposed)
+            .flag("PADDED", self.padded)
+    }
+}
+
 #[derive(Debug)]
 struct Direct<'a> {
     device: DeviceType,
@@ -82,20 +94,75 @@ impl Kernel for Direct<'_> {
     }
 
     fn spec(&self, profile: &Profile) -> Spec {
-        let spec = self.start.spec(self.end, Spec::new("conv.wgsl"));
         // sums in parts take twice the registers, which only software adapters have for the asking
-        let parts = profile.cpu && self.long;
-        let part = if parts { PART } else { u32::MAX };
-        spec.ty("T", self.device)
-            .wgsl("Y", self.out.wgsl())
+        self.common("conv.wgsl", profile.cpu && self.long)
             .u32("QUADS", self.tile.quads as u32)
             .u32("COLUMNS", self.tile.columns as u32)
-            .u32("PART", part)
-            .flag("PARTS", parts)
             .u32("WX", self.tile.wx as u32)
             .u32("WY", self.tile.wy as u32)
-            .flag("TRANSPOSED", self.transposed)
-            .flag("PADDED", self.padded)
+    }
+}
+
+/// The channels and pixels of a workgroup of lanes that hand on what they read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shared {
+    lanes: usize,
+    /// Pixels that each lane reads.
+    own: usize,
+    /// Vectors of four channels that each lane makes.
+    vectors: usize,
+}
+
+impl Shared {
+    /// By device and output channels of a group; `None` where few channels would leave most lanes idle.
+    fn choose(profile: &Profile, oc: usize) -> Option<Shared> {
+        let lanes = profile.broadcasts? as usize;
+        match oc {
+            ..=8 => None,
+            _ if oc <= 4 * lanes => Some(Shared { lanes, own: 4, vectors: 1 }),
+            _ => Some(Shared { lanes, own: 2, vectors: 2 }),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Lanes<'a> {
+    direct: Direct<'a>,
+    tile: Shared,
+    y_vec: bool,
+    /// Input channels that are summed at a time, and whether some are left over.
+    unroll: usize,
+    rest: bool,
+}
+
+impl Kernel for Lanes<'_> {
+    fn label(&self) -> String {
+        let Shared { lanes, own, vectors } = self.tile;
+        let d = &self.direct;
+        let what = if d.transposed { "conv transposed" } else { "conv" };
+        let padded = if d.padded { " padded" } else { "" };
+        format!("{what} lanes {}x{}{padded}{}", own * lanes, 4 * vectors * lanes, d.suffix)
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let Shared { lanes, own, vectors } = self.tile;
+        let d = &self.direct;
+        d.common("conv_lanes.wgsl", d.long)
+            .u32("LANES", lanes as u32)
+            .u32("OWN", own as u32)
+            .u32("VECTORS", vectors as u32)
+            .u32("UNROLL", self.unroll as u32)
+            .flag("UNROLL_2", self.unroll > 1)
+            .flag("UNROLL_3", self.unroll == 3)
+            .flag("UNROLL_4", self.unroll == 4)
+            .u32("BLOCK", (self.unroll * vectors) as u32)
+            .u32("FOUR", 4)
+            .u32("PIXELS", (own * lanes) as u32)
+            .u32("SUMS", (own * lanes * vectors) as u32)
+            .u32("STAGED", (own * lanes * lanes * vectors) as u32)
+            .u32("QUADS", (own * lanes / 4) as u32)
+            .flag("REST", self.rest)
+            .flag("Y_VEC", self.y_vec)
     }
 }
 
@@ -131,17 +198,21 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
         true => cx.dense_input(2)?,
         false => cx.constant(Tensor::zeros(x.dtype, [s.group * s.oc]))?,
     };
-    let pixels = s.output.iter().product::<usize>();
+    let plane = s.output.iter().product::<usize>();
     // by image, group, channel of the group and pixel
-    let four = |v: &View| v.reshaped(&[s.batch, s.group, s.oc, pixels]);
+    let four = |v: &View| v.reshaped(&[s.batch, s.group, s.oc, plane]);
     let out = cx.output_ordered(0, |v| four(v).is_some())?;
     let out = four(&out).ok_or_else(|| err!(Internal, "{:?} has no such channels", out.shape))?;
     if out.numel() == 0 {
         return Ok(());
     }
-    let tile = Tile::choose(cx.profile(), s.oc);
+    let lanes = Shared::choose(cx.profile(), s.oc);
+    let tile = match lanes {
+        Some(l) => Tile { quads: l.vectors * l.lanes, columns: l.own, wx: l.lanes, wy: 1 },
+        None => Tile::choose(cx.profile(), s.oc),
+    };
     let weights = packed(cx, s, tile.quads)?;
-    let pixels = s.batch * s.output.iter().product::<usize>();
+    let pixels = s.batch * plane;
     let tiles = s.oc.div_ceil(4 * tile.quads);
     let rows = s.group * tiles;
     let mut step = [0; 4];
@@ -152,7 +223,7 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
     }
     step[0] = rest;
     let mut params = Params::new().u32(pixels).u32(rows).u32(tiles).u32(s.group).u32(s.ic).u32(s.oc);
-    params = params.u32(s.output.iter().product::<usize>());
+    params = params.u32(plane);
     for list in [&s.input, &s.output, &s.kernel, &s.strides, &s.dilations, &s.begin] {
         params = list.iter().fold(params, |p, v| p.u32(*v));
     }
@@ -175,7 +246,18 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
     let kernel = Direct { device, tile, transposed, padded, long, start: &load, end: &flat, suffix, out: out_device };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
-    cx.dispatch(&kernel, params, &binds, [gx, gy as u32, gz])?;
+    let grid = [gx, gy as u32, gz];
+    match lanes {
+        Some(tile) => {
+            let steps = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2]];
+            let bounds = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2], plane as isize];
+            let y_vec = out.strides[3] == 1 && out.device.bytes() <= 4 && bounds.iter().all(|s| s % 4 == 0);
+            let unroll = s.ic.clamp(1, 4);
+            let rest = !s.ic.is_multiple_of(unroll);
+            cx.dispatch(&Lanes { direct: kernel, tile, y_vec, unroll, rest }, params, &binds, grid)?;
+        }
+        None => cx.dispatch(&kernel, params, &binds, grid)?,
+    }
     let sides = if s.transposed { &s.input } else { &s.output };
     let products = s.batch * s.group * s.oc * s.ic * sides.iter().chain(&s.kernel).product::<usize>();
     cx.takes_flops(2 * products);

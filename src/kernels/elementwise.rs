@@ -157,6 +157,10 @@ impl<'a> Emit<'a> {
     /// # Errors
     /// `Unsupported` when the device has no form for `dtype`.
     pub fn int(&mut self, dtype: DType, value: i64) -> Result<Var> {
+        // a literal where it is exact: code that converts it would stand wherever the function does
+        if self.device(dtype)? == DeviceType::F32 && value.unsigned_abs() < 1 << 24 {
+            return Ok(self.expr(dtype, f32_literal(value as f32)));
+        }
         let (low, high) = (value as u32, (value >> 32) as u32);
         let code = cast_expr(DeviceType::I64, self.device(dtype)?, &format!("vec2<u32>({low}u, {high}u)"));
         Ok(self.expr(dtype, code))

@@ -19,6 +19,8 @@ use crate::{Result, bail, ensure, shape};
 const LANES: usize = 8;
 /// Rows that an invocation of the tile kernel makes.
 const TILE_ROWS: usize = 8;
+/// The same where lanes hand on what each reads.
+const BROADCAST_ROWS: usize = 2 * LANES;
 /// Rows and columns of a workgroup of the shared-memory kernel.
 const SIDE: usize = 64;
 
@@ -336,6 +338,15 @@ struct Tile {
     vectors: usize,
 }
 
+/// Whether the lanes of a workgroup hand on what each reads.
+fn broadcasts(profile: &Profile) -> bool {
+    profile.broadcasts == Some(LANES as u32)
+}
+
+fn tile_rows(profile: &Profile) -> usize {
+    if broadcasts(profile) { BROADCAST_ROWS } else { TILE_ROWS }
+}
+
 fn storage(t: DeviceType, vec: bool) -> String {
     if vec { format!("vec4<{}>", t.wgsl()) } else { t.wgsl().into() }
 }
@@ -345,13 +356,17 @@ impl Kernel for Tile {
         self.common.label("tile")
     }
 
-    fn spec(&self, _: &Profile) -> Spec {
-        let c = &self.common;
+    fn spec(&self, profile: &Profile) -> Spec {
+        let (c, broadcasts) = (&self.common, broadcasts(profile));
         c.spec("matmul_tile.wgsl")
             .wgsl("A", storage(c.a, self.a_vec))
             .wgsl("B", storage(c.b, self.b != Access::Single))
             .wgsl("Out", storage(c.out, self.y_vec))
             .u32("LANES", LANES as u32)
+            .u32("ROWS", tile_rows(profile) as u32)
+            .u32("OWN", (BROADCAST_ROWS / LANES) as u32)
+            .u32("FEW", if broadcasts { 1 } else { 2 })
+            .flag("BROADCAST", broadcasts)
             .flag("WIDE", self.vectors == 2)
             .flag("A_VEC", self.a_vec)
             .flag("B_ROWS", self.b == Access::Rows)
@@ -579,7 +594,7 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
         }
         sa = if a_vec { sa.in_vectors() } else { sa };
         sy = if y_vec { sy.in_vectors() } else { sy };
-        (tiles_m, tiles_n) = (m.div_ceil(TILE_ROWS), n.div_ceil(width));
+        (tiles_m, tiles_n) = (m.div_ceil(tile_rows(cx.profile())), n.div_ceil(width));
         grid = linear_grid(tiles_m * tiles_n * stacked * LANES, LANES as u32);
         kernel = Box::new(Tile { common, a_vec, b: access, y_vec, k_rest: !whole, vectors });
     } else {

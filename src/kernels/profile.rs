@@ -15,6 +15,8 @@ pub struct Profile {
     pub subgroups: bool,
     /// A software adapter: big register tiles, no workgroup memory.
     pub cpu: bool,
+    /// On a software adapter the invocations of a subgroup, where one hands its value to the others for less than a load.
+    pub broadcasts: Option<u32>,
     /// Storage buffers that one dispatch may bind.
     pub max_storage_buffers: u32,
     /// Invocations of one workgroup.
@@ -37,6 +39,7 @@ impl Profile {
             f16: false,
             subgroups: false,
             cpu: false,
+            broadcasts: None,
             max_storage_buffers: 8,
             max_invocations: 256,
             max_workgroup_memory: 16 << 10,
@@ -50,6 +53,14 @@ impl Profile {
     pub fn all() -> Vec<Profile> {
         let base = Profile::base();
         vec![
+            Profile {
+                name: "cpu broadcasting".into(),
+                cpu: true,
+                f16: true,
+                subgroups: true,
+                broadcasts: Some(8),
+                ..base.clone()
+            },
             Profile { name: "cpu".into(), cpu: true, f16: true, ..base.clone() },
             Profile { name: "cpu base".into(), cpu: true, ..base.clone() },
             Profile { name: "f16".into(), f16: true, subgroups: true, ..base.clone() },

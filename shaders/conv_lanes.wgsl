@@ -1,0 +1,209 @@
+// Convolution where lanes hand on what they read: the LANES invocations of a workgroup, a subgroup, make OWN * LANES
+// output pixels by 4 * LANES * VECTORS output channels. Each reads OWN of the pixels' inputs, and the weights of
+// 4 * VECTORS channels, packed [group, tile, tap, input channel, VECTORS, LANES] of four output channels each.
+
+//#include common/conv.wgsl
+
+const LANES: u32 = 8u; //#param
+const OWN: u32 = 2u; //#param
+const VECTORS: u32 = 2u; //#param
+const PART: u32 = 64u; //#param
+// Products that are summed at a time, 1 to 4, and the vectors of their weights.
+const UNROLL: u32 = 4u; //#param
+const BLOCK: u32 = 8u; //#param
+// What one invocation makes, as pixels, fours of them, and vectors of sums.
+const PIXELS: u32 = 16u; //#param
+const QUADS: u32 = 4u; //#param
+const SUMS: u32 = 32u; //#param
+const STAGED: u32 = 256u; //#param
+const FOUR: u32 = 4u; //#param
+
+//#if Y_VEC
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<Y>>;
+//#else
+@group(0) @binding(4) var<storage, read_write> y: array<Y>;
+//#endif
+
+var<workgroup> quads: array<vec4<f32>, STAGED>;
+
+// The element of the output that is this pixel's of channel `o` of a group, and its number in row-major order.
+fn place(pixel: u32, g: u32, o: u32, channel: u32) -> vec2<u32> {
+    let image = pixel / params.out_plane;
+    let p = pixel % params.out_plane;
+    let to = params.y_base + image * params.y_image + g * params.y_group + o * params.y_channel + p * params.y_pixel;
+    return vec2<u32>(to, (image * params.group * params.oc + channel) * params.out_plane + p);
+}
+
+//#if Y_VEC
+// Stores one channel of four pixels in a row.
+fn store4(pixel: u32, g: u32, o: u32, channel: u32, sums: vec4<f32>) {
+    if pixel < params.pixels && o < params.oc {
+        let at = place(pixel, g, o, channel);
+        y[at.x / 4u] = vec4<Y>(finish(sums.x, channel, at.y), finish(sums.y, channel, at.y + 1u),
+            finish(sums.z, channel, at.y + 2u), finish(sums.w, channel, at.y + 3u));
+    }
+}
+//#else
+fn store1(pixel: u32, g: u32, o: u32, channel: u32, sum: f32) {
+    if pixel < params.pixels && o < params.oc {
+        let at = place(pixel, g, o, channel);
+        y[at.x] = finish(sum, channel, at.y);
+    }
+}
+//#endif
+
+@compute @workgroup_size(LANES, 1, 1)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = wid.y;
+    let tile = (wid.z * groups.x + wid.x) * PIXELS;
+    if row >= params.rows || tile >= params.pixels {
+        return;
+    }
+    let g = row / params.tiles;
+    let o = row % params.tiles * (4u * LANES * VECTORS);
+
+    var windows: array<Window, OWN>;
+    var pixel = pixel_at(tile + lane);
+    for (var i = 0u; i < OWN; i++) { //#unroll
+        windows[i] = window_at(pixel, g, tile + i * LANES + lane < params.pixels);
+        pixel = step(pixel);
+    }
+
+    let plane = params.x_channel;
+    let ic = params.ic;
+    var acc: array<vec4<f32>, SUMS>;
+    //#if PARTS
+    // A long sum is one of parts, which join it after PART products or more: so it rounds less often.
+    var whole: array<vec4<f32>, SUMS>;
+    var held = 0u;
+    //#endif
+    var at: array<u32, OWN>;
+    var inside: array<bool, OWN>;
+    var wi = row * params.kd * params.kh * params.kw * ic * (VECTORS * LANES) + lane;
+    for (var kd = 0u; kd < params.kd; kd++) {
+        for (var kh = 0u; kh < params.kh; kh++) {
+            for (var kw = 0u; kw < params.kw; kw++) {
+                for (var i = 0u; i < OWN; i++) { //#unroll
+                    let tap = tap_at(windows[i], kd, kh, kw);
+                    at[i] = tap.at;
+                    inside[i] = tap.inside;
+                }
+                for (var begin = 0u; begin < ic; begin += PART) {
+                    let end = min(begin + PART, ic);
+                    var k = begin;
+                    for (; k + UNROLL <= end; k += UNROLL) {
+                        var by: array<vec4<f32>, BLOCK>;
+                        for (var v = 0u; v < BLOCK; v++) { //#unroll
+                            by[v] = vec4<f32>(weights[wi + v * LANES]);
+                        }
+                        wi += BLOCK * LANES;
+                        var own: array<vec4<f32>, OWN>;
+                        for (var u = 0u; u < UNROLL; u++) { //#unroll
+                            let channel = g * ic + k + u;
+                            //#insert READS
+                            for (var i = 0u; i < OWN; i++) { //#unroll
+                                // outside, `at` counts through the first image, which is there to read
+                                let loaded = x[at[i] + u * plane];
+                                //#insert LOAD
+                                var value = v;
+                                //#if PADDED
+                                value = select(0.0, v, inside[i]);
+                                //#endif
+                                own[i][u] = value;
+                            }
+                        }
+                        for (var i = 0u; i < OWN; i++) { //#unroll
+                            at[i] += UNROLL * plane;
+                            for (var l = 0u; l < LANES; l++) { //#unroll
+                                let four = subgroupBroadcast(own[i], l);
+                                for (var v = 0u; v < VECTORS; v++) { //#unroll
+                                    var sum = four.x * by[v];
+                                    //#if UNROLL_2
+                                    sum += four.y * by[VECTORS + v];
+                                    //#endif
+                                    //#if UNROLL_3
+                                    sum += four.z * by[2u * VECTORS + v];
+                                    //#endif
+                                    //#if UNROLL_4
+                                    sum += four.z * by[2u * VECTORS + v] + four.w * by[3u * VECTORS + v];
+                                    //#endif
+                                    acc[(i * LANES + l) * VECTORS + v] += sum;
+                                }
+                            }
+                        }
+                    }
+                    //#if REST
+                    for (; k < end; k++) {
+                        let channel = g * ic + k;
+                        //#insert READS
+                        var by: array<vec4<f32>, VECTORS>;
+                        for (var v = 0u; v < VECTORS; v++) { //#unroll
+                            by[v] = vec4<f32>(weights[wi + v * LANES]);
+                        }
+                        wi += VECTORS * LANES;
+                        for (var i = 0u; i < OWN; i++) { //#unroll
+                            let loaded = x[at[i]];
+                            //#insert LOAD
+                            var value = v;
+                            //#if PADDED
+                            value = select(0.0, v, inside[i]);
+                            //#endif
+                            at[i] += plane;
+                            for (var l = 0u; l < LANES; l++) { //#unroll
+                                let one = subgroupBroadcast(value, l);
+                                for (var v = 0u; v < VECTORS; v++) { //#unroll
+                                    acc[(i * LANES + l) * VECTORS + v] += one * by[v];
+                                }
+                            }
+                        }
+                    }
+                    //#endif
+                    //#if PARTS
+                    held += end - begin;
+                    if held >= PART {
+                        held = 0u;
+                        for (var j = 0u; j < SUMS; j++) { //#unroll
+                            whole[j] += acc[j];
+                            acc[j] = vec4<f32>();
+                        }
+                    }
+                    //#endif
+                }
+            }
+        }
+    }
+
+    // Stores are a loop that is not unrolled, so that an epilogue is compiled once: it finds the sums of a channel and four
+    // pixels by a running number, in memory that each lane has its own part of.
+    //#if PARTS
+    for (var j = 0u; j < SUMS; j++) { //#unroll
+        acc[j] += whole[j];
+    }
+    //#endif
+    for (var v = 0u; v < VECTORS; v++) { //#unroll
+        for (var q = 0u; q < QUADS; q++) { //#unroll
+            for (var c = 0u; c < FOUR; c++) { //#unroll
+                quads[lane * SUMS + (v * 4u + c) * QUADS + q] = vec4<f32>(acc[q * 4u * VECTORS + v][c],
+                    acc[(q * 4u + 1u) * VECTORS + v][c], acc[(q * 4u + 2u) * VECTORS + v][c],
+                    acc[(q * 4u + 3u) * VECTORS + v][c]);
+            }
+        }
+    }
+    for (var j = 0u; j < SUMS; j++) {
+        let c = j / QUADS;
+        let first = o + (c / 4u * LANES + lane) * 4u + c % 4u;
+        let channel = g * params.oc + min(first, params.oc - 1u);
+        let sums = quads[lane * SUMS + j] + vec4<f32>(T_to_f32(bias[channel]));
+        //#if Y_VEC
+        store4(tile + j % QUADS * 4u, g, first, channel, sums);
+        //#else
+        for (var i = 0u; i < FOUR; i++) { //#unroll
+            store1(tile + j % QUADS * 4u + i, g, first, channel, sums[i]);
+        }
+        //#endif
+    }
+}
