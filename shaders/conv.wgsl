@@ -13,10 +13,10 @@ const WY: u32 = 1u; //#param
 
 // Stores four output channels of a group, from `o` on, of the pixel whose channel 0 is element `first` of the output
 // and whose group begins at `to`.
-fn store(to: u32, first: u32, g: u32, o: u32, sums: vec4<f32>) {
+fn store(to: u32, first: u32, g: u32, o: u32, sums: vec4<Acc>) {
     for (var c = 0u; c < min(4u, params.oc - min(o, params.oc)); c++) {
         let channel = g * params.oc + o + c;
-        y[to + (o + c) * params.y_channel] = finish(sums[c] + T_to_f32(bias[channel]), channel, first + channel * params.out_plane);
+        y[to + (o + c) * params.y_channel] = finish(sums[c] + bias_of(channel), channel, first + channel * params.out_plane);
     }
 }
 
@@ -44,10 +44,10 @@ fn main(
 
     let plane = params.x_channel;
     let ic = params.ic;
-    var acc: array<vec4<f32>, QUADS * COLUMNS>;
+    var acc: array<vec4<Acc>, QUADS * COLUMNS>;
     //#if PARTS
     // A long sum is one of parts, which join it after PART products or more: so it rounds less often.
-    var whole: array<vec4<f32>, QUADS * COLUMNS>;
+    var whole: array<vec4<Acc>, QUADS * COLUMNS>;
     var held = 0u;
     //#endif
     var at: array<u32, COLUMNS>;
@@ -66,9 +66,9 @@ fn main(
                     for (var k = begin; k < end; k++) {
                         let channel = g * ic + k;
                         //#insert READS
-                        var four: array<vec4<f32>, QUADS>;
+                        var four: array<vec4<Acc>, QUADS>;
                         for (var q = 0u; q < QUADS; q++) { //#unroll
-                            four[q] = vec4<f32>(weights[wi + q]);
+                            four[q] = vec4<Acc>(weights[wi + q]);
                         }
                         for (var j = 0u; j < COLUMNS; j++) { //#unroll
                             // outside, `at` counts through the first image, which is there to read
@@ -77,7 +77,7 @@ fn main(
                             at[j] += plane;
                             var value = v;
                             //#if PADDED
-                            value = select(0.0, v, inside[j]);
+                            value = select(Acc(), v, inside[j]);
                             //#endif
                             for (var q = 0u; q < QUADS; q++) { //#unroll
                                 acc[j * QUADS + q] += four[q] * value;
@@ -92,7 +92,7 @@ fn main(
                         for (var j = 0u; j < COLUMNS; j++) { //#unroll
                             for (var q = 0u; q < QUADS; q++) { //#unroll
                                 whole[j * QUADS + q] += acc[j * QUADS + q];
-                                acc[j * QUADS + q] = vec4<f32>();
+                                acc[j * QUADS + q] = vec4<Acc>();
                             }
                         }
                     }

@@ -24,7 +24,7 @@ const FOUR: u32 = 4u; //#param
 @group(0) @binding(4) var<storage, read_write> y: array<Y>;
 //#endif
 
-var<workgroup> quads: array<vec4<f32>, STAGED>;
+var<workgroup> quads: array<vec4<Acc>, STAGED>;
 
 // The element of the output that is this pixel's of channel `o` of a group, and its number in row-major order.
 fn place(pixel: u32, g: u32, o: u32, channel: u32) -> vec2<u32> {
@@ -36,7 +36,7 @@ fn place(pixel: u32, g: u32, o: u32, channel: u32) -> vec2<u32> {
 
 //#if Y_VEC
 // Stores one channel of four pixels in a row.
-fn store4(pixel: u32, g: u32, o: u32, channel: u32, sums: vec4<f32>) {
+fn store4(pixel: u32, g: u32, o: u32, channel: u32, sums: vec4<Acc>) {
     if pixel < params.pixels && o < params.oc {
         let at = place(pixel, g, o, channel);
         y[at.x / 4u] = vec4<Y>(finish(sums.x, channel, at.y), finish(sums.y, channel, at.y + 1u),
@@ -44,7 +44,7 @@ fn store4(pixel: u32, g: u32, o: u32, channel: u32, sums: vec4<f32>) {
     }
 }
 //#else
-fn store1(pixel: u32, g: u32, o: u32, channel: u32, sum: f32) {
+fn store1(pixel: u32, g: u32, o: u32, channel: u32, sum: Acc) {
     if pixel < params.pixels && o < params.oc {
         let at = place(pixel, g, o, channel);
         y[at.x] = finish(sum, channel, at.y);
@@ -75,10 +75,10 @@ fn main(
 
     let plane = params.x_channel;
     let ic = params.ic;
-    var acc: array<vec4<f32>, SUMS>;
+    var acc: array<vec4<Acc>, SUMS>;
     //#if PARTS
     // A long sum is one of parts, which join it after PART products or more: so it rounds less often.
-    var whole: array<vec4<f32>, SUMS>;
+    var whole: array<vec4<Acc>, SUMS>;
     var held = 0u;
     //#endif
     var at: array<u32, OWN>;
@@ -96,12 +96,12 @@ fn main(
                     let end = min(begin + PART, ic);
                     var k = begin;
                     for (; k + UNROLL <= end; k += UNROLL) {
-                        var by: array<vec4<f32>, BLOCK>;
+                        var by: array<vec4<Acc>, BLOCK>;
                         for (var v = 0u; v < BLOCK; v++) { //#unroll
-                            by[v] = vec4<f32>(weights[wi + v * LANES]);
+                            by[v] = vec4<Acc>(weights[wi + v * LANES]);
                         }
                         wi += BLOCK * LANES;
-                        var own: array<vec4<f32>, OWN>;
+                        var own: array<vec4<Acc>, OWN>;
                         for (var u = 0u; u < UNROLL; u++) { //#unroll
                             let channel = g * ic + k + u;
                             //#insert READS
@@ -111,7 +111,7 @@ fn main(
                                 //#insert LOAD
                                 var value = v;
                                 //#if PADDED
-                                value = select(0.0, v, inside[i]);
+                                value = select(Acc(), v, inside[i]);
                                 //#endif
                                 own[i][u] = value;
                             }
@@ -140,9 +140,9 @@ fn main(
                     for (; k < end; k++) {
                         let channel = g * ic + k;
                         //#insert READS
-                        var by: array<vec4<f32>, VECTORS>;
+                        var by: array<vec4<Acc>, VECTORS>;
                         for (var v = 0u; v < VECTORS; v++) { //#unroll
-                            by[v] = vec4<f32>(weights[wi + v * LANES]);
+                            by[v] = vec4<Acc>(weights[wi + v * LANES]);
                         }
                         wi += VECTORS * LANES;
                         for (var i = 0u; i < OWN; i++) { //#unroll
@@ -150,7 +150,7 @@ fn main(
                             //#insert LOAD
                             var value = v;
                             //#if PADDED
-                            value = select(0.0, v, inside[i]);
+                            value = select(Acc(), v, inside[i]);
                             //#endif
                             at[i] += plane;
                             for (var l = 0u; l < LANES; l++) { //#unroll
@@ -168,7 +168,7 @@ fn main(
                         held = 0u;
                         for (var j = 0u; j < SUMS; j++) { //#unroll
                             whole[j] += acc[j];
-                            acc[j] = vec4<f32>();
+                            acc[j] = vec4<Acc>();
                         }
                     }
                     //#endif
@@ -187,7 +187,7 @@ fn main(
     for (var v = 0u; v < VECTORS; v++) { //#unroll
         for (var q = 0u; q < QUADS; q++) { //#unroll
             for (var c = 0u; c < FOUR; c++) { //#unroll
-                quads[lane * SUMS + (v * 4u + c) * QUADS + q] = vec4<f32>(acc[q * 4u * VECTORS + v][c],
+                quads[lane * SUMS + (v * 4u + c) * QUADS + q] = vec4<Acc>(acc[q * 4u * VECTORS + v][c],
                     acc[(q * 4u + 1u) * VECTORS + v][c], acc[(q * 4u + 2u) * VECTORS + v][c],
                     acc[(q * 4u + 3u) * VECTORS + v][c]);
             }
@@ -197,7 +197,7 @@ fn main(
         let c = j / QUADS;
         let first = o + (c / 4u * LANES + lane) * 4u + c % 4u;
         let channel = g * params.oc + min(first, params.oc - 1u);
-        let sums = quads[lane * SUMS + j] + vec4<f32>(T_to_f32(bias[channel]));
+        let sums = quads[lane * SUMS + j] + vec4<Acc>(bias_of(channel));
         //#if Y_VEC
         store4(tile + j % QUADS * 4u, g, first, channel, sums);
         //#else

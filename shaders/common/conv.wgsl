@@ -1,7 +1,8 @@
 // What the kernels of convolutions share: the parameters, their operands, where windows lie, the end of a sum. Pixels
-// count through the whole batch. Sums are made in f32.
+// count through the whole batch.
 
-alias T = f32; //#type
+alias T = f32; //#param
+alias Acc = f32; //#type
 alias Y = f32; //#param
 
 struct Params {
@@ -35,9 +36,13 @@ struct Params {
 //#insert DECLARATIONS
 
 // What is stored for a sum, of this output channel, at this element of the output.
-fn finish(sum: f32, channel: u32, at: u32) -> Y {
-    let v = T_from_f32(sum);
+fn finish(sum: Acc, channel: u32, at: u32) -> Y {
+    //#insert MADE
     //#insert RESULT
+}
+
+fn bias_of(channel: u32) -> Acc {
+    //#insert BIAS
 }
 
 // The input coordinate of a window's element `tap`, or one that lies outside.

@@ -1,9 +1,12 @@
 //! Convolution: `shaders/conv_lanes.wgsl` where the lanes of a subgroup hand on what they read, else `shaders/conv.wgsl`.
 
+use std::sync::Arc;
+
 use super::epilogue::{Ends, Flat, Load};
-use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, linear_grid};
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid};
+use crate::dtype::DType;
 use crate::ir::TensorType;
-use crate::plan::{Bind, LowerCx, View};
+use crate::plan::{Bind, LowerCx, Make, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
 
@@ -32,6 +35,11 @@ pub struct Shape {
 
 /// Products in a part of a sum.
 const PART: u32 = 64;
+
+/// The type that products are summed in.
+fn sums_of(device: DeviceType) -> DeviceType {
+    if device == DeviceType::I32 { DeviceType::I32 } else { DeviceType::F32 }
+}
 
 /// The binding of the first operand of an epilogue.
 const FIRST_READ: usize = 5;
@@ -63,8 +71,12 @@ impl Tile {
 impl Direct<'_> {
     fn common(&self, file: &'static str, parts: bool) -> Spec {
         let spec = self.start.spec(self.end, Spec::new(file));
-        spec.ty("T", self.device)
+        let acc = sums_of(self.device);
+        spec.wgsl("T", self.device.wgsl())
+            .ty("Acc", acc)
             .wgsl("Y", self.out.wgsl())
+            .code("MADE", format!("let v = {};\n", cast_expr(acc, self.device, "sum")))
+            .code("BIAS", format!("return {};\n", cast_expr(self.device, acc, "bias[channel]")))
             .u32("PART", if parts { PART } else { u32::MAX })
             .flag("PARTS", parts)
             .flag("TRANSPOSED", self.transposed)
@@ -184,25 +196,61 @@ impl Kernel for Pack {
     }
 }
 
+/// The weights of a convolution: `[group · oc, ic, kernel…]`, for ConvTranspose `[group · ic, oc, kernel…]`.
+pub enum Filters {
+    /// What `make` makes of a constant input, of type `dtype`; `tag` says what that is.
+    #[allow(missing_docs)]
+    Constant { input: usize, dtype: DType, tag: String, make: Make },
+    /// A dense view.
+    View(View),
+}
+
 /// Convolves input 0, through `ends.start`, with weights, input 1, and a bias, input 2 if present, into output 0,
 /// through `ends.end`.
 ///
 /// # Errors
-/// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
+/// As [`convolve`].
 pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
-    let x = cx.input(0)?;
+    let (x, plane) = (cx.input(0)?, s.output.iter().product::<usize>());
+    let filters = match cx.value(1).is_some() {
+        true => Filters::Constant {
+            input: 1,
+            dtype: cx.input_type(1)?.dtype,
+            tag: "conv".into(),
+            make: Arc::new(|w| Ok(w.clone())),
+        },
+        false => Filters::View(cx.dense_input(1)?),
+    };
+    let bias = if cx.has_input(2) { Some(cx.dense_input(2)?) } else { None };
+    let out = cx.output_ordered(0, |v| v.reshaped(&[s.batch, s.group, s.oc, plane]).is_some())?;
+    convolve(cx, s, &x, &filters, bias, &out, ends)
+}
+
+/// Convolves `x` into `out`, which can be seen as `[batch, group, oc, pixels]`: floats, or int32s that wrap.
+///
+/// # Errors
+/// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
+pub fn convolve(
+    cx: &mut LowerCx<'_>,
+    s: &Shape,
+    x: &View,
+    filters: &Filters,
+    bias: Option<View>,
+    out: &View,
+    ends: Ends<'_>,
+) -> Result<()> {
     let [d, h, w] = s.input;
+    let shape = out.shape.clone();
     let five = x.reshaped(&[s.batch, s.group * s.ic, d, h, w]);
     let x = five.ok_or_else(|| err!(Internal, "{:?} has no room for dims of extent 1", x.shape))?;
-    let bias = match cx.has_input(2) {
-        true => cx.dense_input(2)?,
-        false => cx.constant(Tensor::zeros(x.dtype, [s.group * s.oc]))?,
+    let bias = match bias {
+        Some(bias) => bias,
+        None => cx.constant(Tensor::zeros(x.dtype, [s.group * s.oc]))?,
     };
     let plane = s.output.iter().product::<usize>();
     // by image, group, channel of the group and pixel
-    let four = |v: &View| v.reshaped(&[s.batch, s.group, s.oc, plane]);
-    let out = cx.output_ordered(0, |v| four(v).is_some())?;
-    let out = four(&out).ok_or_else(|| err!(Internal, "{:?} has no such channels", out.shape))?;
+    let four = out.reshaped(&[s.batch, s.group, s.oc, plane]);
+    let out = four.ok_or_else(|| err!(Internal, "{:?} has no such channels", out.shape))?;
     if out.numel() == 0 {
         return Ok(());
     }
@@ -211,7 +259,7 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
         Some(l) => Tile { quads: l.vectors * l.lanes, columns: l.own, wx: l.lanes, wy: 1 },
         None => Tile::choose(cx.profile(), s.oc),
     };
-    let weights = packed(cx, s, tile.quads)?;
+    let weights = packed(cx, s, filters, tile.quads)?;
     let pixels = s.batch * plane;
     let tiles = s.oc.div_ceil(4 * tile.quads);
     let rows = s.group * tiles;
@@ -232,7 +280,6 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
         params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));
     }
     let reads = ends.end.map_or(0, |e| e.reads.len());
-    let shape = cx.output_type(0)?.shape;
     let flat = Flat::new(cx, ends.end, &shape, FIRST_READ);
     let load = Load::new(cx, ends.start, &flat, shape.len(), FIRST_READ + reads)?;
     params = flat.params(load.params(params));
@@ -249,7 +296,6 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
     let grid = [gx, gy as u32, gz];
     match lanes {
         Some(tile) => {
-            let steps = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2]];
             let bounds = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2], plane as isize];
             let y_vec = out.strides[3] == 1 && out.device.bytes() <= 4 && bounds.iter().all(|s| s % 4 == 0);
             let unroll = s.ic.clamp(1, 4);
@@ -265,24 +311,25 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
 }
 
 /// The weights as [group, tile, tap, ic, 4 · quads], zeros beyond the last output channel.
-fn packed(cx: &mut LowerCx<'_>, s: &Shape, quads: usize) -> Result<View> {
-    let dtype = cx.input_type(1)?.dtype;
+fn packed(cx: &mut LowerCx<'_>, s: &Shape, filters: &Filters, quads: usize) -> Result<View> {
     let (taps, tiles) = (s.kernel.iter().product::<usize>(), s.oc.div_ceil(4 * quads));
     let shape = [s.group, tiles, taps, s.ic, 4 * quads];
-    if cx.value(1).is_some() {
-        let tag = format!("conv {quads} of {} groups{}", s.group, if s.transposed { " transposed" } else { "" });
-        let (s, t) = (s.clone(), TensorType::new(dtype, shape));
-        return cx.prepacked(1, &tag, t, move |w| {
-            let fill = Tensor::zeros(dtype, [1]);
-            w.select_or(shape, &pack_sources(&s, shape), &fill)
-        });
-    }
-    let w = cx.dense_input(1)?;
-    let to = cx.temp(dtype, &shape)?;
+    let w = match filters {
+        Filters::Constant { input, dtype, tag, make } => {
+            let tag = format!("{tag} {quads} of {} groups{}", s.group, if s.transposed { " transposed" } else { "" });
+            let (s, t, make, dtype) = (s.clone(), TensorType::new(*dtype, shape), make.clone(), *dtype);
+            return cx.prepacked(*input, &tag, t, move |w| {
+                let fill = Tensor::zeros(dtype, [1]);
+                make(w)?.select_or(shape, &pack_sources(&s, shape), &fill)
+            });
+        }
+        Filters::View(w) => w,
+    };
+    let to = cx.temp(w.dtype, &shape)?;
     let params = Params::new().u32(to.numel()).u32(tiles).u32(taps).u32(s.ic).u32(s.oc);
     let grid = linear_grid(to.numel(), LINEAR_WORKGROUP);
     let kernel = Pack { device: w.device, quads, transposed: s.transposed };
-    cx.dispatch(&kernel, params, &[Bind::Read(&w), Bind::Write(&to)], grid)?;
+    cx.dispatch(&kernel, params, &[Bind::Read(w), Bind::Write(&to)], grid)?;
     Ok(to)
 }
 

@@ -243,7 +243,7 @@ impl Flat {
 }
 
 /// The insertions of a kernel for what it loads: `FIELDS` at the end of its params, `DECLARATIONS`, `READS` before the
-/// loads of a `channel`, and `LOAD`, which makes the f32 `v` of what was `loaded`.
+/// loads of a `channel`, and `LOAD`, which makes the `v` of type `Acc` of what was `loaded`.
 #[derive(Debug, Default)]
 pub struct Load {
     fields: String,
@@ -260,7 +260,7 @@ impl Load {
     /// `Unsupported` when a read is something else, and when the function rounds to a type that the device only
     /// stores: the loads are unrolled, and drivers take minutes to compile that much code.
     pub fn new(cx: &LowerCx<'_>, start: Option<&Epilogue>, flat: &Flat, rank: usize, binding: usize) -> Result<Load> {
-        let Some(start) = start else { return Ok(Load { load: "let v = f32(loaded);\n".into(), ..Load::default() }) };
+        let Some(start) = start else { return Ok(Load { load: "let v = Acc(loaded);\n".into(), ..Load::default() }) };
         ensure!(!start.rounds, Unsupported, "a prologue that rounds at each step");
         let mut l = Load { declarations: start.function("prologue", "pre", binding), ..Load::default() };
         let mut args = String::new();
@@ -279,7 +279,7 @@ impl Load {
             args += &format!(", in{k}");
             l.bases.push(cx.base(v));
         }
-        l.load = format!("let v = f32(prologue(loaded{args}));\n");
+        l.load = format!("let v = Acc(prologue(loaded{args}));\n");
         Ok(l)
     }
 

@@ -140,6 +140,11 @@ impl Shapes {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        kernel::lower(cx, &self.kernel()?, ends)
+    }
+
+    /// For the kernel, which has three spatial dims.
+    pub fn kernel(&self) -> Result<kernel::Shape> {
         let g = &self.geometry;
         let rank = g.kernel.len();
         ensure!(rank <= 3, Unsupported, "convolution over {rank} spatial dims");
@@ -150,7 +155,7 @@ impl Shapes {
             out
         };
         let (input, output) = if self.transposed { (&g.output, &g.input) } else { (&g.input, &g.output) };
-        let shape = kernel::Shape {
+        Ok(kernel::Shape {
             batch: self.batch,
             group: self.group,
             ic: self.ic,
@@ -163,8 +168,7 @@ impl Shapes {
             strides: three(&g.strides, 1),
             dilations: three(&g.dilations, 1),
             begin: three(&g.begin, 0),
-        };
-        kernel::lower(cx, &shape, ends)
+        })
     }
 }
 

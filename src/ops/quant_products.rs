@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::conv::Conv;
-use super::einsum::fitted;
 use super::eval::{need, opt};
 use super::infer::one;
 use super::matmul::Geometry;
@@ -11,11 +10,10 @@ use super::quant::{apply, emit_quantized, emit_shifted, quantized};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef};
 use crate::dtype::DType::{self, F8E4M3FN, F8E5M2, F16, F32, I8, I32, U8};
 use crate::ir::AttrReader;
-use crate::ir::TensorType;
 use crate::kernels::DeviceType;
+use crate::kernels::conv::{self, Filters};
+use crate::kernels::epilogue::Ends;
 use crate::kernels::matmul::{Product, Right, product, right_of};
-use crate::kernels::pad::{Mode, pad};
-use crate::kernels::quant::{Window, convolve};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
@@ -315,26 +313,24 @@ impl Convolution {
         Ok(Convolution(Conv::parse(a)?))
     }
 
-    /// The window and the shape of the result.
-    fn window(&self, x: &[usize], w: &[usize]) -> Result<(Window, Vec<usize>)> {
+    fn output(&self, x: &[usize], w: &[usize]) -> Result<Vec<usize>> {
         ensure!(x.len() >= 3, InvalidNode, "cannot convolve {x:?} with {w:?}");
-        let shapes = self.0.shapes((x, w, None))?;
-        let (out, groups, g) = (shapes.output(), shapes.group, shapes.geometry);
-        Ok((Window { kernel: g.kernel, strides: g.strides, dilations: g.dilations, pads: g.begin, groups }, out))
+        Ok(self.0.shapes((x, w, None))?.output())
     }
 
     fn eval(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let (win, out) = self.window(x.shape(), w.shape())?;
+        let shapes = self.0.shapes((x.shape(), w.shape(), None))?;
+        let (out, groups, win) = (shapes.output(), shapes.group, shapes.geometry);
         let (xs, ws) = (x.to_i128s()?, w.to_i128s()?);
         let bias = bias.map(Tensor::to_i128s).transpose()?;
         let (sx, sw) = (shape::strides(x.shape()), shape::strides(w.shape()));
         let depth = w.shape()[1];
         let mut values = Vec::with_capacity(shape::numel(&out));
         for at in shape::coords(&out) {
-            let first = at[1] / (out[1] / win.groups) * depth;
+            let first = at[1] / (out[1] / groups) * depth;
             let mut sum = bias.as_ref().map_or(0, |b| b[at[1]]);
             for k in shape::coords(&win.kernel) {
-                let place = |d: usize| (at[d + 2] * win.strides[d] + k[d] * win.dilations[d]).checked_sub(win.pads[d]);
+                let place = |d: usize| (at[d + 2] * win.strides[d] + k[d] * win.dilations[d]).checked_sub(win.begin[d]);
                 let inside: Option<Vec<usize>> =
                     (0..k.len()).map(|d| place(d).filter(|p| *p < x.shape()[d + 2])).collect();
                 let Some(p) = inside else { continue };
@@ -349,8 +345,7 @@ impl Convolution {
         Tensor::from_i128s(I32, out, values)
     }
 
-    /// Sums of inputs `x` and `w` less their zero points: products of the filters with the windows laid out as columns,
-    /// or, of one channel a filter, directly.
+    /// Sums of inputs `x` and `w` less their zero points.
     fn lower(
         &self,
         cx: &mut LowerCx<'_>,
@@ -359,67 +354,27 @@ impl Convolution {
         bias: usize,
         out: &View,
     ) -> Result<()> {
-        let (window, _) = self.window(&cx.input_type(x)?.shape, &cx.input_type(w)?.shape)?;
+        let (tx, tw) = (cx.input_type(x)?, cx.input_type(w)?);
         let vx = shifted_view(cx, x, zeros[0], |_| vec![])?;
-        let vw = shifted_filters(cx, w, zeros[1])?;
         let bias = if cx.has_input(bias) { Some(cx.dense_input(bias)?) } else { None };
-        let taps: usize = shape::numel(&window.kernel);
-        let (depth, pixels) = (vw.shape[1] * taps, shape::numel(&out.shape[2..]));
-        let columns = (out.shape[0] * window.groups * depth * pixels) as u64 * 4;
-        if vw.shape[1] == 1 || columns > cx.profile().max_binding || out.numel() == 0 {
-            let vx = cx.dense(&vx)?;
-            return convolve(cx, &vx, &vw, bias.as_ref(), out, &window);
-        }
-        let stack = [out.shape[0], window.groups];
-        let filters = out.shape[1] / window.groups;
-        let columns = window_columns(cx, &vx, &window, out)?;
-        let columns = fitted(cx, &columns, &[stack[0], stack[1], depth, pixels])?;
-        let rows = fitted(cx, &vw, &[1, stack[1], filters, depth])?.broadcast(&[stack[0], stack[1], filters, depth]);
-        let target = fitted(cx, out, &[stack[0], stack[1], filters, pixels])?;
-        let bias = match bias {
-            Some(b) => Some(fitted(cx, &b, &[1, stack[1], filters, 1])?.broadcast(&target.shape)),
-            None => None,
-        };
-        product(cx, &Product { bias, ..Product::new(rows, Right::View(columns), target) })
+        let shapes = self.0.shapes((&tx.shape, &tw.shape, None))?.kernel()?;
+        let filters = filters(cx, w, zeros[1])?;
+        conv::convolve(cx, &shapes, &vx, &filters, bias, out, Ends::default())
     }
 }
 
-/// The filters, input `w`, less their zero points; made once where both are constant. Dense.
-fn shifted_filters(cx: &mut LowerCx<'_>, w: usize, zero: usize) -> Result<View> {
-    let t = cx.input_type(w)?;
-    let rank = t.shape.len();
+/// The filters, input `w`, less their zero points; made once where both are constant.
+fn filters(cx: &mut LowerCx<'_>, w: usize, zero: usize) -> Result<Filters> {
+    let rank = cx.input_type(w)?.rank();
     let wide = move |p: &[usize]| by_filters(p, 0, rank);
     let z = cx.value(zero).cloned();
     if cx.value(w).is_some() && (z.is_some() || !cx.has_input(zero)) {
-        let tag = z.as_ref().map_or("filters".into(), |z| format!("filters less {:?} {:?}", z.shape(), z.bytes()));
-        return cx.prepacked(w, &tag, TensorType::new(I32, t.shape), move |x| shifted(x, z.as_ref(), wide));
+        let less = z.as_ref().map_or(String::new(), |z| format!(" less {:?} {:?}", z.shape(), z.bytes()));
+        let make = Arc::new(move |x: &Tensor| shifted(x, z.as_ref(), wide));
+        return Ok(Filters::Constant { input: w, dtype: I32, tag: format!("filters{less}"), make });
     }
     let v = shifted_view(cx, w, zero, wide)?;
-    cx.dense(&v)
-}
-
-/// The input as `[batch, group, channel, window.., out..]`, of which neighbouring windows share elements.
-fn window_columns(cx: &mut LowerCx<'_>, x: &View, window: &Window, out: &View) -> Result<View> {
-    let n = window.kernel.len();
-    let reach =
-        |d: usize| (out.shape[d + 2] - 1) * window.strides[d] + (window.kernel[d] - 1) * window.dilations[d] + 1;
-    let mut v = x.clone();
-    if (0..n).any(|d| window.pads[d] > 0 || reach(d) > x.shape[d + 2]) {
-        let mut padded = x.shape.clone();
-        (0..n).for_each(|d| padded[d + 2] = reach(d).max(window.pads[d] + x.shape[d + 2]));
-        let before: Vec<isize> = [0, 0].into_iter().chain(window.pads.iter().map(|p| *p as isize)).collect();
-        let fill = cx.constant(Tensor::scalar(0i32))?;
-        v = cx.temp(I32, &padded)?;
-        pad(cx, Mode::Constant, x, &fill, &before, &v)?;
-    }
-    let depth = v.shape[1] / window.groups;
-    let mut dims =
-        vec![(v.shape[0], v.strides[0]), (window.groups, v.strides[1] * depth as isize), (depth, v.strides[1])];
-    let along = |d: usize, count: usize, step: usize| (count, v.strides[d + 2] * step as isize);
-    dims.extend((0..n).map(|d| along(d, window.kernel[d], window.dilations[d])));
-    dims.extend((0..n).map(|d| along(d, out.shape[d + 2], window.strides[d])));
-    let (shape, strides) = dims.into_iter().unzip();
-    Ok(View { shape, strides, ..v })
+    Ok(Filters::View(cx.dense(&v)?))
 }
 
 #[derive(Debug)]
@@ -436,7 +391,7 @@ impl Op for ConvInteger {
         check_conv(cx, 0, 1)?;
         ensure_counts(cx, &[2], &[1])?;
         ensure_counts(cx, &[3], &[1, cx.shape(1)?.first().copied().unwrap_or(0)])?;
-        one(I32, self.0.window(cx.shape(0)?, cx.shape(1)?)?.1)
+        one(I32, self.0.output(cx.shape(0)?, cx.shape(1)?)?)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -478,7 +433,7 @@ impl Op for QLinearConv {
             return Err(err!(InvalidNode, "expected a value for each filter, got {t}").into());
         }
         ensure_counts(cx, &[BIAS], &[filters])?;
-        one(y, self.0.window(cx.shape(0)?, cx.shape(3)?)?.1)
+        one(y, self.0.output(cx.shape(0)?, cx.shape(3)?)?)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -599,12 +554,12 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_placed_by_pads() {
+    fn windows_that_tile_are_padded() {
         let attrs = [("auto_pad".to_string(), Attr::Str("SAME_UPPER".into())), ("strides".into(), Attr::Ints(vec![2]))];
         let attrs = attrs.into();
         let none = Convolution::parse(&AttrReader::new(&attrs)).unwrap();
-        let (w, out) = none.window(&[1, 1, 4], &[1, 1, 3]).unwrap();
-        assert_eq!((w.pads, out), (vec![0], vec![1, 1, 2]));
-        assert!(none.window(&[1, 2, 4], &[1, 1, 3]).is_err());
+        let out = none.output(&[1, 1, 4], &[1, 1, 3]).unwrap();
+        assert_eq!(out, [1, 1, 2]);
+        assert!(none.output(&[1, 2, 4], &[1, 1, 3]).is_err());
     }
 }
