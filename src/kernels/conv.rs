@@ -1,4 +1,5 @@
-//! Convolution: `shaders/conv_lanes.wgsl` where the lanes of a subgroup hand on what they read, else `shaders/conv.wgsl`.
+//! Convolution: `shaders/conv_depthwise.wgsl` for one channel a group on software adapters, `conv_lanes.wgsl` where the
+//! lanes of a subgroup hand on what they read, else `conv.wgsl`.
 
 use std::sync::Arc;
 
@@ -68,8 +69,13 @@ impl Tile {
     }
 }
 
+/// Whether sums are made in parts.
+fn in_parts(spec: Spec, parts: bool) -> Spec {
+    spec.u32("PART", if parts { PART } else { u32::MAX }).flag("PARTS", parts)
+}
+
 impl Direct<'_> {
-    fn common(&self, file: &'static str, parts: bool) -> Spec {
+    fn common(&self, file: &'static str) -> Spec {
         let spec = self.start.spec(self.end, Spec::new(file));
         let acc = sums_of(self.device);
         spec.wgsl("T", self.device.wgsl())
@@ -77,8 +83,6 @@ impl Direct<'_> {
             .wgsl("Y", self.out.wgsl())
             .code("MADE", format!("let v = {};\n", cast_expr(acc, self.device, "sum")))
             .code("BIAS", format!("return {};\n", cast_expr(self.device, acc, "bias[channel]")))
-            .u32("PART", if parts { PART } else { u32::MAX })
-            .flag("PARTS", parts)
             .flag("TRANSPOSED", self.transposed)
             .flag("PADDED", self.padded)
     }
@@ -107,7 +111,7 @@ impl Kernel for Direct<'_> {
 
     fn spec(&self, profile: &Profile) -> Spec {
         // sums in parts take twice the registers, which only software adapters have for the asking
-        self.common("conv.wgsl", profile.cpu && self.long)
+        in_parts(self.common("conv.wgsl"), profile.cpu && self.long)
             .u32("QUADS", self.tile.quads as u32)
             .u32("COLUMNS", self.tile.columns as u32)
             .u32("WX", self.tile.wx as u32)
@@ -159,7 +163,7 @@ impl Kernel for Lanes<'_> {
     fn spec(&self, _: &Profile) -> Spec {
         let Shared { lanes, own, vectors } = self.tile;
         let d = &self.direct;
-        d.common("conv_lanes.wgsl", d.long)
+        in_parts(d.common("conv_lanes.wgsl"), d.long)
             .u32("LANES", lanes as u32)
             .u32("OWN", own as u32)
             .u32("VECTORS", vectors as u32)
@@ -174,6 +178,83 @@ impl Kernel for Lanes<'_> {
             .u32("STAGED", (own * lanes * lanes * vectors) as u32)
             .u32("QUADS", (own * lanes / 4) as u32)
             .flag("REST", self.rest)
+            .flag("Y_VEC", self.y_vec)
+    }
+}
+
+/// A tile of pixels whose input stays in registers, of one channel a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plane {
+    rows: usize,
+    columns: usize,
+    /// Height and width each.
+    kernel: [usize; 2],
+    strides: [usize; 2],
+}
+
+impl Plane {
+    /// Elements of the input under a tile that are read at most: each is a register.
+    const UNDER: usize = 80;
+
+    /// For software adapters, where loads are what costs.
+    fn choose(profile: &Profile, s: &Shape) -> Option<Plane> {
+        let flat = s.kernel[0] == 1 && s.input[0] == 1 && s.output[0] == 1 && s.begin[0] == 0;
+        let single = s.ic == 1 && s.oc == 1 && !s.transposed && s.dilations[1..] == [1, 1];
+        if !profile.cpu || !flat || !single || s.input.contains(&0) {
+            return None;
+        }
+        let tile = |rows| Plane {
+            rows,
+            columns: 4,
+            kernel: [s.kernel[1], s.kernel[2]],
+            strides: [s.strides[1], s.strides[2]],
+        };
+        [4, 2, 1].map(tile).into_iter().find(|t| t.under(0) * t.under(1) <= Plane::UNDER)
+    }
+
+    /// Rows (0) or columns (1) of the input under a tile.
+    fn under(&self, d: usize) -> usize {
+        ([self.rows, self.columns][d] - 1) * self.strides[d] + self.kernel[d]
+    }
+
+    fn grid(&self, s: &Shape) -> [u32; 3] {
+        let tiles = s.output[1].div_ceil(self.rows) * s.output[2].div_ceil(self.columns);
+        linear_grid(s.batch * s.group * tiles, Depthwise::LANES)
+    }
+}
+
+#[derive(Debug)]
+struct Depthwise<'a> {
+    direct: Direct<'a>,
+    tile: Plane,
+    y_vec: bool,
+}
+
+impl Depthwise<'_> {
+    const LANES: u32 = 8;
+}
+
+impl Kernel for Depthwise<'_> {
+    fn label(&self) -> String {
+        let Plane { rows, columns, kernel: [kh, kw], strides: [sh, sw] } = self.tile;
+        format!("conv depthwise {rows}x{columns} of {kh}x{kw} by {sh}x{sw}{}", self.direct.suffix)
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let t = &self.tile;
+        self.direct
+            .common("conv_depthwise.wgsl")
+            .u32("LANES", Depthwise::LANES)
+            .u32("ROWS", t.rows as u32)
+            .u32("COLUMNS", t.columns as u32)
+            .u32("KERNEL_H", t.kernel[0] as u32)
+            .u32("KERNEL_W", t.kernel[1] as u32)
+            .u32("STRIDE_H", t.strides[0] as u32)
+            .u32("STRIDE_W", t.strides[1] as u32)
+            .u32("UNDER_H", t.under(0) as u32)
+            .u32("UNDER_W", t.under(1) as u32)
+            .u32("UNDER", (t.under(0) * t.under(1)) as u32)
+            .u32("SUMS", (t.rows * t.columns) as u32)
             .flag("Y_VEC", self.y_vec)
     }
 }
@@ -254,7 +335,7 @@ pub fn convolve(
     if out.numel() == 0 {
         return Ok(());
     }
-    let lanes = Shared::choose(cx.profile(), s.oc);
+    let (lanes, planes) = (Shared::choose(cx.profile(), s.oc), Plane::choose(cx.profile(), s));
     let tile = match lanes {
         Some(l) => Tile { quads: l.vectors * l.lanes, columns: l.own, wx: l.lanes, wy: 1 },
         None => Tile::choose(cx.profile(), s.oc),
@@ -293,17 +374,21 @@ pub fn convolve(
     let kernel = Direct { device, tile, transposed, padded, long, start: &load, end: &flat, suffix, out: out_device };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
-    let grid = [gx, gy as u32, gz];
-    match lanes {
-        Some(tile) => {
-            let bounds = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2], plane as isize];
-            let y_vec = out.strides[3] == 1 && out.device.bytes() <= 4 && bounds.iter().all(|s| s % 4 == 0);
-            let unroll = s.ic.clamp(1, 4);
+    // vectors of four pixels, which lie in one row or plane
+    let vectors = |extent: usize| {
+        let bounds = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2], extent as isize];
+        out.strides[3] == 1 && out.device.bytes() <= 4 && bounds.iter().all(|s| s % 4 == 0)
+    };
+    let (unroll, y_vec) = (s.ic.clamp(1, 4), vectors(plane));
+    let (kernel, grid): (Box<dyn Kernel + '_>, _) = match (planes, lanes) {
+        (Some(tile), _) => (Box::new(Depthwise { direct: kernel, tile, y_vec: vectors(s.output[2]) }), tile.grid(s)),
+        (_, Some(tile)) => {
             let rest = !s.ic.is_multiple_of(unroll);
-            cx.dispatch(&Lanes { direct: kernel, tile, y_vec, unroll, rest }, params, &binds, grid)?;
+            (Box::new(Lanes { direct: kernel, tile, y_vec, unroll, rest }), [gx, gy as u32, gz])
         }
-        None => cx.dispatch(&kernel, params, &binds, grid)?,
-    }
+        _ => (Box::new(kernel), [gx, gy as u32, gz]),
+    };
+    cx.dispatch(kernel.as_ref(), params, &binds, grid)?;
     let sides = if s.transposed { &s.input } else { &s.output };
     let products = s.batch * s.group * s.oc * s.ic * sides.iter().chain(&s.kernel).product::<usize>();
     cx.takes_flops(2 * products);
