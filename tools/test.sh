@@ -8,6 +8,11 @@ ensure_vulkan_driver || { echo "The tests need a Vulkan driver."; exit 1; }
 export SHADERNET_REQUIRE_GPU=1
 cargo test --workspace "$@"
 
+if [ -n "${CI:-}" ]; then
+    echo "A model beyond 2 GiB, which takes 5 GB of memory."
+    cargo test --workspace --test large "$@" -- --ignored
+fi
+
 echo "The operators once more with the kernels for GPUs."
 # without recurrent layers: their kernels for GPUs loop longer than software adapters do
 SHADERNET_KERNELS=gpu SHADERNET_OPS=-LSTM,-GRU,-RNN cargo test --workspace --test ops every_case "$@"
@@ -18,7 +23,7 @@ if ! have_swiftshader && [ "$(uname -s)" = Linux ] && [ -n "${CI:-}" ]; then
 fi
 if have_swiftshader; then
     echo "Once more on SwiftShader, with the base profile."
-    on_swiftshader cargo test --workspace --test ops --test session --test models --test properties --test draws "$@"
+    on_swiftshader cargo test --workspace --test ops --test session --test binding --test models --test properties --test draws "$@"
 fi
 
 # Needs PyPI, so a machine without it is no failure.
