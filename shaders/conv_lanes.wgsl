@@ -26,6 +26,19 @@ const FOUR: u32 = 4u; //#param
 
 var<workgroup> quads: array<vec4<Acc>, STAGED>;
 
+// The pixel that has this place in the order of the tiles. For ConvTranspose those of a row that one tap of the kernel
+// meets stand together, as far as strides divide the row: a tile skips what meets none of it.
+fn pixel_of(index: u32) -> u32 {
+    //#if TRANSPOSED
+    if params.ow % params.sw == 0u {
+        let w = index % params.ow;
+        let each = params.ow / params.sw;
+        return index - w + w % each * params.sw + w / each;
+    }
+    //#endif
+    return index;
+}
+
 // The element of the output that is this pixel's of channel `o` of a group, and its number in row-major order.
 fn place(pixel: u32, g: u32, o: u32, channel: u32) -> vec2<u32> {
     let image = pixel / params.out_plane;
@@ -67,10 +80,9 @@ fn main(
     let o = row % params.tiles * (4u * LANES * VECTORS);
 
     var windows: array<Window, OWN>;
-    var pixel = pixel_at(tile + lane);
     for (var i = 0u; i < OWN; i++) { //#unroll
-        windows[i] = window_at(pixel, g, tile + i * LANES + lane < params.pixels);
-        pixel = step(pixel);
+        let index = tile + i * LANES + lane;
+        windows[i] = window_at(pixel_at(pixel_of(index)), g, index < params.pixels);
     }
 
     let plane = params.x_channel;
@@ -83,15 +95,24 @@ fn main(
     //#endif
     var at: array<u32, OWN>;
     var inside: array<bool, OWN>;
-    var wi = row * params.kd * params.kh * params.kw * ic * (VECTORS * LANES) + lane;
+    var block = row * params.kd * params.kh * params.kw;
     for (var kd = 0u; kd < params.kd; kd++) {
         for (var kh = 0u; kh < params.kh; kh++) {
             for (var kw = 0u; kw < params.kw; kw++) {
+                var met = false;
                 for (var i = 0u; i < OWN; i++) { //#unroll
                     let tap = tap_at(windows[i], kd, kh, kw);
                     at[i] = tap.at;
                     inside[i] = tap.inside;
+                    met = met || tap.inside;
                 }
+                var wi = block * ic * (VECTORS * LANES) + lane;
+                block += 1u;
+                //#if TRANSPOSED
+                if !subgroupAny(met) {
+                    continue;
+                }
+                //#endif
                 for (var begin = 0u; begin < ic; begin += PART) {
                     let end = min(begin + PART, ic);
                     var k = begin;
@@ -202,7 +223,7 @@ fn main(
         store4(tile + j % QUADS * 4u, g, first, channel, sums);
         //#else
         for (var i = 0u; i < FOUR; i++) { //#unroll
-            store1(tile + j % QUADS * 4u + i, g, first, channel, sums[i]);
+            store1(pixel_of(tile + j % QUADS * 4u + i), g, first, channel, sums[i]);
         }
         //#endif
     }

@@ -379,7 +379,9 @@ pub fn convolve(
         let bounds = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2], extent as isize];
         out.strides[3] == 1 && out.device.bytes() <= 4 && bounds.iter().all(|s| s % 4 == 0)
     };
-    let (unroll, y_vec) = (s.ic.clamp(1, 4), vectors(plane));
+    // tiles of ConvTranspose take the pixels of a row in another order
+    let in_order = !s.transposed || s.strides[2] == 1;
+    let (unroll, y_vec) = (s.ic.clamp(1, 4), in_order && vectors(plane));
     let (kernel, grid): (Box<dyn Kernel + '_>, _) = match (planes, lanes) {
         (Some(tile), _) => (Box::new(Depthwise { direct: kernel, tile, y_vec: vectors(s.output[2]) }), tile.grid(s)),
         (_, Some(tile)) => {
