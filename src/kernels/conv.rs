@@ -74,8 +74,27 @@ fn in_parts(spec: Spec, parts: bool) -> Spec {
     spec.u32("PART", if parts { PART } else { u32::MAX }).flag("PARTS", parts)
 }
 
-impl Direct<'_> {
-    fn common(&self, file: &'static str) -> Spec {
+/// What the kernels have in common.
+#[derive(Debug)]
+struct Common<'a> {
+    device: DeviceType,
+    out: DeviceType,
+    transposed: bool,
+    padded: bool,
+    /// Whether sums are of more than a few parts.
+    long: bool,
+    start: &'a Load,
+    end: &'a Flat,
+    suffix: String,
+}
+
+impl Common<'_> {
+    fn label(&self, tile: &str) -> String {
+        let what = if self.transposed { "conv transposed" } else { "conv" };
+        format!("{what} {tile}{}{}", if self.padded { " padded" } else { "" }, self.suffix)
+    }
+
+    fn spec(&self, file: &'static str) -> Spec {
         let spec = self.start.spec(self.end, Spec::new(file));
         let acc = sums_of(self.device);
         spec.wgsl("T", self.device.wgsl())
@@ -90,28 +109,18 @@ impl Direct<'_> {
 
 #[derive(Debug)]
 struct Direct<'a> {
-    device: DeviceType,
+    common: Common<'a>,
     tile: Tile,
-    transposed: bool,
-    padded: bool,
-    /// Whether sums are of more than a few parts.
-    long: bool,
-    start: &'a Load,
-    end: &'a Flat,
-    suffix: String,
-    out: DeviceType,
 }
 
 impl Kernel for Direct<'_> {
     fn label(&self) -> String {
-        let Tile { quads, columns, .. } = self.tile;
-        let what = if self.transposed { "conv transposed" } else { "conv" };
-        format!("{what} {}x{columns}{}{}", 4 * quads, if self.padded { " padded" } else { "" }, self.suffix)
+        self.common.label(&format!("{}x{}", 4 * self.tile.quads, self.tile.columns))
     }
 
     fn spec(&self, profile: &Profile) -> Spec {
         // sums in parts take twice the registers, which only software adapters have for the asking
-        in_parts(self.common("conv.wgsl"), profile.cpu && self.long)
+        in_parts(self.common.spec("conv.wgsl"), profile.cpu && self.common.long)
             .u32("QUADS", self.tile.quads as u32)
             .u32("COLUMNS", self.tile.columns as u32)
             .u32("WX", self.tile.wx as u32)
@@ -143,7 +152,7 @@ impl Shared {
 
 #[derive(Debug)]
 struct Lanes<'a> {
-    direct: Direct<'a>,
+    common: Common<'a>,
     tile: Shared,
     y_vec: bool,
     /// Input channels that are summed at a time, and whether some are left over.
@@ -154,16 +163,12 @@ struct Lanes<'a> {
 impl Kernel for Lanes<'_> {
     fn label(&self) -> String {
         let Shared { lanes, own, vectors } = self.tile;
-        let d = &self.direct;
-        let what = if d.transposed { "conv transposed" } else { "conv" };
-        let padded = if d.padded { " padded" } else { "" };
-        format!("{what} lanes {}x{}{padded}{}", own * lanes, 4 * vectors * lanes, d.suffix)
+        self.common.label(&format!("lanes {}x{}", own * lanes, 4 * vectors * lanes))
     }
 
     fn spec(&self, _: &Profile) -> Spec {
         let Shared { lanes, own, vectors } = self.tile;
-        let d = &self.direct;
-        in_parts(d.common("conv_lanes.wgsl"), d.long)
+        in_parts(self.common.spec("conv_lanes.wgsl"), self.common.long)
             .u32("LANES", lanes as u32)
             .u32("OWN", own as u32)
             .u32("VECTORS", vectors as u32)
@@ -225,7 +230,7 @@ impl Plane {
 
 #[derive(Debug)]
 struct Depthwise<'a> {
-    direct: Direct<'a>,
+    common: Common<'a>,
     tile: Plane,
     y_vec: bool,
 }
@@ -237,13 +242,13 @@ impl Depthwise<'_> {
 impl Kernel for Depthwise<'_> {
     fn label(&self) -> String {
         let Plane { rows, columns, kernel: [kh, kw], strides: [sh, sw] } = self.tile;
-        format!("conv depthwise {rows}x{columns} of {kh}x{kw} by {sh}x{sw}{}", self.direct.suffix)
+        format!("conv depthwise {rows}x{columns} of {kh}x{kw} by {sh}x{sw}{}", self.common.suffix)
     }
 
     fn spec(&self, _: &Profile) -> Spec {
         let t = &self.tile;
-        self.direct
-            .common("conv_depthwise.wgsl")
+        self.common
+            .spec("conv_depthwise.wgsl")
             .u32("LANES", Depthwise::LANES)
             .u32("ROWS", t.rows as u32)
             .u32("COLUMNS", t.columns as u32)
@@ -321,7 +326,8 @@ pub fn convolve(
     ends: Ends<'_>,
 ) -> Result<()> {
     let [d, h, w] = s.input;
-    let shape = out.shape.clone();
+    // where it is wanted the output may have another shape, which what the ends read does not have
+    let shape = cx.output_type(0)?.shape;
     let five = x.reshaped(&[s.batch, s.group * s.ic, d, h, w]);
     let x = five.ok_or_else(|| err!(Internal, "{:?} has no room for dims of extent 1", x.shape))?;
     let bias = match bias {
@@ -371,7 +377,7 @@ pub fn convolve(
     let (transposed, padded, suffix) = (s.transposed, s.padded, ends.label());
     let long = s.ic * s.kernel.iter().product::<usize>() > 4 * PART as usize;
     let (device, out_device) = (x.device, out.device);
-    let kernel = Direct { device, tile, transposed, padded, long, start: &load, end: &flat, suffix, out: out_device };
+    let common = Common { device, out: out_device, transposed, padded, long, start: &load, end: &flat, suffix };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
     // vectors of four pixels, which lie in one row or plane
@@ -383,12 +389,12 @@ pub fn convolve(
     let in_order = !s.transposed || s.strides[2] == 1;
     let (unroll, y_vec) = (s.ic.clamp(1, 4), in_order && vectors(plane));
     let (kernel, grid): (Box<dyn Kernel + '_>, _) = match (planes, lanes) {
-        (Some(tile), _) => (Box::new(Depthwise { direct: kernel, tile, y_vec: vectors(s.output[2]) }), tile.grid(s)),
+        (Some(tile), _) => (Box::new(Depthwise { common, tile, y_vec: vectors(s.output[2]) }), tile.grid(s)),
         (_, Some(tile)) => {
             let rest = !s.ic.is_multiple_of(unroll);
-            (Box::new(Lanes { direct: kernel, tile, y_vec, unroll, rest }), [gx, gy as u32, gz])
+            (Box::new(Lanes { common, tile, y_vec, unroll, rest }), [gx, gy as u32, gz])
         }
-        _ => (Box::new(kernel), [gx, gy as u32, gz]),
+        _ => (Box::new(Direct { common, tile }), [gx, gy as u32, gz]),
     };
     cx.dispatch(kernel.as_ref(), params, &binds, grid)?;
     let sides = if s.transposed { &s.input } else { &s.output };
