@@ -83,10 +83,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     tops[lane] = f32_lowest();
     sums[lane] = 0.0;
 
+    // with BROADCAST each lane reads a row and hands it on, else all read all rows
+    //#if BROADCAST
+    let own_start = at.q + i32(min(first_m + lane, last_m)) * params.q_m;
+    //#else
     var starts: array<i32, ROWS>;
     for (var i = 0u; i < ROWS; i++) { //#unroll
         starts[i] = at.q + i32(min(first_m + i, last_m)) * params.q_m;
     }
+    //#endif
     var made: array<vec4<f32>, MADE>;
     for (var first_n = 0u; first_n < params.keys; first_n += KEYS) {
         let count = min(KEYS, params.keys - first_n);
@@ -103,8 +108,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 let b = load_k(k1, d);
                 let c = load_k(k2, d);
                 let e = load_k(k3, d);
+                //#if BROADCAST
+                let own = load_q(own_start, d);
+                //#endif
                 for (var i = 0u; i < ROWS; i++) { //#unroll
+                    //#if BROADCAST
+                    let q = subgroupBroadcast(own, i);
+                    //#else
                     let q = load_q(starts[i], d);
+                    //#endif
                     dots[i] += vec4<f32>(dot(q, a), dot(q, b), dot(q, c), dot(q, e));
                 }
             }
@@ -149,6 +161,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             }
         }
         for (var j = 0u; j * 4u < count; j++) {
+            //#if BROADCAST
+            let own = scores[lane * ACROSS + j];
+            //#endif
             let n = first_n + j * 4u;
             let v0 = at.v + i32(n) * params.v_n;
             let v1 = at.v + i32(min(n + 1u, last_n)) * params.v_n;
@@ -162,7 +177,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 let d = select(vec4<f32>(), load_v(v2, w), n + 2u <= last_n);
                 let e = select(vec4<f32>(), load_v(v3, w), n + 3u <= last_n);
                 for (var i = 0u; i < ROWS; i++) { //#unroll
+                    //#if BROADCAST
+                    let p = subgroupBroadcast(own, i);
+                    //#else
                     let p = scores[i * ACROSS + j];
+                    //#endif
                     made[i * VECTORS + c] += (p.x * a + p.y * b) + (p.z * d + p.w * e);
                 }
             }

@@ -135,7 +135,7 @@ impl Kernel for Strips<'_> {
         self.common.label("strips")
     }
 
-    fn spec(&self, _: &Profile) -> Spec {
+    fn spec(&self, profile: &Profile) -> Spec {
         let element = self.common.device.wgsl();
         let storage = if self.vector { format!("vec4<{element}>") } else { element.into() };
         self.common
@@ -145,6 +145,7 @@ impl Kernel for Strips<'_> {
             .u32("ROWS", STRIP_ROWS as u32)
             .u32("MADE", (STRIP_ROWS * self.vectors) as u32)
             .flag("VECTOR", self.vector)
+            .flag("BROADCAST", profile.broadcasts == Some(STRIP_LANES as u32))
     }
 }
 
