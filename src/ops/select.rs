@@ -274,7 +274,7 @@ pub fn cast(x: &Tensor, to: DType, saturate: bool) -> Result<Tensor> {
             };
             return Tensor::from_i128s(to, s, x.strings()?.iter().map(whole).collect::<Result<_>>()?);
         }
-        return from_floats(to, s, x.strings()?.iter().map(number).collect::<Result<_>>()?, saturate);
+        return from_floats(to, s, x.strings()?.iter().map(number).collect::<Result<_>>()?, saturate, true);
     }
     if to == String {
         let text: Vec<std::string::String> = match from {
@@ -284,7 +284,11 @@ pub fn cast(x: &Tensor, to: DType, saturate: bool) -> Result<Tensor> {
         };
         return Tensor::from_strings(s, text);
     }
-    if from.is_float() { from_floats(to, s, x.to_f64s()?, saturate) } else { from_ints(to, s, x.to_i128s()?, saturate) }
+    if from.is_float() {
+        from_floats(to, s, x.to_f64s()?, saturate, from == F64)
+    } else {
+        from_ints(to, s, x.to_i128s()?, saturate)
+    }
 }
 
 /// NumPy's shortest text that reads back as the same number.
@@ -298,14 +302,20 @@ fn float_text(v: f64, d: DType) -> std::string::String {
     if d == F64 { format!("{v}") } else { format!("{}", v as f32) }
 }
 
-fn from_floats(to: DType, s: &[usize], v: Vec<f64>, saturate: bool) -> Result<Tensor> {
+/// `wide`: of what is 64 bits wide, which the device brings to 64-bit integers first.
+fn from_floats(to: DType, s: &[usize], v: Vec<f64>, saturate: bool, wide: bool) -> Result<Tensor> {
     if to.is_small_float() {
         let codes: Vec<u8> = v.into_iter().map(|x| small_float::encode(to, x as f32, saturate)).collect();
         return Tensor::from_bytes(to, s, codes);
     }
     if let (Some(_), true) = (to.int_range(), to != Bool) {
-        // as on the device: to the 64-bit range first, then wrapped
-        let clamp = |x: f64| if to == U64 && x >= 0.0 { x as u64 as i128 } else { x as i64 as i128 };
+        // ONNX leaves undefined what an integer cannot hold; this is as on the device
+        let clamp = |x: f64| match to {
+            U64 if x >= 0.0 => x as u64 as i128,
+            U32 if x >= 0.0 && !wide => x as u32 as i128,
+            U32 | I32 if !wide => x as i32 as i128,
+            _ => x as i64 as i128,
+        };
         return Tensor::from_i128s(to, s, v.into_iter().map(clamp).collect());
     }
     Tensor::from_f64s(to, s, v)
@@ -313,7 +323,7 @@ fn from_floats(to: DType, s: &[usize], v: Vec<f64>, saturate: bool) -> Result<Te
 
 fn from_ints(to: DType, s: &[usize], v: Vec<i128>, saturate: bool) -> Result<Tensor> {
     if to.is_small_float() {
-        return from_floats(to, s, v.into_iter().map(|x| x as f64).collect(), saturate);
+        return from_floats(to, s, v.into_iter().map(|x| x as f64).collect(), saturate, true);
     }
     if to == F32 {
         return Tensor::new(s, v.into_iter().map(|x| x as f32).collect());
