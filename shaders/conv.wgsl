@@ -9,8 +9,6 @@ const PART: u32 = 64u; //#param
 const WX: u32 = 8u; //#param
 const WY: u32 = 1u; //#param
 
-@group(0) @binding(4) var<storage, read_write> y: array<Y>;
-
 // Stores four output channels of a group, from `o` on, of the pixel whose channel 0 is element `first` of the output
 // and whose group begins at `to`.
 fn store(to: u32, first: u32, g: u32, o: u32, sums: vec4<Acc>) {

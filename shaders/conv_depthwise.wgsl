@@ -17,12 +17,6 @@ const UNDER_W: u32 = 6u; //#param
 const UNDER: u32 = 36u; //#param
 const SUMS: u32 = 16u; //#param
 
-//#if Y_VEC
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<Y>>;
-//#else
-@group(0) @binding(4) var<storage, read_write> y: array<Y>;
-//#endif
-
 @compute @workgroup_size(LANES, 1, 1)
 fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let tiles_w = (params.ow + COLUMNS - 1u) / COLUMNS;

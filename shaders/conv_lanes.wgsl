@@ -18,12 +18,6 @@ const SUMS: u32 = 32u; //#param
 const STAGED: u32 = 256u; //#param
 const FOUR: u32 = 4u; //#param
 
-//#if Y_VEC
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<Y>>;
-//#else
-@group(0) @binding(4) var<storage, read_write> y: array<Y>;
-//#endif
-
 var<workgroup> quads: array<vec4<Acc>, STAGED>;
 
 // The pixel that has this place in the order of the tiles. For ConvTranspose those of a row that one tap of the kernel

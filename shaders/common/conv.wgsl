@@ -32,6 +32,11 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<T>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<T>>;
 @group(0) @binding(3) var<storage, read> bias: array<T>;
+//#if Y_VEC
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<Y>>;
+//#else
+@group(0) @binding(4) var<storage, read_write> y: array<Y>;
+//#endif
 
 //#insert DECLARATIONS
 

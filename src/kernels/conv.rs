@@ -123,6 +123,7 @@ impl Kernel for Direct<'_> {
         in_parts(self.common.spec("conv.wgsl"), profile.cpu && self.common.long)
             .u32("QUADS", self.tile.quads as u32)
             .u32("COLUMNS", self.tile.columns as u32)
+            .flag("Y_VEC", false)
             .u32("WX", self.tile.wx as u32)
             .u32("WY", self.tile.wy as u32)
     }
