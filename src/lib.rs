@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
 mod binding;
+mod bytes;
 pub mod cpu;
 mod dtype;
 mod error;
@@ -15,6 +16,8 @@ pub mod import;
 pub mod ir;
 pub mod kernels;
 mod limits;
+#[cfg(not(target_arch = "wasm32"))]
+mod mapped;
 mod model;
 pub mod ops;
 pub mod passes;
@@ -26,6 +29,7 @@ mod shape;
 mod tensor;
 
 pub use binding::{Binding, DeviceTensor};
+pub use bytes::Bytes;
 pub use dtype::{DType, Element, small_float};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::exec::Timing;
@@ -36,4 +40,4 @@ pub use model::{Metadata, Model, Reference, ValueInfo};
 pub use plan::Fallback;
 pub use rng::Rng;
 pub use session::{Progress, Session, SessionBuilder, SessionOptions, Stage};
-pub use tensor::{Bytes, Tensor};
+pub use tensor::Tensor;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+use crate::bytes::Bytes;
 use crate::dtype::{DType, Element, small_float};
 use crate::shape;
 use crate::{Result, bail, ensure, err};
@@ -25,57 +26,6 @@ enum Data {
     Bytes(Bytes),
     Strings(Arc<[String]>),
     Items(Arc<[Tensor]>),
-}
-
-/// A shared, immutable range of bytes: owned, or a part of a mapped file.
-#[derive(Clone)]
-pub struct Bytes {
-    owner: Owner,
-    range: Range<usize>,
-}
-
-#[derive(Clone)]
-enum Owner {
-    Vector(Arc<Vec<u8>>),
-    Other(Arc<dyn AsRef<[u8]> + Send + Sync>),
-}
-
-impl Bytes {
-    /// All bytes of `owner`, shared.
-    pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Bytes {
-        let range = 0..(*owner).as_ref().len();
-        Bytes { owner: Owner::Other(owner), range }
-    }
-
-    /// A part of these bytes, sharing them; `None` when the range lies outside.
-    pub fn slice(&self, range: Range<usize>) -> Option<Bytes> {
-        let (start, end) = (self.range.start.checked_add(range.start)?, self.range.start.checked_add(range.end)?);
-        (start <= end && end <= self.range.end).then(|| Bytes { owner: self.owner.clone(), range: start..end })
-    }
-
-    /// The bytes.
-    pub fn as_slice(&self) -> &[u8] {
-        let all = match &self.owner {
-            Owner::Vector(v) => v.as_slice(),
-            Owner::Other(o) => (**o).as_ref(),
-        };
-        &all[self.range.clone()]
-    }
-
-    /// The bytes as a vector of their own: the one that they were made from where nobody shares it, else a copy.
-    pub fn into_vec(self) -> Vec<u8> {
-        match self.owner {
-            Owner::Vector(v) if self.range == (0..v.len()) => Arc::try_unwrap(v).unwrap_or_else(|v| v.to_vec()),
-            _ => self.as_slice().to_vec(),
-        }
-    }
-}
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Bytes {
-        let range = 0..bytes.len();
-        Bytes { owner: Owner::Vector(Arc::new(bytes)), range }
-    }
 }
 
 impl Tensor {
@@ -256,10 +206,69 @@ impl Tensor {
         }
     }
 
+    /// A tensor whose bytes in host layout `make` gives when they are asked for.
+    pub(crate) fn deferred(
+        dtype: DType,
+        shape: &[usize],
+        make: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        let len = shape::checked_numel(shape)?.checked_mul(dtype.size());
+        let len = len.ok_or_else(|| err!(Limit, "{dtype}{shape:?} overflows"))?;
+        Ok(Tensor { dtype, shape: shape.to_vec(), data: Data::Bytes(Bytes::deferred(len, None, Box::new(make))) })
+    }
+
+    /// As [`Bytes::remade`].
+    pub(crate) fn remade(self, make: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static) -> Tensor {
+        let data = match self.data {
+            Data::Bytes(b) => Data::Bytes(b.remade(Box::new(make))),
+            other => other,
+        };
+        Tensor { data, ..self }
+    }
+
+    /// The parts, of one element type and `rows` rows each, row by row side by side. They are put together when they are
+    /// asked for.
+    pub(crate) fn beside(parts: Vec<Tensor>, rows: usize, shape: &[usize]) -> Result<Tensor> {
+        let dtype = parts.first().map_or(DType::F32, Tensor::dtype);
+        let fits = parts.iter().all(|p| p.dtype == dtype && dtype.size() > 0 && p.len() % rows.max(1) == 0);
+        let all = parts.iter().map(Tensor::len).fold(0, usize::saturating_add);
+        ensure!(fits && all == shape::checked_numel(shape)?, Internal, "parts that are not {dtype}{shape:?}");
+        let make = move || {
+            let made: Vec<Tensor> = parts.iter().map(Tensor::passing).collect::<Result<_>>()?;
+            let row = |t: &Tensor| t.bytes().len() / rows.max(1);
+            let mut bytes = Vec::with_capacity(made.iter().map(|t| t.bytes().len()).sum());
+            for r in 0..rows {
+                made.iter().for_each(|t| bytes.extend_from_slice(&t.bytes()[r * row(t)..(r + 1) * row(t)]));
+            }
+            parts.iter().for_each(Tensor::release);
+            Ok(bytes)
+        };
+        Tensor::deferred(dtype, shape, make)
+    }
+
+    /// As [`Bytes::passing`].
+    ///
+    /// # Errors
+    /// Those of making the data.
+    pub(crate) fn passing(&self) -> Result<Tensor> {
+        let data = match &self.data {
+            Data::Bytes(b) => Data::Bytes(b.passing()?),
+            other => other.clone(),
+        };
+        Ok(Tensor { dtype: self.dtype, shape: self.shape.clone(), data })
+    }
+
+    /// As [`Bytes::release`].
+    pub(crate) fn release(&self) {
+        if let Data::Bytes(b) = &self.data {
+            b.release();
+        }
+    }
+
     /// An address that two tensors have in common when they share their data.
     pub(crate) fn data_key(&self) -> (usize, usize) {
         match &self.data {
-            Data::Bytes(b) => (b.as_slice().as_ptr() as usize, b.as_slice().len()),
+            Data::Bytes(b) => b.key(),
             Data::Strings(s) => (s.as_ptr() as usize, s.len()),
             Data::Items(items) => (items.as_ptr() as usize, items.len()),
         }

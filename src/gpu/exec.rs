@@ -27,7 +27,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Compiles, uploads constants and params. `kept` are buffers that are read after the run.
+    /// Uploads constants, compiles, uploads params. `kept` are buffers that are read after the run.
     pub fn new(
         gpu: &Gpu,
         weights: &Weights,
@@ -45,8 +45,6 @@ impl Ready {
         let slots = slots::assign(&program, &keep, device.profile.max_binding);
         let (total, most) = (slots.total(), limits.memory);
         ensure!(total <= most, Limit, "activations take {total} bytes, more than limit memory, {most}");
-        let keys: Vec<PipelineKey> = program.dispatches.iter().map(PipelineKey::of).collect();
-        let pipelines = device.pipelines.get(device, &keys, progress)?;
         let (mut constants, mut externals) = (HashMap::new(), vec![]);
         let total = program.buffers.len();
         for (i, b) in program.buffers.iter().enumerate().filter(|(i, _)| used[*i] || keep[*i]) {
@@ -60,6 +58,9 @@ impl Ready {
                 BufKind::Temp => {}
             }
         }
+        // after the weights, so that what compilers hold back of memory and what uploads take do not add up
+        let keys: Vec<PipelineKey> = program.dispatches.iter().map(PipelineKey::of).collect();
+        let pipelines = device.pipelines.get(device, &keys, progress)?;
         let (mut bytes, mut param_offsets) = (vec![], vec![]);
         for d in &program.dispatches {
             param_offsets.push(bytes.len() as u64);

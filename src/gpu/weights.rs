@@ -42,11 +42,12 @@ impl Weights {
             return Ok(weight);
         }
         made.retain(|_, w| w.strong_count() > 0);
-        let tensor = (c.make)(&c.source)?;
+        let tensor = (c.make)(&c.source.passing()?)?;
         let data = to_device(&tensor, c.device)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let buffer = gpu.buffer(name, bytes, usage);
         upload(gpu, &buffer, &data);
+        c.source.release();
         let weight = Arc::new(Weight { buffer, _source: c.source.clone() });
         made.insert(key, Arc::downgrade(&weight));
         Ok(weight)

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use onnx_proto::StringStringEntryProto;
 
-use crate::tensor::Bytes;
+use crate::bytes::Bytes;
 use crate::{Result, ensure, err};
 
 /// The folder of a model and the files opened so far.
@@ -72,28 +72,9 @@ impl External {
         if let Some(known) = self.files.borrow().get(&path) {
             return Ok(known.clone());
         }
-        let bytes = map(&path).map_err(|e| err!(Io, "external data {location:?}: {e}"))?;
+        let bytes = crate::mapped::map(&path).map_err(|e| err!(Io, "external data {location:?}: {e}"))?;
         let bytes = Bytes::new(std::sync::Arc::new(bytes));
         self.files.borrow_mut().insert(path, bytes.clone());
         Ok(bytes)
     }
-}
-
-/// A regular file's bytes, mapped. The file must not be truncated or rewritten while they are in use.
-///
-/// # Errors
-/// Those of opening the file; also for what is no regular file, such as a folder.
-#[cfg(not(target_arch = "wasm32"))]
-pub fn map(path: &std::path::Path) -> std::io::Result<memmap2::Mmap> {
-    // before it is opened, because a pipe's opening waits for a writer, and after, because it may be another by then
-    let regular = |m: std::fs::Metadata| match m.is_file() {
-        true => Ok(()),
-        false => Err(std::io::Error::other("not a regular file")),
-    };
-    regular(std::fs::metadata(path)?)?;
-    let file = std::fs::File::open(path)?;
-    regular(file.metadata()?)?;
-    // SAFETY: the mapping is private to this process and only read. That nobody truncates or rewrites the file while
-    // a model made from it lives cannot be enforced here; `Model::load` states it as the caller's duty.
-    unsafe { memmap2::Mmap::map(&file) }
 }

@@ -29,7 +29,7 @@ pub use tensor::{tensor_from_proto, tensor_to_proto};
 pub use value::value_from_bytes;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use external::map;
+pub use crate::mapped::{Mapped, map};
 
 use crate::ir::{Graph, verify};
 use crate::model::{Metadata, ValueInfo};

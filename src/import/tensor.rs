@@ -5,9 +5,10 @@ use onnx_proto::{SparseTensorProto, TensorProto};
 
 use super::external::External;
 use super::types::dtype;
+use crate::bytes::Bytes;
 use crate::dtype::DType;
 use crate::shape;
-use crate::tensor::{Bytes, Tensor};
+use crate::tensor::Tensor;
 use crate::{Error, ErrorKind, Result, bail, ensure, err};
 
 /// The tensor of a message that holds its data itself (raw, typed or strings).

@@ -413,8 +413,14 @@ fn packed(cx: &mut LowerCx<'_>, s: &Shape, filters: &Filters, quads: usize) -> R
             let tag = format!("{tag} {quads} of {} groups{}", s.group, if s.transposed { " transposed" } else { "" });
             let (s, t, make, dtype) = (s.clone(), TensorType::new(*dtype, shape), make.clone(), *dtype);
             return cx.prepacked(*input, &tag, t, move |w| {
-                let fill = Tensor::zeros(dtype, [1]);
-                make(w)?.select_or(shape, &pack_sources(&s, shape), &fill)
+                let w = make(w)?;
+                let bytes = match dtype.size() {
+                    1 => pack::<1>(&s, shape, w.bytes()),
+                    2 => pack::<2>(&s, shape, w.bytes()),
+                    4 => pack::<4>(&s, shape, w.bytes()),
+                    _ => pack::<8>(&s, shape, w.bytes()),
+                };
+                Tensor::from_bytes(dtype, shape, bytes)
             });
         }
         Filters::View(w) => w,
@@ -427,14 +433,20 @@ fn packed(cx: &mut LowerCx<'_>, s: &Shape, filters: &Filters, quads: usize) -> R
     Ok(to)
 }
 
-fn pack_sources(s: &Shape, [group, tiles, taps, ic, width]: [usize; 5]) -> Vec<Option<usize>> {
-    let mut out = Vec::with_capacity(group * tiles * taps * ic * width);
-    for (g, tile, tap) in (0..group * tiles * taps).map(|i| (i / taps / tiles, i / taps % tiles, i % taps)) {
-        for (k, lane) in (0..ic * width).map(|i| (i / width, i % width)) {
-            let o = tile * width + lane;
-            let row = if s.transposed { (g * ic + k) * s.oc + o } else { (g * s.oc + o) * ic + k };
-            out.push((o < s.oc).then_some(row * taps + tap));
+/// The weights in `from`, of `N` bytes each, in the order in which tiles of output channels read them; zero where there is
+/// no channel.
+fn pack<const N: usize>(s: &Shape, [group, tiles, taps, ic, width]: [usize; 5], from: &[u8]) -> Vec<u8> {
+    let (from, _) = from.as_chunks::<N>();
+    let mut to = vec![[0u8; N]; group * tiles * taps * ic * width];
+    for (i, block) in to.chunks_exact_mut((ic * width).max(1)).enumerate() {
+        let (g, tile, tap) = (i / taps / tiles, i / taps % tiles, i % taps);
+        let channels = tile * width..s.oc.min((tile + 1) * width);
+        for (k, lanes) in block.chunks_exact_mut(width).enumerate() {
+            for (o, lane) in channels.clone().zip(lanes) {
+                let row = if s.transposed { (g * ic + k) * s.oc + o } else { (g * s.oc + o) * ic + k };
+                *lane = from[row * taps + tap];
+            }
         }
     }
-    out
+    to.into_flattened()
 }

@@ -44,12 +44,6 @@ struct Product<'a> {
     group: usize,
 }
 
-impl Product<'_> {
-    fn channel(&self, index: usize) -> usize {
-        index / self.run % self.period + index / self.group * self.period
-    }
-}
-
 /// Runs the pass.
 ///
 /// # Errors
@@ -218,20 +212,35 @@ fn statistics(graph: &Graph, node: &Node, channels: usize) -> Result<Affine, &'s
     Ok(Affine { scale, shift })
 }
 
-/// The weights times their channels' factors; `None` where all of those are 1.
+/// The weights times their channels' factors; `None` where all of those are 1. They are computed when they are asked
+/// for, so that no copy of all weights is held.
 fn scaled(p: &Product<'_>, scale: &[f64]) -> Result<Option<Tensor>> {
     if scale.iter().all(|s| *s == 1.0) {
         return Ok(None);
     }
-    let (w, s) = (p.weights, p.weights.shape());
-    let by = |(i, x): (usize, f64)| x * scale[p.channel(i)];
-    Ok(Some(if w.dtype() == DType::F32 {
-        // large tensors are not held as doubles
-        let all = w.to_slice::<f32>()?;
-        Tensor::new(s, all.iter().enumerate().map(|(i, x)| by((i, f64::from(*x))) as f32).collect())?
-    } else {
-        Tensor::from_f64s(w.dtype(), s, w.to_f64s()?.into_iter().enumerate().map(by).collect())?
-    }))
+    let dtype = p.weights.dtype();
+    let (from, scale) = (p.weights.clone(), scale.to_vec());
+    let (run, period, group) = (p.run, p.period, p.group);
+    let make = move || {
+        let w = from.passing()?;
+        let factor = |index: usize| scale[index / run % period + index / group * period];
+        let made = if dtype == DType::F32 {
+            // large tensors are not held as doubles
+            let mut made = Vec::with_capacity(w.bytes().len());
+            for (i, part) in w.bytes().chunks(run * size_of::<f32>()).enumerate() {
+                let by = factor(i * run);
+                let all = part.chunks_exact(size_of::<f32>()).map(bytemuck::pod_read_unaligned::<f32>);
+                made.extend(all.flat_map(|x| ((f64::from(x) * by) as f32).to_ne_bytes()));
+            }
+            made
+        } else {
+            let all = w.to_f64s()?.into_iter().enumerate().map(|(i, x)| x * factor(i)).collect();
+            Tensor::from_f64s(dtype, w.shape(), all)?.into_bytes()
+        };
+        from.release();
+        Ok(made)
+    };
+    Tensor::deferred(dtype, p.weights.shape(), make).map(Some)
 }
 
 fn moved(p: &Product<'_>, affine: &Affine) -> Result<Tensor> {

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 
-use crate::Result;
 use crate::cpu;
-use crate::ir::{Graph, TensorType, ValueId};
+use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::limits::{Limits, Meter};
 use crate::ops::InferCx;
 use crate::tensor::Tensor;
+use crate::{Result, err};
 
 /// A small model may ask for gigabytes: folded values take up to so many bytes each and together, or up to so many times
 /// what the model's own constants take. What is beyond is left to the device.
 const EACH: usize = 160 << 20;
 const TOGETHER: usize = 1 << 30;
 const GROWTH: usize = 8;
+/// Bytes of values that are rather made again than held.
+const LARGE: usize = 1 << 20;
 
 /// Runs the pass. A node that fails to fold stays, so that the error is reported where it belongs: at the run.
 ///
@@ -24,7 +26,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let mut known: HashMap<ValueId, Tensor> = constants.collect();
     let before = graph.nodes.len();
     let nodes = std::mem::take(&mut graph.nodes);
-    let own: usize = known.values().map(|t| t.bytes().len()).fold(0, usize::saturating_add);
+    let own = known.values().map(|t| t.dtype().size() * t.len()).fold(0, usize::saturating_add);
     let grown = own.saturating_mul(GROWTH);
     let (each, mut room) = (EACH.max(grown), TOGETHER.max(grown));
     for node in nodes {
@@ -33,7 +35,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
             Some(values) => {
                 for (v, t) in node.outputs.iter().zip(values) {
                     if let Some(v) = v {
-                        room = room.saturating_sub(t.bytes().len());
+                        room = room.saturating_sub(t.dtype().size() * t.len());
                         graph.value_mut(*v).constant = Some(t.clone());
                         known.insert(*v, t);
                     }
@@ -44,7 +46,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     Ok(graph.nodes.len() != before)
 }
 
-fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>, room: usize, limits: &Limits) -> Option<Vec<Tensor>> {
+fn fold(node: &Node, known: &HashMap<ValueId, Tensor>, room: usize, limits: &Limits) -> Option<Vec<Tensor>> {
     let op = &node.operator.op;
     if !op.deterministic() || !op.bodies().is_empty() || !node.used_inputs().all(|v| known.contains_key(&v)) {
         return None;
@@ -64,5 +66,27 @@ fn fold(node: &crate::ir::Node, known: &HashMap<ValueId, Tensor>, room: usize, l
     if !outputs.iter().all(|t| small(t) && !t.dtype.is_container()) {
         return None;
     }
-    cpu::eval_within(node, known, &mut Meter::new(*limits)).ok()
+    let inputs = once(node, known).ok()?;
+    let made = cpu::eval_within(node, &inputs, &mut Meter::new(*limits)).ok()?;
+    drop(inputs);
+    Some(made.into_iter().enumerate().map(|(i, t)| again(node, known, *limits, i, t)).collect())
+}
+
+/// The inputs of a node for one use.
+fn once(node: &Node, known: &HashMap<ValueId, Tensor>) -> Result<HashMap<ValueId, Tensor>> {
+    node.used_inputs().filter_map(|v| Some((v, known.get(&v)?))).map(|(v, t)| Ok((v, t.passing()?))).collect()
+}
+
+/// Output `i` of a node; where it is large, in such a way that it need not be held once it is on a device.
+fn again(node: &Node, known: &HashMap<ValueId, Tensor>, limits: Limits, i: usize, made: Tensor) -> Tensor {
+    if made.dtype().size() * made.len() < LARGE {
+        return made;
+    }
+    let inputs = node.used_inputs().filter_map(|v| Some((v, known.get(&v)?.clone()))).collect();
+    let node = node.clone();
+    made.remade(move || {
+        let made = cpu::eval_within(&node, &once(&node, &inputs)?, &mut Meter::new(limits))?;
+        let made = made.into_iter().nth(i).ok_or_else(|| err!(Internal, "{} makes no output {i}", node.path()))?;
+        Ok(made.into_bytes())
+    })
 }

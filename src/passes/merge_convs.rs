@@ -123,12 +123,12 @@ fn branch(graph: &Graph, consumers: &HashMap<ValueId, Vec<usize>>, i: usize) -> 
 fn merged(graph: &mut Graph, group: &[Branch]) -> Result<Vec<Node>> {
     let first = graph.nodes[group[0].conv].clone();
     let dtype = group[0].weights.dtype();
-    let all = |of: fn(&Branch) -> &Tensor| Tensor::concat(&group.iter().map(|b| of(b).clone()).collect::<Vec<_>>());
+    let all = |of: fn(&Branch) -> &Tensor| group.iter().map(|b| of(b).clone()).collect::<Vec<_>>();
     let sizes: Vec<usize> = group.iter().map(|b| b.weights.shape()[0]).collect();
     let channels: usize = sizes.iter().sum();
     let window = &group[0].weights.shape()[1..];
-    let weights = all(|b| &b.weights)?.reshaped([&[channels], window].concat())?;
-    let bias = all(|b| &b.bias)?;
+    let weights = Tensor::beside(all(|b| &b.weights), 1, &[&[channels], window].concat())?;
+    let bias = Tensor::concat(&all(|b| &b.bias))?;
     let dims: Vec<usize> = [channels].into_iter().chain(window[1..].iter().map(|_| 1)).collect();
     let name = first.name.clone();
     let mut inputs = vec![first.inputs[0]];

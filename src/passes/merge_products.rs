@@ -96,25 +96,14 @@ fn branch(graph: &Graph, consumers: &HashMap<ValueId, Vec<usize>>, i: usize) -> 
     Ok(Branch { product: i, result, weights: weights.clone(), bias })
 }
 
-/// Matrices of as many rows side by side.
-fn side_by_side(parts: &[&Tensor]) -> Result<Tensor> {
-    let rows = parts[0].shape()[0];
-    let columns = parts.iter().map(|t| t.shape()[1]).sum::<usize>();
-    let mut bytes = Vec::with_capacity(parts.iter().map(|t| t.bytes().len()).sum());
-    for r in 0..rows {
-        for t in parts {
-            let row = t.shape()[1] * t.dtype().size();
-            bytes.extend_from_slice(&t.bytes()[r * row..(r + 1) * row]);
-        }
-    }
-    Tensor::from_bytes(parts[0].dtype(), [rows, columns], bytes)
-}
-
 /// The nodes that make the results of all branches.
 fn merged(graph: &mut Graph, group: &[Branch]) -> Result<Vec<Node>> {
     let first = graph.nodes[group[0].product].clone();
     let name = first.name.clone();
-    let weights = side_by_side(&group.iter().map(|b| &b.weights).collect::<Vec<_>>())?;
+    let matrices: Vec<Tensor> = group.iter().map(|b| b.weights.clone()).collect();
+    let rows = matrices[0].shape()[0];
+    let columns = matrices.iter().map(|t| t.shape()[1]).sum();
+    let weights = Tensor::beside(matrices, rows, &[rows, columns])?;
     let weights = graph.add_constant(format!("{name}/merged weights"), weights);
     let mut made = graph.add_value(format!("{name}/merged"), None);
     let inputs = vec![first.inputs[0], Some(weights)];

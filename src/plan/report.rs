@@ -7,7 +7,7 @@ use super::{BufKind, Dispatch, End, Program, Slots};
 use crate::ir::Graph;
 
 /// Bytes of one write to a device's queue: staging memory is held until the copy has run.
-pub(crate) const UPLOAD_CHUNK: u64 = 16 << 20;
+pub(crate) const UPLOAD_CHUNK: u64 = 2 << 20;
 /// Params of dispatches lie at multiples of this in one buffer.
 pub(crate) const PARAM_ALIGN: u64 = 256;
 
