@@ -19,6 +19,7 @@ pub mod epilogue;
 pub mod fft;
 pub mod gather;
 pub mod grid;
+pub mod join;
 pub mod linear_attention;
 pub mod loss;
 pub mod matmul;

@@ -8,6 +8,7 @@ use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Parse};
 use crate::dtype::DType::*;
 use crate::ir::AttrReader;
 use crate::kernels::copy::copy;
+use crate::kernels::join::join;
 use crate::kernels::pad::{self, Mode};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
@@ -99,12 +100,11 @@ impl Op for Concat {
             return cx.alias(0, view);
         }
         let out = cx.output_joined(0)?;
-        for (p, slice) in parts.iter().zip(slices(&out, axis, parts.iter().map(|p| p.shape[axis]))) {
-            if !p.same_place(&slice) {
-                cx.copy_apart(p, &slice)?;
-            }
-        }
-        Ok(())
+        let slices = slices(&out, axis, parts.iter().map(|p| p.shape[axis]));
+        let moved = parts.into_iter().zip(slices).filter(|(p, slice)| !p.same_place(slice));
+        let (within, apart): (Vec<_>, Vec<_>) = moved.partition(|(p, _)| p.buf == out.buf);
+        within.iter().try_for_each(|(p, slice)| cx.copy_apart(p, slice))?;
+        join(cx, &apart, &out)
     }
 
     fn moves(&self) -> bool {
