@@ -28,7 +28,8 @@ fn check(text: &str, weights: &[&[usize]], copies: usize) -> Result<()> {
         let names: Vec<&str> = graph.inputs.iter().map(|v| graph.value(*v).name.as_str()).collect();
         let named: Vec<(&str, Tensor)> = names.iter().copied().zip(inputs.iter().cloned()).collect();
         let plan = session.plan(&named)?.to_text(session.graph(), false);
-        assert_eq!(plan.matches(" copy ").count(), copies, "batch {batch}:\n{plan}");
+        let moves = plan.matches(" copy ").count() + plan.matches(" join ").count();
+        assert_eq!(moves, copies, "batch {batch}:\n{plan}");
         let count = gpu.pipeline_count();
         assert_eq!(*pipelines.get_or_insert(count), count, "pipelines after batch {batch}");
     }
@@ -79,9 +80,49 @@ fn what_is_joined_twice_or_made_from_its_neighbour_is_copied() -> Result<()> {
             %z = Concat@13(%b, %a) {axis = 3}
         }",
         &[&[4, 4, 1, 1]],
-        // a lies in z, so that b, made from it, cannot; and y, whose parts lie elsewhere, takes three copies
-        4,
+        // a lies in z, so that b, made from it, cannot; and y, whose parts lie elsewhere, takes all three at once
+        2,
     )
+}
+
+#[test]
+fn what_is_split_and_joined_again_stays_where_it_is() -> Result<()> {
+    check(
+        "graph g(%x: float[N, 4, 6, 6], %v, %w, %u) -> (%y) {
+            %a = Conv@13(%x, %v)
+            %s, %t = Split@13(%a) {axis = 1}
+            %b = Conv@13(%t, %w) {pads = [1, 1, 1, 1]}
+            %c = Conv@13(%b, %w) {pads = [1, 1, 1, 1]}
+            %all = Concat@13(%s, %t, %c) {axis = 1}
+            %y = Conv@13(%all, %u)
+        }",
+        &[&[6, 4, 1, 1], &[3, 3, 3, 3], &[2, 9, 1, 1]],
+        0,
+    )?;
+    check(
+        "graph g(%x: float[N, 4, 6, 6], %v, %w, %u) -> (%y) {
+            %a = Conv@13(%x, %v)
+            %s, %t = Split@13(%a) {axis = 1}
+            %b = Conv@13(%t, %w) {pads = [1, 1, 1, 1]}
+            %all = Concat@13(%s, %t, %b) {axis = 1}
+            %y = Conv@13(%all, %u)
+        }",
+        &[&[6, 4, 1, 1], &[3, 3, 3, 3], &[2, 9, 1, 1]],
+        // b is made from what lies in the join
+        1,
+    )
+}
+
+#[test]
+fn many_parts_are_joined_at_once() -> Result<()> {
+    let parts = ["%x", "%t", "%x", "%x", "%t", "%x", "%x", "%t", "%x"].join(", ");
+    let text = format!(
+        "graph g(%x: float[N, 4, 6, 6]) -> (%y) {{
+            %t = Transpose@13(%x) {{perm = [0, 1, 3, 2]}}
+            %y = Concat@13({parts}) {{axis = 1}}
+        }}"
+    );
+    check(&text, &[], 2)
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn slices(out: &View, axis: usize, extents: impl Iterator<Item = usize>) -> Vec<
 }
 
 /// What `parts` make along `axis`, where they lie in one buffer just so.
-fn side_by_side(parts: &[View], axis: usize, shape: &[usize]) -> Option<View> {
+pub(super) fn side_by_side(parts: &[View], axis: usize, shape: &[usize]) -> Option<View> {
     let mut some = parts.iter().filter(|p| p.numel() > 0);
     let first = some.next()?;
     let mut whole = View { shape: shape.to_vec(), ..first.clone() };

@@ -312,6 +312,11 @@ pub trait Op: fmt::Debug + Send + Sync {
         vec![]
     }
 
+    /// The input whose parts the outputs are, and where it should lie so that they lie at `outs`, in one buffer.
+    fn whole(&self, _cx: &InferCx<'_>, _outs: &[View]) -> Option<(usize, View)> {
+        None
+    }
+
     /// Whether equal inputs give equal outputs (random operators do not).
     fn deterministic(&self) -> bool {
         true

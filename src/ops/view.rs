@@ -602,6 +602,12 @@ impl Op for Split {
         Ok(out)
     }
 
+    fn whole(&self, cx: &InferCx<'_>, outs: &[View]) -> Option<(usize, View)> {
+        let from = cx.shape(0).ok()?;
+        let axis = shape::axis(self.axis, from.len()).ok()?;
+        Some((0, super::join::side_by_side(outs, axis, from)?))
+    }
+
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let x: View = cx.input(0)?;
         let (axis, sizes) = self.sizes(&x.shape, cx.ints(1)?)?;

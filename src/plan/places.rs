@@ -31,6 +31,12 @@ impl Lowering {
         read.for_each(|v| *uses.entry(v).or_default() += 1);
         let mut wishes: HashMap<ValueId, Wish> = HashMap::new();
         for node in nodes.iter().rev() {
+            if let Some((v, wish)) = self.split(node, &wishes)?
+                && made.contains_key(&v)
+                && !self.known.contains_key(&v)
+            {
+                wishes.entry(v).or_insert(wish);
+            }
             let Some(Some(out)) = node.outputs.first().copied() else { continue };
             if self.known.contains_key(&out) {
                 continue;
@@ -68,6 +74,22 @@ impl Lowering {
             |w: &Wish| self.types.get(&w.root).is_some_and(|t| t.numel() != w.view.numel() || !w.view.is_dense());
         self.wishes = wishes.into_iter().filter(|(_, w)| rest(w)).collect();
         Ok(())
+    }
+
+    /// The input of `node` whose parts are its outputs, and where it is wanted, if all of those are wanted where its
+    /// parts would be.
+    fn split(&self, node: &Node, wishes: &HashMap<ValueId, Wish>) -> Result<Option<(ValueId, Wish)>> {
+        let wished: Option<Vec<&Wish>> = node.outputs.iter().map(|v| wishes.get(&(*v)?)).collect();
+        let Some(wished @ [first, _, ..]) = wished.as_deref() else { return Ok(None) };
+        let alike = |(v, w): (ValueId, &&Wish)| {
+            w.root == first.root && self.types.get(&v).is_some_and(|t| t.shape == w.view.shape)
+        };
+        if !node.used_outputs().zip(wished).all(alike) {
+            return Ok(None);
+        }
+        let views: Vec<View> = wished.iter().map(|w| w.view.clone()).collect();
+        let whole = node.operator.op.whole(&infer_cx(self, node)?, &views);
+        Ok(whole.and_then(|(i, view)| Some((node.inputs.get(i).copied().flatten()?, Wish { root: first.root, view }))))
     }
 
     /// Where output `out` of `node`, which keeps the order of its input, lies, if the input has an order of its own that
