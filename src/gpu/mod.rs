@@ -243,7 +243,9 @@ impl Gpu {
         let (limits, features) = (device.limits(), device.features());
         let has = |f: wgpu::Features| features.contains(f) && !options.base_profile;
         let cpu = info.device_type == wgpu::DeviceType::Cpu && !options.gpu_kernels;
-        let (f16, subgroups) = (has(wgpu::Features::SHADER_F16), has(wgpu::Features::SUBGROUP));
+        // processors compute in 32 bits anyway: rounding each step to 16 would cost accuracy and gain nothing
+        let f16 = has(wgpu::Features::SHADER_F16) && !cpu;
+        let subgroups = has(wgpu::Features::SUBGROUP);
         let lanes = [info.subgroup_min_size, info.subgroup_max_size];
         let named = [(cpu, "cpu"), (f16, "f16"), (subgroups, "subgroup")];
         let names: Vec<&str> = named.iter().filter(|(on, _)| *on).map(|(_, n)| *n).collect();
