@@ -21,6 +21,10 @@ struct Params {
     b: u32,
     c: u32,
     d: u32,
+    // where the result begins, how far its images lie apart, and the elements of one
+    y_base: u32,
+    y_image: u32,
+    image: u32,
     first: array<vec4<u32>, RANK / 4u>,
     second: array<vec4<u32>, RANK / 4u>,
     third: array<vec4<u32>, RANK / 4u>,
@@ -83,5 +87,6 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
         at += place(tuple * params.c + n, params.first[d / 4u][d % 4u]) * params.second[d / 4u][d % 4u];
     }
     //#endif
-    result[i] = stored(source[params.base + at], i);
+    let to = params.y_base + i / params.image * params.y_image + i % params.image;
+    result[to] = stored(source[params.base + at], i);
 }

@@ -18,6 +18,10 @@ struct Params {
     // of an integer type
     low: f32,
     high: f32,
+    // where the output begins, how far its images lie apart, and the elements of one
+    y_base: u32,
+    y_image: u32,
+    image: u32,
     //#insert FIELDS
 }
 
@@ -58,5 +62,6 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     // to the nearest 1/1024 first: rounding errors of the sum shall not decide
     sum = clamp(round(round(sum * 1024.0) / 1024.0), params.low, params.high);
     //#endif
-    y[i] = stored(T_from_f32(sum), i);
+    let to = params.y_base + i / params.image * params.y_image + i % params.image;
+    y[to] = stored(T_from_f32(sum), i);
 }

@@ -9,6 +9,10 @@ const RANK: u32 = 4u; //#param
 struct Params {
     count: u32,
     base: u32,
+    // where the output begins, how far its images lie apart, and the elements of one
+    y_base: u32,
+    y_image: u32,
+    image: u32,
     shape: array<vec4<u32>, RANK / 4u>,
     tables: array<vec4<u32>, RANK / 4u>,
     strides: array<vec4<i32>, RANK / 4u>,
@@ -49,5 +53,6 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     if inside {
         v = x[at];
     }
-    y[i] = stored(v, i);
+    let to = params.y_base + i / params.image * params.y_image + i % params.image;
+    y[to] = stored(v, i);
 }

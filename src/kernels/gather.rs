@@ -1,6 +1,6 @@
 //! Reading and writing by index: `shaders/gather.wgsl`, `shaders/scatter.wgsl`, `shaders/one_hot.wgsl`.
 
-use super::copy::{with_word, word};
+use super::copy::{image_params, with_word, word};
 use super::epilogue::{Epilogue, Flat};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid, rank_class};
 use crate::plan::{Bind, LowerCx, View};
@@ -61,6 +61,7 @@ fn dispatch(
     for n in numbers {
         params = params.u32(n);
     }
+    params = image_params(cx, params, out);
     for l in lists {
         params = params.array_u32(l, kernel.rank, 1);
     }
@@ -81,7 +82,7 @@ pub fn gather(cx: &mut LowerCx<'_>, x: &View, axis: usize, indices: &View, out: 
     gather_to(cx, x, axis, indices, (out, None))
 }
 
-/// As [`gather`], through `end`.
+/// As [`gather`], through `end`, into `out` whose images lie densely.
 ///
 /// # Errors
 /// As [`LowerCx::dispatch`].

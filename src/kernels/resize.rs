@@ -1,11 +1,11 @@
 //! Resampling: `shaders/resize.wgsl` along one axis at a time, `shaders/resize_nearest.wgsl` along all at once. The
 //! tables of coordinates and weights are made on the host.
 
-use super::copy::word;
+use super::copy::{image_params, word};
 use super::epilogue::{Ends, Epilogue, Flat};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid, rank_class};
 use crate::dtype::DType;
-use crate::plan::{Bind, LowerCx};
+use crate::plan::{Bind, LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure};
 
@@ -77,11 +77,15 @@ pub fn interpolate(cx: &mut LowerCx<'_>, mut passes: Vec<Pass>, extrapolation: f
         let len = shape[pass.axis];
         let inner: usize = shape[pass.axis + 1..].iter().product();
         shape[pass.axis] = pass.out;
-        let next = if i == last { cx.output(0)? } else { cx.temp(DType::F32, &shape)? };
+        let next = match i == last {
+            true => cx.output_placed(0, View::has_dense_images)?,
+            false => cx.temp(DType::F32, &shape)?,
+        };
         let index = cx.constant(Tensor::vector(&pass.index))?;
         let weight = cx.constant(Tensor::vector(&pass.weight))?;
         let params = Params::new().u32(next.numel()).u32(len).u32(pass.out).u32(inner).u32(pass.taps);
         let params = params.f32(extrapolation).f32(low as f32).f32(high as f32);
+        let params = image_params(cx, params, &next);
         let here = Ends { start: ends.start.filter(|_| i == 0), end: ends.end.filter(|_| i == last) };
         let flat = Flat::rows(cx, here.end, &next.shape, FIRST_READ);
         let kernel = Along {
@@ -127,7 +131,7 @@ impl Kernel for Nearest<'_> {
 /// # Errors
 /// As [`interpolate`].
 pub fn nearest(cx: &mut LowerCx<'_>, passes: &[Pass], extrapolation: f32, end: Option<&Epilogue>) -> Result<()> {
-    let (x, out) = (cx.input(0)?, cx.output(0)?);
+    let (x, out) = (cx.input(0)?, cx.output_placed(0, View::has_dense_images)?);
     if out.numel() == 0 {
         return Ok(());
     }
@@ -143,9 +147,7 @@ pub fn nearest(cx: &mut LowerCx<'_>, passes: &[Pass], extrapolation: f32, end: O
     }
     let table = cx.constant(Tensor::vector(&table))?;
     let fill = cx.constant(Tensor::from_f64s(x.dtype, [1], vec![f64::from(extrapolation)])?)?;
-    let params = Params::new()
-        .u32(out.numel())
-        .u32(cx.base(&x))
+    let params = image_params(cx, Params::new().u32(out.numel()).u32(cx.base(&x)), &out)
         .array_u32(&out.shape, rank, 1)
         .array_u32(&starts, rank, 0)
         .array_i32(&x.strides, rank);

@@ -121,7 +121,7 @@ impl Op for Gather {
                 return cx.alias(0, v);
             }
         }
-        let out = cx.output(0)?;
+        let out = cx.output_placed(0, View::has_dense_images)?;
         if !parts.is_empty() {
             return gather::gather_parts(cx, &parts, axis, &indices, &out);
         }
