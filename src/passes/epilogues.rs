@@ -195,6 +195,56 @@ mod tests {
     }
 
     #[test]
+    fn products_go_first_and_wide_results_stay_apart() {
+        let text = "graph g(%x, %w) -> (%y) {
+            %m = MatMul@13(%x, %w)
+            %r = ReduceMax@13(%w) {axes = [0]}
+            %y = Add@13(%m, %r)
+        }";
+        assert_eq!(joined(text, &[&[3, 3], &[3, 3]]), ["ReduceMax", "MatMul+Elementwise"]);
+        let text = "graph g(%x) -> (%y) {
+            %r = ReduceMax@13(%x) {axes = [0]}
+            %y = Sub@13(%x, %r)
+        }";
+        assert_eq!(joined(text, &[&[3, 3]]), ["ReduceMax", "Sub"]);
+        let text = "graph g(%x) -> (%y) {
+            %r = ReduceMax@13(%x) {axes = [0]}
+            %s = Sqrt@13(%r)
+            %y = Neg@13(%s)
+        }";
+        assert_eq!(joined(text, &[&[3, 3]]), ["ReduceMax+Elementwise"]);
+    }
+
+    #[test]
+    fn weights_of_an_attention_stay() {
+        let text = "graph g(%x, %v) -> (%y) {
+            %p = Softmax@13(%x)
+            %n = Neg@13(%p)
+            %y = MatMul@13(%n, %v)
+        }";
+        assert_eq!(joined(text, &[&[3, 3], &[3, 3]]), ["Softmax", "Neg", "MatMul"]);
+        assert_eq!(joined(&text.replace("MatMul", "Add"), &[&[3, 3], &[3, 3]]), ["Softmax+Elementwise"]);
+    }
+
+    #[test]
+    fn single_floats_count_once() {
+        let text = "graph g(%x, %w) -> (%y) {
+            %a = float[] {0.5}
+            %b = float[] {1.5}
+            %c = float[] {-0.5}
+            %d = float[] {0.25}
+            %e = float[] {2.5}
+            %m = MatMul@13(%x, %w)
+            %s = Mul@13(%m, %a)
+            %t = Add@13(%s, %b)
+            %u = Max@13(%t, %c)
+            %v = Min@13(%u, %d)
+            %y = Mul@13(%v, %e)
+        }";
+        assert_eq!(joined(text, &[&[3, 3], &[3, 3]]), ["MatMul+Elementwise"]);
+    }
+
+    #[test]
     fn a_product_with_another_reader_stays() {
         let text = "graph g(%x, %w) -> (%y, %z) {
             %m = Gemm@13(%x, %w)
