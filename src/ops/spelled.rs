@@ -43,9 +43,11 @@ pub fn operator(body: Graph, means: Graph) -> Result<Operator> {
 fn parse(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let graph = |name: &str| a.graph(name)?.ok_or_else(|| err!(InvalidNode, "attribute {name} is missing"));
     let (body, means) = (graph("body")?, graph("means")?);
+    // within others inputs may follow that are left out
+    let present = n.inputs.iter().take_while(|i| **i).count();
     for g in [&body, &means] {
-        let whole = g.captures == 0 && g.outputs.len() == 1 && g.inputs.len() == n.inputs.len();
-        ensure!(whole && n.inputs.iter().all(|i| *i), InvalidNode, "the inputs are not the node's");
+        let whole = g.captures == 0 && g.outputs.len() == 1 && g.inputs.len() == present;
+        ensure!(whole && !n.inputs[present..].contains(&true), InvalidNode, "the inputs are not the node's");
     }
     Ok(Arc::new(Spelled { body, means }))
 }
@@ -67,7 +69,6 @@ fn made(graph: &Graph, inputs: &[TensorType]) -> Result<TensorType, Defer> {
 
 impl Op for Spelled {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        // within others an input may follow that is left out
         let inputs: Vec<TensorType> = (0..cx.len()).filter_map(|i| cx.try_input(i).cloned()).collect();
         Ok(vec![made(&self.body, &inputs)?])
     }
