@@ -9,13 +9,16 @@ use crate::dtype::DType::{self, BF16, F16, F32, I32, I64};
 use crate::ir::{Attr, Graph, Node};
 use crate::tensor::Tensor;
 
+/// A chain behind a head: operators, and the numbers of the inputs that they read.
+type Tail<'a> = &'a [(&'a str, &'a [usize])];
+
 const FLOATS: [DType; 3] = [F32, F16, BF16];
 
 /// Cases of one head whose result has shape `y`: `new` gives the head's inputs for a type, `more` operands and a tail.
 /// `thin` is a shape that broadcasts to `y` along its channels.
 fn around(
     all: &mut Vec<Case>,
-    new: &dyn Fn(DType, usize, &[(&str, &[usize])]) -> Case,
+    new: &dyn Fn(DType, usize, Tail<'_>) -> Case,
     types: &[DType],
     y: &[usize],
     thin: &[usize],
@@ -39,13 +42,13 @@ pub(super) fn reduce_cases(name: &'static str) -> Vec<Case> {
     let head = name.strip_suffix(SUFFIX).unwrap_or(name);
     let positive = head.starts_with("ReduceLog") || head == "ReduceProd";
     let mut all = vec![];
-    let make = |d: DType, x: &[usize], axes: &[i64], keep: i64, more, tail: &[(&str, &[usize])]| {
+    let make = |d: DType, x: &[usize], axes: &[i64], keep: i64, more, tail: Tail<'_>| {
         let c = case(name, &[("keepdims", Attr::Int(keep))], &[true; 2], more, tail);
         let c = if positive { c.range(d, x, 0.5, 1.5) } else { c.range(d, x, -1.0, 1.0) };
         c.constant(Tensor::vector(axes)).sum(axes.iter().map(|a| x[*a as usize]).product())
     };
-    let kept = |d: DType, more: usize, tail: &[(&str, &[usize])]| make(d, &[3, 5, 7], &[1], 1, more, tail);
-    let gone = |d: DType, more: usize, tail: &[(&str, &[usize])]| make(d, &[2, 4, 6, 3], &[1, 3], 0, more, tail);
+    let kept = |d: DType, more: usize, tail: Tail<'_>| make(d, &[3, 5, 7], &[1], 1, more, tail);
+    let gone = |d: DType, more: usize, tail: Tail<'_>| make(d, &[2, 4, 6, 3], &[1, 3], 0, more, tail);
     around(&mut all, &kept, &FLOATS, &[3, 1, 7], &[3, 1, 1]);
     around(&mut all, &gone, &[F32], &[2, 6], &[6]);
     all.push(make(F32, &[3, 4], &[0, 1], 0, 1, RESIDUAL).rand(F32, &[]));
@@ -68,7 +71,7 @@ pub(super) fn pool_cases(name: &'static str) -> Vec<Case> {
     let attrs = [("kernel_shape", Attr::Ints(vec![3, 2])), ("pads", Attr::Ints(vec![1, 0, 1, 1]))];
     let attrs = if global { &[][..] } else { &attrs[..] };
     let (h, w) = if global { (1, 1) } else { (6, 7) };
-    let new = |d: DType, more: usize, tail: &[(&str, &[usize])]| {
+    let new = |d: DType, more: usize, tail: Tail<'_>| {
         case(name, attrs, &[true], more, tail).range(d, &[2, 5, 6, 7], -1.0, 1.0).sum(if global { 42 } else { 6 })
     };
     let mut all = vec![];
@@ -88,7 +91,7 @@ pub(super) fn norm_cases(name: &'static str) -> Vec<Case> {
     let x: &[usize] = if bias && !layer { &[2, 4, 5, 7] } else { &[2, 5, 37] };
     let scale: &[usize] = if bias && !layer { &[4] } else { &[37] };
     let thin: &[usize] = if bias && !layer { &[4, 1, 1] } else { &[37] };
-    let make = |d: DType, biased: bool, more: usize, tail: &[(&str, &[usize])]| {
+    let make = |d: DType, biased: bool, more: usize, tail: Tail<'_>| {
         let c = case(name, attrs, &[true, true, biased], more, tail).rand(d, x).constant(ramp(d, scale));
         if biased { c.constant(ramp(d, scale)) } else { c.absent() }.sum(70)
     };
@@ -102,7 +105,7 @@ pub(super) fn norm_cases(name: &'static str) -> Vec<Case> {
 
 pub(super) fn spelled_cases() -> Vec<Case> {
     let name = "Spelled+Elementwise";
-    let new = |d: DType, center: bool, more: usize, tail: &[(&str, &[usize])]| {
+    let new = |d: DType, center: bool, more: usize, tail: Tail<'_>| {
         let [written, means] = spelled::normalisation(d, center).unwrap_or_default();
         let attrs = [("body", written), ("means", means)].map(|(k, g)| (k, Attr::Graph(Arc::new(g))));
         let body = spelled_body(&attrs, center, more, tail);
@@ -118,7 +121,7 @@ pub(super) fn spelled_cases() -> Vec<Case> {
 }
 
 /// As [`body`], with the inputs that a written normalisation has.
-fn spelled_body(attrs: &[(&str, Attr)], center: bool, more: usize, tail: &[(&str, &[usize])]) -> Graph {
+fn spelled_body(attrs: &[(&str, Attr)], center: bool, more: usize, tail: Tail<'_>) -> Graph {
     let present = [true, true, true];
     let mut made = body(spelled::NAME, attrs, &present[..2 + usize::from(center)], more, tail).unwrap_or_default();
     if let Some(head) = made.nodes.first_mut() {
@@ -128,7 +131,7 @@ fn spelled_body(attrs: &[(&str, Attr)], center: bool, more: usize, tail: &[(&str
 }
 
 pub(super) fn softmax_cases(name: &'static str) -> Vec<Case> {
-    let new = |d: DType, axis: i64, more: usize, tail: &[(&str, &[usize])]| {
+    let new = |d: DType, axis: i64, more: usize, tail: Tail<'_>| {
         case(name, &[("axis", Attr::Int(axis))], &[true], more, tail).rand(d, &[3, 5, 7])
     };
     let mut all = vec![];
@@ -141,7 +144,7 @@ pub(super) fn softmax_cases(name: &'static str) -> Vec<Case> {
 pub(super) fn resize_cases(name: &'static str) -> Vec<Case> {
     let (begun, ended) = (name.starts_with("Elementwise+"), name.ends_with(SUFFIX));
     let mut all = vec![];
-    let make = |mode: &str, from: DType, d: DType, scales: &[f32], more: usize, tail: &[(&str, &[usize])]| {
+    let make = |mode: &str, from: DType, d: DType, scales: &[f32], more: usize, tail: Tail<'_>| {
         let attrs = [("mode", Attr::Str(mode.into()))];
         let mut body = body("Resize", &attrs, &[true, false, true, false], more, tail).unwrap_or_default();
         if !ended {
@@ -170,7 +173,7 @@ pub(super) fn resize_cases(name: &'static str) -> Vec<Case> {
     let modes = if begun { &["linear", "cubic"][..] } else { &["linear", "nearest"][..] };
     for mode in modes {
         if ended {
-            let new = |d: DType, more: usize, tail: &[(&str, &[usize])]| make(mode, F16, d, &twice, more, tail);
+            let new = |d: DType, more: usize, tail: Tail<'_>| make(mode, F16, d, &twice, more, tail);
             around(&mut all, &new, &FLOATS, &[1, 3, 10, 8], &[3, 1, 1]);
             all.push(make(mode, F16, F32, &[1.0, 1.0, 1.0, 1.5], 1, RESIDUAL).rand(F32, &[1, 3, 5, 6]));
             // nothing changes
@@ -191,7 +194,7 @@ pub(super) fn resize_cases(name: &'static str) -> Vec<Case> {
 
 pub(super) fn gather_cases() -> Vec<Case> {
     let name = "Gather+Elementwise";
-    let new = |d: DType, more: usize, tail: &[(&str, &[usize])]| {
+    let new = |d: DType, more: usize, tail: Tail<'_>| {
         let c = case(name, &[("axis", Attr::Int(1))], &[true; 2], more, tail);
         c.rand(d, &[3, 9, 4]).range(I64, &[2, 5], -9.0, 9.0)
     };
