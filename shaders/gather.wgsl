@@ -4,6 +4,7 @@
 //#include common/linear_id.wgsl
 
 alias Word = u32; //#param
+alias Out = u32; //#param
 alias I = i64; //#type
 const RANK: u32 = 4u; //#param
 
@@ -20,15 +21,26 @@ struct Params {
     b: u32,
     c: u32,
     d: u32,
+    // where the result begins, how far its images lie apart, and the elements of one
+    y_base: u32,
+    y_image: u32,
+    image: u32,
     first: array<vec4<u32>, RANK / 4u>,
     second: array<vec4<u32>, RANK / 4u>,
     third: array<vec4<u32>, RANK / 4u>,
+    //#insert FIELDS
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source: array<Word>;
 @group(0) @binding(2) var<storage, read> indices: array<I>;
-@group(0) @binding(3) var<storage, read_write> result: array<Word>;
+@group(0) @binding(3) var<storage, read_write> result: array<Out>;
+//#insert DECLARATIONS
+
+// What is stored for an element.
+fn stored(v: Word, at: u32) -> Out {
+    //#insert RESULT
+}
 
 fn place(k: u32, extent: u32) -> u32 {
     let i = I_to_i32(indices[params.index_base + k]);
@@ -75,5 +87,6 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
         at += place(tuple * params.c + n, params.first[d / 4u][d % 4u]) * params.second[d / 4u][d % 4u];
     }
     //#endif
-    result[i] = source[params.base + at];
+    let to = params.y_base + i / params.image * params.y_image + i % params.image;
+    result[to] = stored(source[params.base + at], i);
 }

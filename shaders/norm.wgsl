@@ -5,6 +5,7 @@
 alias T = f32; //#type
 alias S = f32; //#type
 alias M = f32; //#type
+alias Y = f32; //#type
 const BIAS_AT: u32 = 3u; //#param
 const OUT_AT: u32 = 4u; //#param
 const MEAN_AT: u32 = 5u; //#param
@@ -22,6 +23,7 @@ struct Params {
     row_step: u32,
     inner: u32,
     epsilon: f32,
+    //#insert FIELDS
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,13 +34,19 @@ struct Params {
 //#if BIAS
 @group(0) @binding(BIAS_AT) var<storage, read> bias: array<S>;
 //#endif
-@group(0) @binding(OUT_AT) var<storage, read_write> result: array<T>;
+@group(0) @binding(OUT_AT) var<storage, read_write> result: array<Y>;
 //#if MEAN
 @group(0) @binding(MEAN_AT) var<storage, read_write> means: array<M>;
 //#endif
 //#if DEVIATION
 @group(0) @binding(DEVIATION_AT) var<storage, read_write> deviations: array<M>;
 //#endif
+//#insert DECLARATIONS
+
+// What is stored for a value.
+fn stored(v: T, at: u32) -> Y {
+    //#insert RESULT
+}
 
 //#if GROUP
 var<workgroup> partial: array<f32, LANES>;
@@ -125,7 +133,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
         //#if BIAS
         y += S_to_f32(bias[params.bias_base + channel]);
         //#endif
-        result[start + i] = T_from_f32(y);
+        result[start + i] = stored(T_from_f32(y), start + i);
     }
     if lane == 0u {
         //#if MEAN

@@ -3,6 +3,7 @@
 //#include common/linear_id.wgsl
 
 alias T = f32; //#type
+alias Y = f32; //#type
 const P: u32 = 2u; //#param
 
 struct Params {
@@ -22,14 +23,21 @@ struct Params {
     // where input and output begin, and how far their images lie apart
     x_base: u32, x_image: u32,
     y_base: u32, y_image: u32,
+    //#insert FIELDS
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<T>;
-@group(0) @binding(2) var<storage, read_write> y: array<T>;
+@group(0) @binding(2) var<storage, read_write> y: array<Y>;
 //#if INDICES
 @group(0) @binding(3) var<storage, read_write> places: array<vec2<u32>>;
 //#endif
+//#insert DECLARATIONS
+
+// What is stored for a value, of this channel, at this element of the output.
+fn stored(v: T, channel: u32, at: u32) -> Y {
+    //#insert RESULT
+}
 
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -90,7 +98,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
         }
     }
     //#if MAX
-    y[to] = best;
+    y[to] = stored(best, row % params.channels, i);
     //#else
     //#if NORM
     if P == 2u {
@@ -98,9 +106,9 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     } else if P > 2u {
         sum = f32_pow(sum, 1.0 / f32(P));
     }
-    y[to] = T_from_f32(sum);
+    y[to] = stored(T_from_f32(sum), row % params.channels, i);
     //#else
-    y[to] = T_from_f32(sum / f32(counted));
+    y[to] = stored(T_from_f32(sum / f32(counted)), row % params.channels, i);
     //#endif
     //#endif
     //#if INDICES

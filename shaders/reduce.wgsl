@@ -6,6 +6,7 @@
 alias T = f32; //#type
 alias A = f32; //#type
 alias R = f32; //#type
+alias Y = f32; //#type
 const KEPT: u32 = 4u; //#param
 const REDUCED: u32 = 4u; //#param
 
@@ -25,11 +26,18 @@ struct Params {
     kept_strides: array<vec4<i32>, KEPT / 4u>,
     reduced: array<vec4<u32>, REDUCED / 4u>,
     reduced_strides: array<vec4<i32>, REDUCED / 4u>,
+    //#insert FIELDS
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source: array<T>;
-@group(0) @binding(2) var<storage, read_write> result: array<R>;
+@group(0) @binding(2) var<storage, read_write> result: array<Y>;
+//#insert DECLARATIONS
+
+// What is stored for a result.
+fn stored(v: R, at: u32) -> Y {
+    //#insert RESULT
+}
 
 fn row_start(row: u32) -> i32 {
     var rest = row;
@@ -207,7 +215,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     //#endif
     let sum = gather(lane, total(start, first + lane, end, LANES, top), false);
     if lane == 0u {
-        result[index] = finish(sum, top);
+        result[index] = stored(finish(sum, top), index);
     }
 }
 //#else
@@ -224,6 +232,6 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     //#if EXP
     top = largest(start, first, end, 1u);
     //#endif
-    result[index] = finish(total(start, first, end, 1u, top), top);
+    result[index] = stored(finish(total(start, first, end, 1u, top), top), index);
 }
 //#endif

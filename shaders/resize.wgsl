@@ -3,8 +3,10 @@
 
 //#include common/linear_id.wgsl
 
+alias X = f32; //#type
 alias S = f32; //#type
 alias T = f32; //#type
+alias Y = f32; //#type
 
 struct Params {
     count: u32,
@@ -16,13 +18,29 @@ struct Params {
     // of an integer type
     low: f32,
     high: f32,
+    // where the output begins, how far its images lie apart, and the elements of one
+    y_base: u32,
+    y_image: u32,
+    image: u32,
+    //#insert FIELDS
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<S>;
+@group(0) @binding(1) var<storage, read> x: array<X>;
 @group(0) @binding(2) var<storage, read> index: array<u32>;
 @group(0) @binding(3) var<storage, read> weight: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<T>;
+@group(0) @binding(4) var<storage, read_write> y: array<Y>;
+//#insert PROLOGUE
+//#insert DECLARATIONS
+
+fn element(at: u32) -> S {
+    //#insert LOAD
+}
+
+// What is stored for a value.
+fn stored(v: T, at: u32) -> Y {
+    //#insert RESULT
+}
 
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -37,12 +55,13 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     if index[table] != 0xffffffffu {
         sum = 0.0;
         for (var k = table; k < table + params.taps; k++) {
-            sum += S_to_f32(x[start + index[k] * params.inner]) * weight[k];
+            sum += S_to_f32(element(start + index[k] * params.inner)) * weight[k];
         }
     }
     //#if ROUND
     // to the nearest 1/1024 first: rounding errors of the sum shall not decide
     sum = clamp(round(round(sum * 1024.0) / 1024.0), params.low, params.high);
     //#endif
-    y[i] = T_from_f32(sum);
+    let to = params.y_base + i / params.image * params.y_image + i % params.image;
+    y[to] = stored(T_from_f32(sum), i);
 }

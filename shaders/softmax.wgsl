@@ -3,6 +3,7 @@
 //#include common/linear_id.wgsl
 
 alias T = f32; //#type
+alias Y = f32; //#type
 const LANES: u32 = 64u;
 
 struct Params {
@@ -10,11 +11,18 @@ struct Params {
     n: u32,
     inner: u32,
     base: u32,
+    //#insert FIELDS
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source: array<T>;
-@group(0) @binding(2) var<storage, read_write> result: array<T>;
+@group(0) @binding(2) var<storage, read_write> result: array<Y>;
+//#insert DECLARATIONS
+
+// What is stored for a value.
+fn stored(v: T, at: u32) -> Y {
+    //#insert RESULT
+}
 
 //#if GROUP
 var<workgroup> partial: array<f32, LANES>;
@@ -117,7 +125,8 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     }
     //#endif
     for (var i = lane; i < params.n; i += step) {
-        result[start + i * params.inner] = T_from_f32(select(0.0, 1.0, i == first));
+        let at = start + i * params.inner;
+        result[at] = stored(T_from_f32(select(0.0, 1.0, i == first)), at);
     }
     //#else
     var sum = 0.0;
@@ -149,12 +158,14 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     let log_sum = f32_log(sum);
     for (var i = lane; i < params.n; i += step) {
         let x = T_to_f32(source[origin + i * params.inner]);
-        result[start + i * params.inner] = T_from_f32((x - top) - log_sum);
+        let at = start + i * params.inner;
+        result[at] = stored(T_from_f32((x - top) - log_sum), at);
     }
     //#else
     for (var i = lane; i < params.n; i += step) {
         let x = T_to_f32(source[origin + i * params.inner]);
-        result[start + i * params.inner] = T_from_f32(weight(x, top) / sum);
+        let at = start + i * params.inner;
+        result[at] = stored(T_from_f32(weight(x, top) / sum), at);
     }
     //#endif
     //#endif

@@ -208,8 +208,8 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
     if p.end.is_some() {
         params = read_params(params, &steps[4..], class);
     }
-    let binds: Vec<Bind<'_>> =
-        all.iter().enumerate().map(|(i, v)| if i == 3 { Bind::Write(v) } else { Bind::Read(v) }).collect();
+    let mut binds = vec![Bind::Read(&p.q), Bind::Read(&p.k), Bind::Read(&p.v), Bind::Write(&p.out)];
+    binds.extend(p.end.iter().flat_map(|e| e.bound(&reads)).map(Bind::Read));
     cx.dispatch(kernel.as_ref(), params, &binds, linear_grid(tiles_m * stacked, 1))?;
     cx.takes_flops(2 * stacked * m * n * (d + w));
     Ok(())

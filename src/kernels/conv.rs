@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::epilogue::{Ends, Flat, Load};
+use super::epilogue::{Ends, Epilogue, Flat, Load};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid};
 use crate::dtype::DType;
 use crate::ir::TensorType;
@@ -367,7 +367,7 @@ pub fn convolve(
     for v in [&x, &out] {
         params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));
     }
-    let reads = ends.end.map_or(0, |e| e.reads.len());
+    let reads = ends.end.map_or(0, Epilogue::bindings);
     let flat = Flat::new(cx, ends.end, &shape, FIRST_READ);
     let load = Load::new(cx, ends.start, &flat, shape.len(), FIRST_READ + reads)?;
     params = flat.params(load.params(params));
@@ -380,7 +380,7 @@ pub fn convolve(
     let (device, out_device) = (x.device, out.device);
     let common = Common { device, out: out_device, transposed, padded, long, start: &load, end: &flat, suffix };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
-    binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
+    binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
     // vectors of four pixels, which lie in one row or plane
     let vectors = |extent: usize| {
         let bounds = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2], extent as isize];

@@ -13,6 +13,13 @@ pub fn word(t: DeviceType) -> &'static str {
     }
 }
 
+/// The params that tell where `out`, whose images lie densely, takes the elements that a kernel counts: where it begins,
+/// how far its images lie apart, and the elements of one.
+pub fn image_params(cx: &LowerCx<'_>, params: Params, out: &View) -> Params {
+    let (images, apart) = (out.shape.first().copied().unwrap_or(1), out.strides.first().copied().unwrap_or(0));
+    params.u32(cx.base(out)).u32(apart.unsigned_abs()).u32((out.numel() / images.max(1)).max(1))
+}
+
 /// `spec` with `Word` set for moving elements of `t`.
 pub fn with_word(spec: Spec, t: DeviceType) -> Spec {
     spec.wgsl("Word", word(t))

@@ -25,6 +25,8 @@ pub struct Epilogue {
     result: String,
     /// Further operands, each of which broadcasts to the result's shape.
     pub reads: Vec<View>,
+    /// Which of the function's bindings each of them has.
+    slots: Vec<usize>,
 }
 
 impl Epilogue {
@@ -49,7 +51,31 @@ impl Epilogue {
         let rounds = [from, to].iter().any(|d| d.is_float() && !matches!(d, DType::F32 | DType::F16));
         let (from, to) = (profile.device_type(from)?, profile.device_type(to)?);
         ensure!(to.bytes() <= 4, Unsupported, "epilogues of {}", to.name());
-        Ok(Epilogue { label: label.into(), from, to, rounds, body, result, reads })
+        // single elements of one constant share a binding
+        let shared = |a: &View, b: &View| {
+            let start = |v: &View| v.offset as u64 - u64::from(cx.base(v));
+            a.buf == b.buf
+                && a.device == b.device
+                && cx.is_constant(a)
+                && a.rank() + b.rank() == 0
+                && start(a) == start(b)
+        };
+        let mut slots: Vec<usize> = vec![];
+        for (k, v) in reads.iter().enumerate() {
+            let earlier = reads[..k].iter().position(|e| shared(e, v));
+            slots.push(earlier.map_or(slots.iter().max().map_or(0, |s| s + 1), |e| slots[e]));
+        }
+        Ok(Epilogue { label: label.into(), from, to, rounds, body, result, reads, slots })
+    }
+
+    /// The number of bindings that the function takes.
+    pub fn bindings(&self) -> usize {
+        self.slots.iter().max().map_or(0, |s| s + 1)
+    }
+
+    /// Of `views`, one for each of the reads, those to bind, in order.
+    pub fn bound<'v>(&'v self, views: &'v [View]) -> impl Iterator<Item = &'v View> {
+        views.iter().enumerate().filter(|(k, _)| !self.slots[..*k].contains(&self.slots[*k])).map(|(_, v)| v)
     }
 
     /// The type of the value that the function takes.
@@ -67,6 +93,15 @@ impl Epilogue {
         end.map(|e| format!("+{}", e.label)).unwrap_or_default()
     }
 
+    /// The function `prologue` of what a kernel loads, where it reads nothing else.
+    ///
+    /// # Errors
+    /// `Unsupported` where it does.
+    pub fn of_loads(&self) -> Result<String> {
+        ensure!(self.reads.is_empty(), Unsupported, "a prologue that reads more than one value");
+        Ok(self.function("prologue", "pre", 0))
+    }
+
     /// The function `epilogue` and the variables `more0`, … of the reads, at bindings from `binding` on.
     pub fn declarations(&self, binding: usize) -> String {
         self.function("epilogue", "more", binding)
@@ -77,8 +112,11 @@ impl Epilogue {
         let mut s = String::from("//#include common/activations.wgsl\n");
         let mut args = format!("made: {}", self.from.wgsl());
         for (k, v) in self.reads.iter().enumerate() {
-            let (slot, ty) = (binding + k, v.device.wgsl());
-            let _ = writeln!(s, "@group(0) @binding({slot}) var<storage, read> {prefix}{k}: array<{ty}>;");
+            let (slot, ty) = (self.slots[k], v.device.wgsl());
+            if !self.slots[..k].contains(&slot) {
+                let at = binding + slot;
+                let _ = writeln!(s, "@group(0) @binding({at}) var<storage, read> {prefix}{slot}: array<{ty}>;");
+            }
             let _ = write!(args, ", x{k}: {ty}");
         }
         let _ = writeln!(s, "fn {name}({args}) -> {} {{\n{}    return {};\n}}", self.to.wgsl(), self.body, self.result);
@@ -87,7 +125,7 @@ impl Epilogue {
 
     /// The statement that returns the function of `value` and of the reads' elements at `places`.
     pub fn result(&self, value: &str, places: &[String]) -> String {
-        let args: String = places.iter().enumerate().map(|(k, at)| format!(", more{k}[{at}]")).collect();
+        let args: String = places.iter().zip(&self.slots).map(|(at, slot)| format!(", more{slot}[{at}]")).collect();
         format!("    return epilogue({value}{args});\n")
     }
 }
@@ -134,6 +172,15 @@ impl<'a> Ends<'a> {
         }
     }
 
+    /// The epilogue of a kernel that takes no prologue.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is one.
+    pub fn no_start(&self) -> Result<Option<&'a Epilogue>> {
+        ensure!(self.start.is_none(), Unsupported, "it takes no prologue");
+        Ok(self.end)
+    }
+
     /// For the kernel's label.
     pub fn label(&self) -> String {
         let start = self.start.map(|s| format!(" of {}", s.label)).unwrap_or_default();
@@ -154,10 +201,12 @@ enum Access {
     Strided,
 }
 
-/// The insertions of kernels that count through a dense result: `RESULT` knows the value `v`, its place `at` and its
-/// `channel`.
+/// The insertions of kernels that count through a dense result: `RESULT` knows the value `v`, its place `at` and, unless
+/// it is one of [`Flat::rows`], its `channel`.
 #[derive(Debug, Default)]
 pub struct Flat {
+    label: String,
+    to: Option<DeviceType>,
     fields: String,
     declarations: String,
     result: String,
@@ -170,6 +219,15 @@ pub struct Flat {
 impl Flat {
     /// For a result of shape `out`, reads bound from `binding` on.
     pub fn new(cx: &LowerCx<'_>, end: Option<&Epilogue>, out: &[usize], binding: usize) -> Flat {
+        Flat::make(cx, end, out, binding, true)
+    }
+
+    /// As [`Flat::new`], for kernels that know no channel.
+    pub fn rows(cx: &LowerCx<'_>, end: Option<&Epilogue>, out: &[usize], binding: usize) -> Flat {
+        Flat::make(cx, end, out, binding, false)
+    }
+
+    fn make(cx: &LowerCx<'_>, end: Option<&Epilogue>, out: &[usize], binding: usize, channels: bool) -> Flat {
         let Some(end) = end else { return Flat { result: "    return v;\n".into(), ..Flat::default() } };
         let access = |v: &View| {
             // by what stays when the batch is another
@@ -177,7 +235,7 @@ impl Flat {
             let by_channel = |(d, extent): (usize, &usize)| *extent == 1 || (lead + d == 1 && v.strides[d] == 1);
             match () {
                 () if v.rank() == 0 || (v.numel() == 1 && cx.is_constant(v)) => Access::Single,
-                () if cx.is_constant(v) && v.shape.iter().enumerate().all(by_channel) => Access::Channel,
+                () if channels && cx.is_constant(v) && v.shape.iter().enumerate().all(by_channel) => Access::Channel,
                 // a part of a buffer may be dense at one batch size only
                 () if v.shape == out && cx.is_whole(v) => Access::Dense,
                 () => Access::Strided,
@@ -192,7 +250,7 @@ impl Flat {
         // of the class that the rank says, whatever extents of 1 collapse at this batch size
         let rank = rank_class(out.len());
 
-        let mut fields = String::from("    count: u32,\n");
+        let mut fields = String::from("    more_count: u32,\n");
         (0..accesses.len()).for_each(|k| fields += &format!("    more{k}_base: u32,\n"));
         let mut declarations = end.declarations(binding);
         if !list.is_empty() {
@@ -220,7 +278,18 @@ impl Flat {
         let places: Vec<String> = accesses.iter().enumerate().map(place).collect();
         let bases = end.reads.iter().map(|v| cx.base(v)).collect();
         let strides = if list.is_empty() { vec![] } else { strides };
-        Flat { fields, declarations, result: end.result("v", &places), bases, shape, strides, rank }
+        let (label, to) = (Epilogue::label(Some(end)), Some(end.to()));
+        Flat { label, to, fields, declarations, result: end.result("v", &places), bases, shape, strides, rank }
+    }
+
+    /// For the kernel's label.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The type that is stored where the kernel makes `made`.
+    pub fn stores(&self, made: DeviceType) -> DeviceType {
+        self.to.unwrap_or(made)
     }
 
     /// The kernel's spec with the insertions.
@@ -265,7 +334,7 @@ impl Load {
         let mut l = Load { declarations: start.function("prologue", "pre", binding), ..Load::default() };
         let mut args = String::new();
         if flat.fields.is_empty() {
-            l.fields += "    count: u32,\n";
+            l.fields += "    more_count: u32,\n";
             l.bases.push(0);
         }
         for (k, v) in start.reads.iter().enumerate() {
@@ -275,7 +344,7 @@ impl Load {
             ensure!(fits, Unsupported, "an operand of a prologue that is not by channel");
             let at = if v.numel() == 1 { "" } else { " + channel" };
             l.fields += &format!("    pre{k}_base: u32,\n");
-            l.reads += &format!("let in{k} = pre{k}[params.pre{k}_base{at}];\n");
+            l.reads += &format!("let in{k} = pre{}[params.pre{k}_base{at}];\n", start.slots[k]);
             args += &format!(", in{k}");
             l.bases.push(cx.base(v));
         }

@@ -1,6 +1,7 @@
 //! Reading and writing by index: `shaders/gather.wgsl`, `shaders/scatter.wgsl`, `shaders/one_hot.wgsl`.
 
-use super::copy::{with_word, word};
+use super::copy::{image_params, with_word, word};
+use super::epilogue::{Epilogue, Flat};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid, rank_class};
 use crate::plan::{Bind, LowerCx, View};
 use crate::{Result, shape};
@@ -21,16 +22,23 @@ struct Gather {
     rank: usize,
     /// The source is some of the slices only.
     part: bool,
+    /// What elements are, where they go through a function.
+    from: Option<DeviceType>,
+    end: Flat,
 }
 
 impl Kernel for Gather {
     fn label(&self) -> String {
         let part = if self.part { " of a part" } else { "" };
-        format!("gather {:?}{part} {}", self.reads, word(self.device))
+        format!("gather {:?}{part} {}{}", self.reads, word(self.device), self.end.label())
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        with_word(Spec::new("gather.wgsl"), self.device)
+        let word = self.from.map_or(word(self.device), DeviceType::wgsl);
+        let out = self.from.map_or(word, |from| self.end.stores(from).wgsl());
+        let spec = self.end.spec(Spec::new("gather.wgsl"));
+        spec.wgsl("Word", word)
+            .wgsl("Out", out)
             .ty("I", self.index)
             .u32("RANK", self.rank as u32)
             .flag("PART", self.part)
@@ -43,10 +51,9 @@ impl Kernel for Gather {
 /// The params that all three ways share; `lists` are arrays of `rank` numbers.
 fn dispatch(
     cx: &mut LowerCx<'_>,
-    kernel: &Gather,
-    x: &View,
-    indices: &View,
-    out: &View,
+    mut kernel: Gather,
+    [x, indices]: [&View; 2],
+    (out, end): (&View, Option<&Epilogue>),
     numbers: [usize; 4],
     lists: [&[usize]; 3],
 ) -> Result<()> {
@@ -54,11 +61,17 @@ fn dispatch(
     for n in numbers {
         params = params.u32(n);
     }
+    params = image_params(cx, params, out);
     for l in lists {
         params = params.array_u32(l, kernel.rank, 1);
     }
+    kernel.from = end.map(Epilogue::from);
+    kernel.end = Flat::rows(cx, end, &out.shape, 4);
+    let params = kernel.end.params(params);
     let grid = if x.numel() == 0 { [0; 3] } else { linear_grid(out.numel(), LINEAR_WORKGROUP) };
-    cx.dispatch(kernel, params, &[Bind::Read(x), Bind::Read(indices), Bind::Write(out)], grid)
+    let mut binds = vec![Bind::Read(x), Bind::Read(indices), Bind::Write(out)];
+    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    cx.dispatch(&kernel, params, &binds, grid)
 }
 
 /// Slices of dense `x` along `axis` at dense `indices`.
@@ -66,9 +79,31 @@ fn dispatch(
 /// # Errors
 /// As [`LowerCx::dispatch`].
 pub fn gather(cx: &mut LowerCx<'_>, x: &View, axis: usize, indices: &View, out: &View) -> Result<()> {
-    let kernel = Gather { reads: Reads::Slices, device: x.device, index: indices.device, rank: 4, part: false };
+    gather_to(cx, x, axis, indices, (out, None))
+}
+
+/// As [`gather`], through `end`, into `out` whose images lie densely.
+///
+/// # Errors
+/// As [`LowerCx::dispatch`].
+pub fn gather_to(
+    cx: &mut LowerCx<'_>,
+    x: &View,
+    axis: usize,
+    indices: &View,
+    (out, end): (&View, Option<&Epilogue>),
+) -> Result<()> {
+    let kernel = Gather {
+        reads: Reads::Slices,
+        device: x.device,
+        index: indices.device,
+        rank: 4,
+        part: false,
+        from: None,
+        end: Flat::default(),
+    };
     let inner = shape::numel(&x.shape[axis + 1..]);
-    dispatch(cx, &kernel, x, indices, out, [x.shape[axis], inner, indices.numel(), 0], [&[], &[], &[]])
+    dispatch(cx, kernel, [x, indices], (out, end), [x.shape[axis], inner, indices.numel(), 0], [&[], &[], &[]])
 }
 
 /// As [`gather`], from parts that make up `x` along `axis`, with extents of 1 before it: a dispatch a part, which leaves
@@ -80,10 +115,18 @@ pub fn gather_parts(cx: &mut LowerCx<'_>, parts: &[View], axis: usize, indices: 
     let extent = parts.iter().map(|p| p.shape[axis]).sum();
     let mut first = 0;
     for x in parts {
-        let kernel = Gather { reads: Reads::Slices, device: x.device, index: indices.device, rank: 4, part: true };
+        let kernel = Gather {
+            reads: Reads::Slices,
+            device: x.device,
+            index: indices.device,
+            rank: 4,
+            part: true,
+            from: None,
+            end: Flat::default(),
+        };
         let inner = shape::numel(&x.shape[axis + 1..]);
         let held = [first, x.shape[axis], 0, 0];
-        dispatch(cx, &kernel, x, indices, out, [extent, inner, indices.numel(), 0], [&held, &[], &[]])?;
+        dispatch(cx, kernel, [x, indices], (out, None), [extent, inner, indices.numel(), 0], [&held, &[], &[]])?;
         first += x.shape[axis];
     }
     Ok(())
@@ -95,10 +138,18 @@ pub fn gather_parts(cx: &mut LowerCx<'_>, parts: &[View], axis: usize, indices: 
 /// As [`LowerCx::dispatch`].
 pub fn elements(cx: &mut LowerCx<'_>, x: &View, axis: usize, indices: &View, out: &View) -> Result<()> {
     let rank = rank_class(x.rank());
-    let kernel = Gather { reads: Reads::Elements, device: x.device, index: indices.device, rank, part: false };
+    let kernel = Gather {
+        reads: Reads::Elements,
+        device: x.device,
+        index: indices.device,
+        rank,
+        part: false,
+        from: None,
+        end: Flat::default(),
+    };
     let mut strides = shape::strides(&x.shape);
     let step = std::mem::replace(&mut strides[axis], 0);
-    dispatch(cx, &kernel, x, indices, out, [x.shape[axis], step, 0, 0], [&out.shape, &strides, &[]])
+    dispatch(cx, kernel, [x, indices], (out, None), [x.shape[axis], step, 0, 0], [&out.shape, &strides, &[]])
 }
 
 /// Slices of dense `x` at tuples of `k` indices, `tuples` of them for each of the leading `batch` dims.
@@ -115,13 +166,21 @@ pub fn nd(
     out: &View,
 ) -> Result<()> {
     let rank = rank_class(k);
-    let kernel = Gather { reads: Reads::Tuples, device: x.device, index: indices.device, rank, part: false };
+    let kernel = Gather {
+        reads: Reads::Tuples,
+        device: x.device,
+        index: indices.device,
+        rank,
+        part: false,
+        from: None,
+        end: Flat::default(),
+    };
     let inner = shape::numel(&x.shape[batch + k..]);
     let strides = shape::strides(&x.shape);
     let per_batch = shape::numel(&x.shape[batch..]);
     let (extents, steps) = (&x.shape[batch..batch + k], &strides[batch..batch + k]);
     // lists are filled from the end, so tuples of k use the last k entries
-    dispatch(cx, &kernel, x, indices, out, [tuples, inner, k, per_batch], [extents, steps, &[]])
+    dispatch(cx, kernel, [x, indices], (out, None), [tuples, inner, k, per_batch], [extents, steps, &[]])
 }
 
 #[derive(Debug)]

@@ -623,7 +623,7 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     let mut binds = vec![Bind::Read(&p.a), Bind::Read(b)];
     binds.extend(p.bias.as_ref().map(Bind::Read));
     binds.push(Bind::Write(&p.out));
-    binds.extend(p.reads.iter().map(Bind::Read));
+    binds.extend(p.end.iter().flat_map(|e| e.bound(&p.reads)).map(Bind::Read));
     cx.dispatch(kernel.as_ref(), params, &binds, grid)?;
     cx.takes_flops(2 * stacked * m * n * k);
     Ok(())

@@ -2,6 +2,7 @@
 //! response normalisation (`shaders/lrn.wgsl`). Rows are given to threads or workgroups as in
 //! [`reduce`](super::reduce::rows_grid).
 
+use super::epilogue::{Epilogue, Flat};
 use super::reduce::rows_grid;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
 use crate::Result;
@@ -23,20 +24,22 @@ pub enum Soft {
 }
 
 #[derive(Debug)]
-struct Softmax {
+struct Softmax<'a> {
     kind: Soft,
     device: DeviceType,
     group: bool,
+    end: &'a Flat,
 }
 
-impl Kernel for Softmax {
+impl Kernel for Softmax<'_> {
     fn label(&self) -> String {
-        format!("softmax {:?} {}", self.kind, self.device.name())
+        format!("softmax {:?} {}{}", self.kind, self.device.name(), self.end.label())
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        Spec::new("softmax.wgsl")
-            .ty("T", self.device)
+        let spec = self.end.spec(Spec::new("softmax.wgsl"));
+        spec.ty("T", self.device)
+            .ty("Y", self.end.stores(self.device))
             .flag("GROUP", self.group)
             .flag("LOG", self.kind == Soft::Log)
             .flag("HARD", self.kind == Soft::Hard)
@@ -50,20 +53,30 @@ fn grid(cx: &LowerCx<'_>, rows: usize, group: bool) -> [u32; 3] {
     if group { linear_grid(rows, 1) } else { rows_grid(cx.profile(), rows) }
 }
 
-/// Along the middle of `[outer, n, inner]`; `x` and `out` are dense.
+/// Along the middle of `[outer, n, inner]`, through `end`; `x` and `out` are dense.
 ///
 /// # Errors
 /// As [`LowerCx::dispatch`].
-pub fn softmax(cx: &mut LowerCx<'_>, kind: Soft, x: &View, rows: [usize; 3], out: &View) -> Result<()> {
+pub fn softmax(
+    cx: &mut LowerCx<'_>,
+    kind: Soft,
+    x: &View,
+    rows: [usize; 3],
+    (out, end): (&View, Option<&Epilogue>),
+) -> Result<()> {
     let [outer, n, inner] = rows;
     let group = !cx.profile().cpu || n > LONG;
     let params = Params::new().u32(outer * inner).u32(n).u32(inner).u32(cx.base(x));
     let grid = if n == 0 { [0; 3] } else { grid(cx, outer * inner, group) };
-    cx.dispatch(&Softmax { kind, device: x.device, group }, params, &[Bind::Read(x), Bind::Write(out)], grid)
+    let flat = Flat::rows(cx, end, &out.shape, 3);
+    let mut binds = vec![Bind::Read(x), Bind::Write(out)];
+    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    let kernel = Softmax { kind, device: x.device, group, end: &flat };
+    cx.dispatch(&kernel, flat.params(params), &binds, grid)
 }
 
 #[derive(Debug)]
-struct Norm {
+struct Norm<'a> {
     device: DeviceType,
     scale: DeviceType,
     stat: DeviceType,
@@ -74,11 +87,12 @@ struct Norm {
     outside: bool,
     mean_out: bool,
     deviation_out: bool,
+    end: &'a Flat,
 }
 
-impl Kernel for Norm {
+impl Kernel for Norm<'_> {
     fn label(&self) -> String {
-        format!("norm {}", self.device.name())
+        format!("norm {}{}", self.device.name(), self.end.label())
     }
 
     fn spec(&self, _: &Profile) -> Spec {
@@ -86,8 +100,9 @@ impl Kernel for Norm {
         let bias_at = binding(2, self.has_scale);
         let out_at = binding(bias_at, self.has_bias);
         let mean_at = out_at + 1;
-        Spec::new("norm.wgsl")
-            .ty("T", self.device)
+        let spec = self.end.spec(Spec::new("norm.wgsl"));
+        spec.ty("T", self.device)
+            .ty("Y", self.end.stores(self.device))
             .ty("S", self.scale)
             .ty("M", self.stat)
             .u32("BIAS_AT", bias_at)
@@ -126,7 +141,7 @@ pub struct NormPlan {
     pub outside: bool,
 }
 
-/// `(x - mean) / deviation · scale + bias` over dense rows. `mean` and `deviation` receive the row's mean and inverse
+/// `(x - mean) / deviation · scale + bias` over dense rows, through `end`. `mean` and `deviation` receive the row's mean and inverse
 /// standard deviation.
 ///
 /// # Errors
@@ -136,10 +151,12 @@ pub fn norm(
     plan: &NormPlan,
     x: &View,
     [scale, bias]: [Option<&View>; 2],
-    out: &View,
+    (out, end): (&View, Option<&Epilogue>),
     [mean, deviation]: [Option<&View>; 2],
 ) -> Result<()> {
     let group = !cx.profile().cpu || plan.length > LONG;
+    let first_read = 3 + [scale, bias, mean, deviation].iter().flatten().count();
+    let flat = Flat::rows(cx, end, &out.shape, first_read);
     let kernel = Norm {
         device: x.device,
         scale: scale.or(bias).map_or(x.device, |s| s.device),
@@ -151,6 +168,7 @@ pub fn norm(
         outside: plan.outside,
         mean_out: mean.is_some(),
         deviation_out: deviation.is_some(),
+        end: &flat,
     };
     let params = Params::new()
         .u32(plan.rows)
@@ -168,8 +186,9 @@ pub fn norm(
     binds.push(Bind::Write(out));
     binds.extend(mean.map(Bind::Write));
     binds.extend(deviation.map(Bind::Write));
+    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
     let grid = grid(cx, plan.rows, group);
-    cx.dispatch(&kernel, params, &binds, grid)
+    cx.dispatch(&kernel, flat.params(params), &binds, grid)
 }
 
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Pools: `shaders/pool.wgsl`, and MaxUnpool: `shaders/max_unpool.wgsl`.
 
 use super::copy::with_word;
+use super::epilogue::{Epilogue, Flat};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
 use crate::plan::{Bind, LowerCx, View};
 use crate::{Result, ensure};
@@ -42,25 +43,28 @@ pub enum What {
 }
 
 #[derive(Debug)]
-struct Pool {
+struct Pool<'a> {
     device: DeviceType,
     what: What,
     places: bool,
+    end: &'a Flat,
 }
 
-impl Kernel for Pool {
+impl Kernel for Pool<'_> {
     fn label(&self) -> String {
-        match self.what {
-            What::Max { .. } => "pool max".into(),
-            What::Mean { .. } => "pool mean".into(),
-            What::Norm { .. } => "pool norm".into(),
-        }
+        let what = match self.what {
+            What::Max { .. } => "max",
+            What::Mean { .. } => "mean",
+            What::Norm { .. } => "norm",
+        };
+        format!("pool {what}{}", self.end.label())
     }
 
     fn spec(&self, _: &Profile) -> Spec {
         let p = if let What::Norm { p } = self.what { p } else { 1 };
-        Spec::new("pool.wgsl")
-            .ty("T", self.device)
+        let spec = self.end.spec(Spec::new("pool.wgsl"));
+        spec.ty("T", self.device)
+            .ty("Y", self.end.stores(self.device))
             .u32("P", p)
             .flag("MAX", matches!(self.what, What::Max { .. }))
             .flag("NORM", matches!(self.what, What::Norm { .. }))
@@ -68,18 +72,18 @@ impl Kernel for Pool {
     }
 }
 
-/// Pools input 0 into output 0, and the places of maxima into output 1.
+/// Pools input 0 into output 0, through `end`, and the places of maxima into output 1, where there is no `end`.
 ///
 /// # Errors
 /// `Unsupported` when the device has no form for the element type, `Limit` when an output is too large to bind.
-pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, what: What) -> Result<()> {
+pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, what: What, end: Option<&Epilogue>) -> Result<()> {
     let x = cx.images_input(0)?;
     let out = if cx.has_output(0) {
         cx.output_placed(0, View::has_dense_images)?
     } else {
         cx.temp(x.dtype, &[&[s.images, s.channels], s.output.as_slice()].concat())?
     };
-    let places = if cx.has_output(1) { Some(cx.output(1)?) } else { None };
+    let places = if end.is_none() && cx.has_output(1) { Some(cx.output(1)?) } else { None };
     let mut params = Params::new().u32(out.numel());
     let reach: [usize; 3] = std::array::from_fn(|d| s.begin[d] + s.input[d] + s.end[d]);
     for list in [&s.input, &s.output, &s.kernel, &s.strides, &s.dilations, &s.begin, &reach] {
@@ -89,10 +93,12 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, what: What) -> Result<()> {
     params = params.u32(s.channels);
     params = params.u32(cx.base(&x)).u32(x.strides[0]).u32(cx.base(&out)).u32(out.strides[0]);
     let grid = linear_grid(out.numel(), LINEAR_WORKGROUP);
-    let kernel = Pool { device: x.device, what, places: places.is_some() };
+    let flat = Flat::new(cx, end, &out.shape, 3);
+    let kernel = Pool { device: x.device, what, places: places.is_some(), end: &flat };
     let mut binds = vec![Bind::Read(&x), Bind::Write(&out)];
     binds.extend(places.as_ref().map(Bind::Write));
-    cx.dispatch(&kernel, params, &binds, grid)
+    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    cx.dispatch(&kernel, flat.params(params), &binds, grid)
 }
 
 #[derive(Debug)]

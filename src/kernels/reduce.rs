@@ -1,6 +1,7 @@
 //! Reductions along axes and the index of an extreme: `shaders/reduce.wgsl`, `shaders/arg.wgsl`. Software adapters give
 //! each result a thread; GPUs give it a workgroup.
 
+use super::epilogue::{Epilogue, Flat};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
@@ -44,26 +45,28 @@ const LONG: usize = 4096;
 const PART: usize = 1024;
 
 #[derive(Debug)]
-struct Reduce {
+struct Reduce<'a> {
     fold: Fold,
     device: DeviceType,
     out: DeviceType,
     kept: usize,
     reduced: usize,
+    end: &'a Flat,
 }
 
-impl Kernel for Reduce {
+impl Kernel for Reduce<'_> {
     fn label(&self) -> String {
-        format!("reduce {:?} {}", self.fold, self.device.name())
+        format!("reduce {:?} {}{}", self.fold, self.device.name(), self.end.label())
     }
 
     fn spec(&self, profile: &Profile) -> Spec {
         let is = |list: &[Fold]| list.contains(&self.fold);
         let float = self.device.is_float();
         let sum = accumulator(self.fold, self.device, self.out);
-        Spec::new("reduce.wgsl")
-            .ty("T", self.device)
+        let spec = self.end.spec(Spec::new("reduce.wgsl"));
+        spec.ty("T", self.device)
             .ty("R", self.out)
+            .ty("Y", self.end.stores(self.out))
             .ty("A", sum)
             .code("LOAD", format!("    return {};\n", cast_expr(self.device, sum, "source[at]")))
             .code("STORE", format!("    return {};\n", cast_expr(sum, self.out, "y")))
@@ -100,22 +103,37 @@ fn accumulator(fold: Fold, device: DeviceType, out: DeviceType) -> DeviceType {
 /// # Errors
 /// As [`LowerCx::dispatch`].
 pub fn reduce(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], out: &View) -> Result<()> {
+    reduce_to(cx, fold, x, axes, out, None)
+}
+
+/// As [`reduce`], with the results put through `end`.
+///
+/// # Errors
+/// As [`LowerCx::dispatch`].
+pub fn reduce_to(
+    cx: &mut LowerCx<'_>,
+    fold: Fold,
+    x: &View,
+    axes: &[usize],
+    out: &View,
+    end: Option<&Epilogue>,
+) -> Result<()> {
     let logarithm = matches!(fold, Fold::LogSum | Fold::LogSumExp);
     ensure!(x.device.is_float() || !logarithm, Unsupported, "logarithms of integers");
     let length: usize = axes.iter().map(|a| x.shape[*a]).product();
     if !cx.binds(x) {
-        return large(cx, fold, x, axes, length, out);
+        return large(cx, fold, x, axes, length, (out, end));
     }
     if length <= LONG {
-        return step(cx, fold, x, axes, length, length, out);
+        return step(cx, fold, x, axes, [length, length], (out, end));
     }
     let (first, second) = fold.in_two();
     let chunks = length.div_ceil(PART);
-    let wide = between(second, x, out);
+    let wide = between(second, x, made(out, end));
     let parts = cx.temp(wide, &[out.numel(), chunks])?;
-    step(cx, first, x, axes, PART, length, &parts)?;
+    step(cx, first, x, axes, [PART, length], (&parts, None))?;
     if chunks <= LONG {
-        return step(cx, second, &parts, &[1], chunks, length, out);
+        return step(cx, second, &parts, &[1], [chunks, length], (out, end));
     }
     let again = cx.temp(wide, &[out.numel(), chunks.div_ceil(PART)])?;
     let middle = if second == Fold::LogSumExp || matches!(second, Fold::Max | Fold::Min | Fold::Prod) {
@@ -123,13 +141,18 @@ pub fn reduce(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], out: &
     } else {
         Fold::Sum
     };
-    step(cx, middle, &parts, &[1], PART, length, &again)?;
-    step(cx, second, &again, &[1], again.shape[1], length, out)
+    step(cx, middle, &parts, &[1], [PART, length], (&again, None))?;
+    step(cx, second, &again, &[1], [again.shape[1], length], (out, end))
+}
+
+/// The type of results before they go through `end`.
+fn made(out: &View, end: Option<&Epilogue>) -> DeviceType {
+    end.map_or(out.device, Epilogue::from)
 }
 
 /// The type of results of parts.
-fn between(fold: Fold, x: &View, out: &View) -> DType {
-    match accumulator(fold, x.device, out.device) {
+fn between(fold: Fold, x: &View, out: DeviceType) -> DType {
+    match accumulator(fold, x.device, out) {
         DeviceType::F32 => DType::F32,
         DeviceType::F64 => DType::F64,
         DeviceType::I64 => DType::I64,
@@ -138,7 +161,14 @@ fn between(fold: Fold, x: &View, out: &View) -> DType {
 }
 
 /// Reduces what is too large to bind in parts along the outermost of the axes, and then their results.
-fn large(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], length: usize, out: &View) -> Result<()> {
+fn large(
+    cx: &mut LowerCx<'_>,
+    fold: Fold,
+    x: &View,
+    axes: &[usize],
+    length: usize,
+    (out, end): (&View, Option<&Epilogue>),
+) -> Result<()> {
     let (first, second) = fold.in_two();
     let far = |d: &usize| x.strides[*d].unsigned_abs() * (x.shape[*d].max(1) - 1);
     let axis = axes.iter().copied().max_by_key(far).unwrap_or(0);
@@ -151,14 +181,14 @@ fn large(cx: &mut LowerCx<'_>, fold: Fold, x: &View, axes: &[usize], length: usi
     let slice = |i: usize| x.sliced(axis, i, 1, each.min(n - i));
     let starts: Vec<usize> = (0..n).step_by(each).collect();
     ensure!(starts.len() > 1 && cx.binds(&slice(0)), Limit, "a reduction of {} along {axes:?}", x.tensor_type());
-    let parts = cx.temp(between(second, x, out), &[starts.len(), out.numel()])?;
+    let parts = cx.temp(between(second, x, made(out, end)), &[starts.len(), out.numel()])?;
     for (row, i) in starts.into_iter().enumerate() {
         // results are written densely to the start of a buffer
         let made = cx.temp(parts.dtype, &[1, out.numel()])?;
         reduce(cx, first, &slice(i), axes, &made)?;
         super::copy::copy(cx, &made, &parts.sliced(0, row, 1, 1))?;
     }
-    step(cx, second, &parts, &[0], parts.shape[0], length, out)
+    step(cx, second, &parts, &[0], [parts.shape[0], length], (out, end))
 }
 
 /// One dispatch: parts of `chunk` elements; a mean divides by `divisor`.
@@ -167,9 +197,8 @@ fn step(
     fold: Fold,
     x: &View,
     axes: &[usize],
-    chunk: usize,
-    divisor: usize,
-    out: &View,
+    [chunk, divisor]: [usize; 2],
+    (out, end): (&View, Option<&Epilogue>),
 ) -> Result<()> {
     let side = |inside: bool| {
         let pick: Vec<usize> = (0..x.rank()).filter(|i| axes.contains(i) == inside).collect();
@@ -192,8 +221,11 @@ fn step(
         .array_u32(&reduced, b, 1)
         .array_i32(&reduced_strides, b);
     let grid = rows_grid(cx.profile(), out.numel());
-    let kernel = Reduce { fold, device: x.device, out: out.device, kept: a, reduced: b };
-    cx.dispatch(&kernel, params, &[Bind::Read(x), Bind::Write(out)], grid)?;
+    let flat = Flat::rows(cx, end, &out.shape, 3);
+    let kernel = Reduce { fold, device: x.device, out: made(out, end), kept: a, reduced: b, end: &flat };
+    let mut binds = vec![Bind::Read(x), Bind::Write(out)];
+    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    cx.dispatch(&kernel, flat.params(params), &binds, grid)?;
     cx.takes_flops(x.numel());
     Ok(())
 }

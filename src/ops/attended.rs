@@ -195,7 +195,7 @@ impl Attended {
             return Err(err!(Internal, "{} has no type", scores.path()));
         };
         let end = function(cx, tail, made, |v| self.place(outer(v)?), [&from, to])?;
-        ensure!(end.reads.len() <= epilogue::MOST_READS, Unsupported, "{} operands", end.reads.len());
+        ensure!(end.bindings() <= epilogue::MOST_READS, Unsupported, "{} operands", end.bindings());
         Ok(Some(end))
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn lower(op: &Attention, cx: &mut LowerCx<'_>) -> Result<()> {
     let logits = stages.logits(cx, scores, biases, work)?;
     let logits = cx.dense(&logits)?;
     let p = stages.buffer(cx, Shown::Probabilities, work)?;
-    softmax(cx, Soft::Masked, &logits, [shape::numel(&e.scores()[..3]), e.keys, 1], &p)?;
+    softmax(cx, Soft::Masked, &logits, [shape::numel(&e.scores()[..3]), e.keys, 1], (&p, None))?;
     let p = stages.cast(cx, Shown::Probabilities, p, d)?;
     if !cx.has_output(0) {
         return Ok(());

@@ -108,7 +108,33 @@ impl<'a> Rest<'a> {
     /// # Errors
     /// As [`LowerCx::input`].
     pub fn views(&self, cx: &mut LowerCx<'_>) -> Result<Vec<View>> {
+        self.views_but(cx, &HashMap::new())
+    }
+
+    /// As [`Rest::views`], with single floats that are known laid together in one constant for each type.
+    ///
+    /// # Errors
+    /// As [`LowerCx::input`].
+    pub fn packed(&self, cx: &mut LowerCx<'_>) -> Result<Vec<View>> {
+        let mut placed = HashMap::new();
+        for dtype in [F32, F16, BF16] {
+            let number = |v: &ValueId| Some((*v, self.known.get(v).filter(|t| t.dtype() == dtype).and_then(single)?));
+            let (all, numbers): (Vec<ValueId>, Vec<f64>) = self.sources.iter().filter_map(number).unzip();
+            if all.len() < 2 {
+                continue;
+            }
+            let row = cx.constant(Tensor::from_f64s(dtype, [numbers.len()], numbers)?)?;
+            for (i, v) in all.into_iter().enumerate() {
+                let one = row.sliced(0, i, 1, 1).reshaped(&[]);
+                placed.insert(v, one.ok_or_else(|| err!(Internal, "one element has a shape"))?);
+            }
+        }
+        self.views_but(cx, &placed)
+    }
+
+    fn views_but(&self, cx: &mut LowerCx<'_>, placed: &HashMap<ValueId, View>) -> Result<Vec<View>> {
         let view = |v: &ValueId| match (self.inputs.get(v), self.known.get(v)) {
+            _ if placed.contains_key(v) => Ok(placed[v].clone()),
             (None, Some(t)) => cx.constant(t.clone()),
             (i, _) => cx.input(i.copied().unwrap_or(0)),
         };
@@ -139,7 +165,7 @@ impl<'a> Rest<'a> {
 }
 
 /// Members whose inputs are all known, evaluated, where that is cheap or the device has no form for the type.
-fn fold(body: &Graph, known: &mut HashMap<ValueId, Tensor>) -> Result<()> {
+pub(super) fn fold(body: &Graph, known: &mut HashMap<ValueId, Tensor>) -> Result<()> {
     for node in &body.nodes {
         let cheap = |t: &Tensor| t.len() <= FOLD || t.dtype().device().is_none();
         if node.used_inputs().all(|v| known.get(&v).is_some_and(cheap)) {
@@ -152,8 +178,17 @@ fn fold(body: &Graph, known: &mut HashMap<ValueId, Tensor>) -> Result<()> {
 
 /// The types of a member's outputs.
 pub fn infer_member(node: &Node, types: &HashMap<ValueId, TensorType>) -> Inferred {
+    infer_known(node, types, |_| None)
+}
+
+/// As [`infer_member`], for a member whose types may depend on data that `known` gives.
+pub(super) fn infer_known<'a>(
+    node: &Node,
+    types: &'a HashMap<ValueId, TensorType>,
+    known: impl Fn(ValueId) -> Option<&'a Tensor>,
+) -> Inferred {
     let of = |v: ValueId| types.get(&v).ok_or_else(|| err!(Internal, "an input has no type yet"));
-    let inputs = node.inputs.iter().map(|v| v.map(|v| Ok((of(v)?, None))).transpose()).collect::<Result<_>>()?;
+    let inputs = node.inputs.iter().map(|v| v.map(|v| Ok((of(v)?, known(v)))).transpose()).collect::<Result<_>>()?;
     let named = |e: crate::Error| if node.operator.domain == DOMAIN { e } else { e.in_node(node.path()) };
     node.operator.op.infer(&InferCx::new(inputs)).map_err(|d| match d {
         Defer::Error(e) => Defer::Error(named(e)),

@@ -7,6 +7,7 @@ use super::infer::one;
 use super::{Case, InferCx, Inferred, Op, OpDef, Parse};
 use crate::dtype::DType::{self, *};
 use crate::ir::TensorType;
+use crate::kernels::epilogue::Ends;
 use crate::kernels::gather;
 use crate::plan::{LowerCx, Slicing, View};
 use crate::tensor::Tensor;
@@ -97,9 +98,15 @@ impl Op for Gather {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        self.lower_between(cx, Ends::default())
+    }
+
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let end = ends.no_start()?;
         let t = cx.input_type(0)?;
         let axis = shape::axis(self.axis, t.rank())?;
         let parts = parts(cx, &t, axis)?;
+        ensure!(end.is_none() || parts.is_empty(), Unsupported, "an epilogue of parts");
         let indices = cx.dense_input(1)?;
         let x = match parts.first() {
             Some(x) => x.clone(),
@@ -107,18 +114,19 @@ impl Op for Gather {
         };
         // one index known before the run is a view
         if let (Some(&[i]), true) = (cx.ints(1).ok().flatten().as_deref(), parts.is_empty()) {
+            ensure!(end.is_none(), Unsupported, "what is picked is a view");
             let picked = x.sliced(axis, position(i, x.shape[axis])?, 1, 1);
             let t = cx.output_type(0)?;
             if let Some(v) = picked.reshaped(&t.shape) {
                 return cx.alias(0, v);
             }
         }
-        let out = cx.output(0)?;
+        let out = cx.output_placed(0, View::has_dense_images)?;
         if !parts.is_empty() {
             return gather::gather_parts(cx, &parts, axis, &indices, &out);
         }
         let x = cx.dense(&x)?;
-        gather::gather(cx, &x, axis, &indices, &out)
+        gather::gather_to(cx, &x, axis, &indices, (&out, end))
     }
 }
 

@@ -123,7 +123,7 @@ impl Op for Loss {
         let [n, classes, inner] = extents(&x.shape, &targets.shape, weight.as_ref().map(|w| w.shape.as_slice()))?;
         if self.softmax {
             let y = if cx.has_output(1) { cx.output(1)? } else { cx.temp(x.dtype, &x.shape)? };
-            norm::softmax(cx, Soft::Log, &x, [n, classes, inner], &y)?;
+            norm::softmax(cx, Soft::Log, &x, [n, classes, inner], (&y, None))?;
             x = y;
         }
         if !cx.has_output(0) {

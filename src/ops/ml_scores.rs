@@ -141,7 +141,7 @@ impl Post {
     /// `Unsupported` where there is no GPU form; those of the dispatches.
     pub fn lower(self, cx: &mut LowerCx<'_>, scores: &View, out: &View) -> Result<()> {
         match self {
-            Post::Softmax => softmax(cx, Soft::Max, scores, [scores.shape[0], scores.shape[1], 1], out),
+            Post::Softmax => softmax(cx, Soft::Max, scores, [scores.shape[0], scores.shape[1], 1], (out, None)),
             Post::Logistic => apply(cx, "logistic", std::slice::from_ref(scores), out, |e, args| {
                 Ok(e.expr(DType::F32, format!("f32_sigmoid({})", args[0].name)))
             }),

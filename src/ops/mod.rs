@@ -31,6 +31,7 @@ mod deform;
 mod det;
 mod einsum;
 pub(crate) mod epilogue;
+mod epilogue_rows;
 mod flex;
 mod fourier;
 pub(crate) mod fused;

@@ -8,6 +8,7 @@ use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::{AttrReader, TensorType};
 use crate::kernels::elementwise::{self, Emit, Var};
+use crate::kernels::epilogue::Ends;
 use crate::kernels::norm::{self, NormPlan};
 use crate::kernels::reduce::{Fold, reduce};
 use crate::plan::{LowerCx, Slicing, View};
@@ -378,6 +379,11 @@ impl Op for Normalise {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        self.lower_between(cx, Ends::default())
+    }
+
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let end = ends.no_start()?;
         let x = cx.dense_input(0)?;
         let tail = |cx: &mut LowerCx<'_>, v: View| match self.rows {
             Rows::Layer { axis, .. } => {
@@ -396,7 +402,7 @@ impl Op for Normalise {
         let out = cx.output(0)?;
         let mean = if cx.has_output(1) { Some(cx.output(1)?) } else { None };
         let deviation = if cx.has_output(2) { Some(cx.output(2)?) } else { None };
-        norm::norm(cx, &plan, &x, [Some(&scale), bias.as_ref()], &out, [mean.as_ref(), deviation.as_ref()])
+        norm::norm(cx, &plan, &x, [Some(&scale), bias.as_ref()], (&out, end), [mean.as_ref(), deviation.as_ref()])
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
@@ -506,7 +512,7 @@ impl Op for MeanVariance {
             outside: true,
         };
         let out = cx.temp(x.dtype, &moved.shape)?;
-        norm::norm(cx, &plan, &moved, [None; 2], &out, [None; 2])?;
+        norm::norm(cx, &plan, &moved, [None; 2], (&out, None), [None; 2])?;
         let mut back = vec![0; order.len()];
         order.iter().enumerate().for_each(|(i, o)| back[*o] = i);
         cx.alias(0, out.permuted(&back))

@@ -7,6 +7,7 @@ use super::window::{Geometry, Has, Window};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::{AttrReader, TensorType};
+use crate::kernels::epilogue::Ends;
 use crate::kernels::pool as kernel;
 use crate::plan::{LowerCx, Slicing};
 use crate::tensor::Tensor;
@@ -205,6 +206,11 @@ impl Op for Pool {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        self.lower_between(cx, Ends::default())
+    }
+
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let end = ends.no_start()?;
         let x = cx.input_type(0)?;
         let g = self.geometry(&x.shape, x.dtype)?;
         let rank = g.kernel.len();
@@ -230,7 +236,7 @@ impl Op for Pool {
             Kind::Mean { count_pads } => kernel::What::Mean { count_pads },
             Kind::Norm { p } => kernel::What::Norm { p },
         };
-        kernel::lower(cx, &shape, what)
+        kernel::lower(cx, &shape, what, end)
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {

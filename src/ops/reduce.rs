@@ -7,10 +7,11 @@ use super::infer::one;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
+use crate::kernels::epilogue::Ends;
 use crate::kernels::reduce::{self, Fold};
 use crate::plan::{LowerCx, Slicing};
 use crate::tensor::Tensor;
-use crate::{Result, bail, err, shape};
+use crate::{Result, bail, ensure, err, shape};
 
 const fn row(name: &'static str, versions: &'static [i64], parse: Parse, cases: fn() -> Vec<Case>) -> OpDef {
     OpDef { domain: "", name, versions, parse, cases }
@@ -172,14 +173,20 @@ impl Op for Reduce {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        self.lower_between(cx, Ends::default())
+    }
+
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let end = ends.no_start()?;
         let x = cx.input(0)?;
         let given = cx.ints(1)?;
         if self.is_noop(given.as_deref()) {
+            ensure!(end.is_none(), Unsupported, "nothing is reduced");
             return cx.alias(0, x);
         }
         let axes = self.axes(x.rank(), given)?;
         let out = cx.output(0)?;
-        reduce::reduce(cx, self.fold, &x, &axes, &out)
+        reduce::reduce_to(cx, self.fold, &x, &axes, &out, end)
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {

@@ -7,6 +7,7 @@ use super::infer::{Defer, one};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
+use crate::kernels::epilogue::Ends;
 use crate::kernels::resize as kernel;
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;
@@ -400,12 +401,17 @@ impl Op for Resize {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        self.lower_between(cx, Ends::default())
+    }
+
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
         let x = cx.input_type(0)?;
         let axes = self.resampling(&x.shape, |i| {
             cx.value(i).cloned().ok_or_else(|| err!(Unsupported, "input {i} is not known before the run"))
         })?;
         let changed = self.changed(&axes);
         if changed.is_empty() {
+            ensure!(ends.start.is_none() && ends.end.is_none(), Unsupported, "no axis changes");
             let view = cx.input(0)?;
             return cx.alias(0, view);
         }
@@ -421,8 +427,8 @@ impl Op for Resize {
             })
             .collect();
         match self.mode {
-            Mode::Nearest => kernel::nearest(cx, &passes, self.extrapolation),
-            _ => kernel::interpolate(cx, passes, self.extrapolation),
+            Mode::Nearest => kernel::nearest(cx, &passes, self.extrapolation, ends.no_start()?),
+            _ => kernel::interpolate(cx, passes, self.extrapolation, ends),
         }
     }
 

@@ -9,7 +9,8 @@ use crate::dtype::DType::{self, *};
 use crate::dtype::small_float::{self, Rounding};
 use crate::ir::AttrReader;
 use crate::kernels::cast_wrap_expr;
-use crate::kernels::elementwise::{Elementwise, Emit, Var, arg};
+use crate::kernels::elementwise::{self, Elementwise, Emit, Var, arg};
+use crate::plan::LowerCx;
 use crate::tensor::Tensor;
 use crate::{Result, bail, err, shape};
 
@@ -355,6 +356,14 @@ impl Op for Cast {
             return Ok(vec![Tensor::from_bytes(to, x.shape(), codes)?]);
         }
         Ok(vec![cast(x, to, self.saturate)?])
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        if cx.input_type(0)?.dtype == cx.output_type(0)?.dtype {
+            let same = cx.input(0)?;
+            return cx.alias(0, same);
+        }
+        elementwise::lower(cx, self)
     }
 
     fn elementwise(&self) -> Option<&dyn Elementwise> {

@@ -8,6 +8,7 @@ use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::AttrReader;
 use crate::kernels::elementwise::apply;
+use crate::kernels::epilogue::Ends;
 use crate::kernels::norm::{self, Soft};
 use crate::kernels::reduce::{Fold, reduce};
 use crate::plan::{LowerCx, Slicing, View};
@@ -143,13 +144,19 @@ impl Op for Softmax {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        self.lower_between(cx, Ends::default())
+    }
+
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let end = ends.no_start()?;
         let x = cx.dense_input(0)?;
         let rows = self.rows(&x.shape)?;
         let out = cx.output(0)?;
         if x.dtype == DType::F64 {
+            ensure!(end.is_none(), Unsupported, "an epilogue of doubles");
             return self.lower_doubles(cx, &x, rows, &out);
         }
-        norm::softmax(cx, self.kind, &x, rows, &out)
+        norm::softmax(cx, self.kind, &x, rows, (&out, end))
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {

@@ -10,11 +10,13 @@ use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::cpu;
 use crate::dtype::DType::{self, BF16, F16, F32, F64};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
+use crate::kernels::epilogue::Ends;
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
 
-const NAME: &str = "Spelled";
+/// The name of the operator.
+pub const NAME: &str = "Spelled";
 
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[OpDef { domain: fused::DOMAIN, name: NAME, versions: &[1], parse, cases }];
@@ -41,9 +43,11 @@ pub fn operator(body: Graph, means: Graph) -> Result<Operator> {
 fn parse(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let graph = |name: &str| a.graph(name)?.ok_or_else(|| err!(InvalidNode, "attribute {name} is missing"));
     let (body, means) = (graph("body")?, graph("means")?);
+    // within others inputs may follow that are left out
+    let present = n.inputs.iter().take_while(|i| **i).count();
     for g in [&body, &means] {
-        let whole = g.captures == 0 && g.outputs.len() == 1 && g.inputs.len() == n.inputs.len();
-        ensure!(whole && n.inputs.iter().all(|i| *i), InvalidNode, "the inputs are not the node's");
+        let whole = g.captures == 0 && g.outputs.len() == 1 && g.inputs.len() == present;
+        ensure!(whole && !n.inputs[present..].contains(&true), InvalidNode, "the inputs are not the node's");
     }
     Ok(Arc::new(Spelled { body, means }))
 }
@@ -65,7 +69,7 @@ fn made(graph: &Graph, inputs: &[TensorType]) -> Result<TensorType, Defer> {
 
 impl Op for Spelled {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        let inputs = (0..cx.len()).map(|i| cx.input(i).cloned()).collect::<Result<Vec<_>>>()?;
+        let inputs: Vec<TensorType> = (0..cx.len()).filter_map(|i| cx.try_input(i).cloned()).collect();
         Ok(vec![made(&self.body, &inputs)?])
     }
 
@@ -75,8 +79,8 @@ impl Op for Spelled {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let types = (0..cx.input_count()).map(|i| cx.input_type(i)).collect::<Result<Vec<_>>>()?;
-        let inputs: Vec<usize> = (0..types.len()).collect();
+        let inputs: Vec<usize> = (0..cx.input_count()).filter(|i| cx.has_input(*i)).collect();
+        let types = inputs.iter().map(|i| cx.input_type(*i)).collect::<Result<Vec<_>>>()?;
         let out = cx.output_type(0)?;
         let exact = out.dtype != F64 || self.means.nodes.iter().all(super::takes_doubles);
         if exact
@@ -88,6 +92,18 @@ impl Op for Spelled {
         super::epilogue::lower_body(cx, &self.body, &inputs)
     }
 
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let types = (0..self.body.inputs.len()).map(|i| cx.input_type(i)).collect::<Result<Vec<_>>>()?;
+        let [node] = &self.means.nodes[..] else { return Err(err!(Unsupported, "more than one node")) };
+        let same = node.inputs.iter().copied().eq(self.means.inputs.iter().copied().map(Some));
+        ensure!(same, Unsupported, "inputs in another order");
+        let (Ok(written), Ok(meant)) = (made(&self.body, &types), made(&self.means, &types)) else {
+            return Err(err!(Unsupported, "a type that {} has not", node.path()));
+        };
+        ensure!(written == meant && meant.dtype != F64, Unsupported, "{written} for {meant}");
+        node.operator.op.lower_between(cx, ends)
+    }
+
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
         let all = self.body.nodes.iter().map(|n| n.operator.op.tolerance(dtype, k));
         all.fold(Tolerance::EXACT, |a, b| Tolerance { rel: a.rel + b.rel, abs: a.abs + b.abs })
@@ -95,7 +111,7 @@ impl Op for Spelled {
 }
 
 /// Normalisation of rows, written out and meant.
-fn normalisation(d: DType, center: bool) -> Result<[Graph; 2]> {
+pub(super) fn normalisation(d: DType, center: bool) -> Result<[Graph; 2]> {
     let (name, opset) = if center { ("LayerNormalization", 17) } else { ("RMSNormalization", 23) };
     let mut body = Graph::new("body");
     let input = |g: &mut Graph, name: &str| {

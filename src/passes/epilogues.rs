@@ -1,5 +1,6 @@
-//! Lets products (Conv, MatMul, …) do what follows them element by element: the elementwise operator, or fused group of
-//! them, that is the only reader of a product's result joins it in one node.
+//! Lets products (Conv, MatMul, …), reductions, pools, normalisations and their like do what follows them element by
+//! element: the elementwise operator, or fused group of them, that is the only reader of their result joins them in one
+//! node.
 //!
 //! The result of the group may be wider than the product's, and operands may be of any shape: shapes are not known
 //! here. Where they do not fit, lowering runs the two one after the other, as if this pass had not joined them.
@@ -8,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::fuse_elementwise::{join, on_the_host};
 use crate::Result;
+use crate::dtype::DType;
 use crate::ir::{Graph, Node, ValueId};
 use crate::ops::{epilogue, fused};
 
@@ -28,8 +30,8 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         let mut heads: Vec<(usize, ValueId)> =
             node.used_inputs().filter_map(|v| Some((*producers.get(&v)?, v))).collect();
         heads.retain(|(head, _)| epilogue::head_inputs(&graph.nodes[*head]).is_some());
-        // the last one, so that what it made is at hand when the others are done
-        heads.sort_unstable();
+        // a product, which gains most; of several the last one, so that what it made is at hand when the others are done
+        heads.sort_unstable_by_key(|(head, _)| (gain(&graph.nodes[*head]), *head));
         let others: HashSet<ValueId> = node.used_inputs().collect();
         let fits = |(head, v): &(usize, ValueId)| {
             let refused = match () {
@@ -37,7 +39,15 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
                     Some("its result has other readers")
                 }
                 () if taken.contains(head) => Some("it has an epilogue"),
-                () if others.len() > 1 + epilogue::MOST_READS => Some("there are too many operands"),
+                () if reads(graph, &others) > 1 + epilogue::MOST_READS => Some("there are too many operands"),
+                () if narrows(&graph.nodes[*head])
+                    && others.iter().any(|o| graph.nodes[*head].inputs[0] == Some(*o)) =>
+                {
+                    Some("its result is wider")
+                }
+                () if weighs(&graph.nodes[*head]) && node.used_outputs().any(|v| to_product(graph, &consumers, v)) => {
+                    Some("they may be parts of an attention")
+                }
                 () if node.used_inputs().chain(node.used_outputs()).any(|v| host.contains(&v)) => {
                     Some("values are of types that devices have no form for")
                 }
@@ -57,6 +67,41 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let nodes = std::mem::take(&mut graph.nodes).into_iter().enumerate();
     graph.nodes = nodes.filter_map(|(i, n)| made.remove(&i).or_else(|| (!taken.contains(&i)).then_some(n))).collect();
     Ok(changed)
+}
+
+/// How much a head gains by what follows it: of two the greater one is chosen.
+fn gain(head: &Node) -> usize {
+    match head.operator.op_type.as_str() {
+        "Conv" | "ConvTranspose" | "MatMul" | "Gemm" => 2,
+        _ if narrows(head) => 0,
+        _ => 1,
+    }
+}
+
+/// Whether it makes fewer elements than it reads.
+fn narrows(head: &Node) -> bool {
+    let name = head.operator.op_type.as_str();
+    name.starts_with("Reduce") || name.ends_with("Pool")
+}
+
+/// Whether it makes weights of an attention, perhaps.
+fn weighs(head: &Node) -> bool {
+    head.operator.op_type == "Softmax"
+}
+
+fn to_product(graph: &Graph, consumers: &HashMap<ValueId, Vec<usize>>, v: ValueId) -> bool {
+    let all = consumers.get(&v).map_or(&[][..], Vec::as_slice);
+    all.iter().any(|c| graph.nodes[*c].operator.op_type == "MatMul")
+}
+
+/// The operands that a kernel binds: single floats of one type lie together.
+fn reads(graph: &Graph, operands: &HashSet<ValueId>) -> usize {
+    let single = |v: &ValueId| {
+        let t = graph.value(*v).constant.as_ref().filter(|t| t.len() == 1)?;
+        matches!(t.dtype(), DType::F32 | DType::F16 | DType::BF16).then_some(t.dtype())
+    };
+    let types: HashSet<DType> = operands.iter().filter_map(single).collect();
+    types.len() + operands.iter().filter(|v| single(v).is_none()).count()
 }
 
 /// One node for `head`, which makes `v`, and `tail`: the head's inputs, left-out ones included, then the others.
@@ -147,6 +192,56 @@ mod tests {
             %y = Add@13(%x, %m)
         }";
         assert_eq!(joined(text, &[&[3, 3]]), ["MatMul+Elementwise"]);
+    }
+
+    #[test]
+    fn products_go_first_and_wide_results_stay_apart() {
+        let text = "graph g(%x, %w) -> (%y) {
+            %m = MatMul@13(%x, %w)
+            %r = ReduceMax@13(%w) {axes = [0]}
+            %y = Add@13(%m, %r)
+        }";
+        assert_eq!(joined(text, &[&[3, 3], &[3, 3]]), ["ReduceMax", "MatMul+Elementwise"]);
+        let text = "graph g(%x) -> (%y) {
+            %r = ReduceMax@13(%x) {axes = [0]}
+            %y = Sub@13(%x, %r)
+        }";
+        assert_eq!(joined(text, &[&[3, 3]]), ["ReduceMax", "Sub"]);
+        let text = "graph g(%x) -> (%y) {
+            %r = ReduceMax@13(%x) {axes = [0]}
+            %s = Sqrt@13(%r)
+            %y = Neg@13(%s)
+        }";
+        assert_eq!(joined(text, &[&[3, 3]]), ["ReduceMax+Elementwise"]);
+    }
+
+    #[test]
+    fn weights_of_an_attention_stay() {
+        let text = "graph g(%x, %v) -> (%y) {
+            %p = Softmax@13(%x)
+            %n = Neg@13(%p)
+            %y = MatMul@13(%n, %v)
+        }";
+        assert_eq!(joined(text, &[&[3, 3], &[3, 3]]), ["Softmax", "Neg", "MatMul"]);
+        assert_eq!(joined(&text.replace("MatMul", "Add"), &[&[3, 3], &[3, 3]]), ["Softmax+Elementwise"]);
+    }
+
+    #[test]
+    fn single_floats_count_once() {
+        let text = "graph g(%x, %w) -> (%y) {
+            %a = float[] {0.5}
+            %b = float[] {1.5}
+            %c = float[] {-0.5}
+            %d = float[] {0.25}
+            %e = float[] {2.5}
+            %m = MatMul@13(%x, %w)
+            %s = Mul@13(%m, %a)
+            %t = Add@13(%s, %b)
+            %u = Max@13(%t, %c)
+            %v = Min@13(%u, %d)
+            %y = Mul@13(%v, %e)
+        }";
+        assert_eq!(joined(text, &[&[3, 3], &[3, 3]]), ["MatMul+Elementwise"]);
     }
 
     #[test]

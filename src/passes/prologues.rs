@@ -1,6 +1,6 @@
 //! Lets convolutions whose windows do not overlap, pointwise ones above all, do what stands before them element by
 //! element: cheap arithmetic with a constant by channel and activations, as BatchNormalization and Relu before a Conv
-//! are. What other convolutions would compute again for each window that holds an element stays where it is.
+//! are. Interpolating Resizes do what stands before them where it reads nothing else. What other convolutions would compute again for each window that holds an element stays where it is.
 
 use std::collections::HashSet;
 
@@ -13,6 +13,8 @@ use crate::ops::{epilogue, fused};
 const CHEAP: &[&str] = &["Add", "Clip", "LeakyRelu", "Max", "Min", "Mul", "Neg", "Relu", "Sub"];
 /// Buffers that a dispatch binds on every device.
 const BINDINGS: usize = 8;
+/// Functions that may be computed for each element that a Resize reads, once for each element that it makes.
+const CHEAPER: &[&str] = &["Cast", "LeakyRelu", "Neg", "Relu"];
 
 /// Runs the pass.
 ///
@@ -27,7 +29,10 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         let node = &graph.nodes[i];
         let conv = |n: &Node| n.operator.op_type == "Conv" && epilogue::head_inputs(n).is_some();
         let ended = node.operator.domain == fused::DOMAIN && node.operator.op_type.starts_with("Conv+");
-        let Some(v) = node.inputs.first().copied().flatten().filter(|_| conv(node) || ended) else { continue };
+        let resize = resamples(node);
+        let Some(v) = node.inputs.first().copied().flatten().filter(|_| conv(node) || ended || resize) else {
+            continue;
+        };
         let Some(before) = producers.get(&v).copied().filter(|p| fused::can_join(&graph.nodes[*p])) else { continue };
         let first = &graph.nodes[before];
         let alone = !kept.contains(&v) && consumers.get(&v).is_some_and(|all| all.len() == 1);
@@ -35,6 +40,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         let x = match () {
             () if !alone => Err("it has other readers"),
             () if !typed => Err("values are of types that devices have no form for"),
+            () if resize => alone_before(first, node, v),
             () => source(graph, first, node),
         };
         match x {
@@ -49,6 +55,45 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let mut at = 0..;
     graph.nodes.retain(|_| !at.next().is_some_and(|i| gone.contains(&i)));
     Ok(!gone.is_empty())
+}
+
+/// Whether a node is a Resize that interpolates, which may have an epilogue.
+fn resamples(node: &Node) -> bool {
+    let head = match node.operator.attrs.get("body") {
+        Some(Attr::Graph(body)) if node.operator.op_type.starts_with("Resize+") => body.nodes.first(),
+        _ => Some(node),
+    };
+    let is = |n: &&Node| n.operator.op_type == "Resize" && epilogue::head_inputs(n).is_some();
+    head.filter(is).is_some_and(|n| match n.operator.attrs.get("mode") {
+        Some(Attr::Str(mode)) => mode != "nearest",
+        _ => false,
+    })
+}
+
+/// What `first`, which makes `v`, reads, or why it does not join `resize`.
+fn alone_before(first: &Node, resize: &Node, v: ValueId) -> Result<ValueId, &'static str> {
+    let members = match first.operator.attrs.get("body") {
+        Some(Attr::Graph(body)) => body.nodes.iter().collect(),
+        _ => vec![first],
+    };
+    if members.iter().any(|m| !m.operator.domain.is_empty() || !CHEAPER.contains(&m.operator.op_type.as_str())) {
+        return Err("it is not cheap");
+    }
+    let again = match resize.operator.attrs.get("body") {
+        Some(Attr::Graph(body)) => {
+            let x = body.inputs.first();
+            body.nodes.iter().skip(1).any(|n| n.used_inputs().any(|v| Some(&v) == x))
+        }
+        _ => false,
+    };
+    if again || resize.used_inputs().filter(|i| *i == v).count() > 1 {
+        return Err("it is read twice");
+    }
+    let mut all = first.used_inputs();
+    match (all.next(), all.next()) {
+        (Some(x), None) => Ok(x),
+        _ => Err("it reads two values"),
+    }
 }
 
 /// What `first` reads that is no constant, or why it does not join `conv`.
