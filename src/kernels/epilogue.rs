@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use super::copy::collapse;
 use super::elementwise::{Emit, Var};
-use super::{DeviceType, Params, Spec, rank_class};
+use super::{DeviceType, Number, Params, Spec, rank_class};
 use crate::dtype::DType;
 use crate::plan::{LowerCx, View};
 use crate::{Result, ensure, err};
@@ -23,6 +23,9 @@ pub struct Epilogue {
     rounds: bool,
     body: String,
     result: String,
+    /// The arguments that are read, and those that are numbers among the params.
+    args: Vec<usize>,
+    numbers: Vec<(usize, Number)>,
     /// Further operands, each of which broadcasts to the result's shape.
     pub reads: Vec<View>,
 }
@@ -49,7 +52,22 @@ impl Epilogue {
         let rounds = [from, to].iter().any(|d| d.is_float() && !matches!(d, DType::F32 | DType::F16));
         let (from, to) = (profile.device_type(from)?, profile.device_type(to)?);
         ensure!(to.bytes() <= 4, Unsupported, "epilogues of {}", to.name());
-        Ok(Epilogue { label: label.into(), from, to, rounds, body, result, reads })
+        let numbers: Vec<(usize, Number)> =
+            reads.iter().enumerate().filter_map(|(k, v)| Some((k, Number::of(cx, v)?))).collect();
+        let bound = |k: &usize| numbers.iter().all(|(n, _)| n != k);
+        let args: Vec<usize> = (0..reads.len()).filter(bound).collect();
+        let reads = args.iter().map(|k| reads[*k].clone()).collect();
+        Ok(Epilogue { label: label.into(), from, to, rounds, body, result, args, numbers, reads })
+    }
+
+    /// The fields of a struct of params that hold its numbers, whose names begin with `prefix`.
+    fn fields(&self, prefix: &str) -> String {
+        self.numbers.iter().map(|(k, n)| n.fields(&format!("{prefix}_number{k}"))).collect()
+    }
+
+    /// The values of those fields, added to others.
+    pub fn params(&self, params: Params) -> Params {
+        self.numbers.iter().fold(params, |p, (_, n)| n.params(p))
     }
 
     /// The type of the value that the function takes.
@@ -76,12 +94,16 @@ impl Epilogue {
     fn function(&self, name: &str, prefix: &str, binding: usize) -> String {
         let mut s = String::from("//#include common/activations.wgsl\n");
         let mut args = format!("made: {}", self.from.wgsl());
-        for (k, v) in self.reads.iter().enumerate() {
+        for (k, (v, arg)) in self.reads.iter().zip(&self.args).enumerate() {
             let (slot, ty) = (binding + k, v.device.wgsl());
             let _ = writeln!(s, "@group(0) @binding({slot}) var<storage, read> {prefix}{k}: array<{ty}>;");
-            let _ = write!(args, ", x{k}: {ty}");
+            let _ = write!(args, ", x{arg}: {ty}");
         }
-        let _ = writeln!(s, "fn {name}({args}) -> {} {{\n{}    return {};\n}}", self.to.wgsl(), self.body, self.result);
+        let _ = writeln!(s, "fn {name}({args}) -> {} {{", self.to.wgsl());
+        for (k, n) in &self.numbers {
+            let _ = writeln!(s, "    let x{k} = {};", n.read(&format!("{prefix}_number{k}")));
+        }
+        let _ = writeln!(s, "{}    return {};\n}}", self.body, self.result);
         s
     }
 
@@ -105,7 +127,7 @@ pub fn matrices(spec: Spec, end: Option<&Epilogue>, made: &str, binding: usize) 
     let places: Vec<String> = all.clone().map(place).collect();
     let steps = each(|k| format!("    more{k}_base: i32,\n    more{k}_m: i32,\n    more{k}_n: i32,\n"));
     let batches = each(|k| format!("    more{k}_batch: array<vec4<i32>, RANK / 4u>,\n"));
-    spec.code("FIELDS", format!("    count: u32,\n{steps}{batches}"))
+    spec.code("FIELDS", format!("    count: u32,\n{}{steps}{batches}", end.fields("more")))
         .code("ORIGIN_FIELDS", each(|k| format!("    more{k}: i32,\n")))
         .code("ORIGIN_START", each(|k| format!("    at.more{k} = params.more{k}_base;\n")))
         .code("ORIGIN_STEP", each(|k| format!("    at.more{k} += x * params.more{k}_batch[d / 4u][d % 4u];\n")))
@@ -165,6 +187,7 @@ pub struct Flat {
     shape: Vec<usize>,
     strides: Vec<Vec<isize>>,
     rank: usize,
+    numbers: Params,
 }
 
 impl Flat {
@@ -192,7 +215,7 @@ impl Flat {
         // of the class that the rank says, whatever extents of 1 collapse at this batch size
         let rank = rank_class(out.len());
 
-        let mut fields = String::from("    count: u32,\n");
+        let mut fields = format!("    count: u32,\n{}", end.fields("more"));
         (0..accesses.len()).for_each(|k| fields += &format!("    more{k}_base: u32,\n"));
         let mut declarations = end.declarations(binding);
         if !list.is_empty() {
@@ -220,7 +243,8 @@ impl Flat {
         let places: Vec<String> = accesses.iter().enumerate().map(place).collect();
         let bases = end.reads.iter().map(|v| cx.base(v)).collect();
         let strides = if list.is_empty() { vec![] } else { strides };
-        Flat { fields, declarations, result: end.result("v", &places), bases, shape, strides, rank }
+        let numbers = end.params(Params::new().u32(0u32));
+        Flat { fields, declarations, result: end.result("v", &places), bases, shape, strides, rank, numbers }
     }
 
     /// The kernel's spec with the insertions.
@@ -233,7 +257,7 @@ impl Flat {
         if self.fields.is_empty() {
             return params;
         }
-        let params = self.bases.iter().fold(params.u32(0u32), |p, b| p.u32(*b));
+        let params = self.bases.iter().fold(params.then(&self.numbers), |p, b| p.u32(*b));
         if self.strides.is_empty() {
             return params;
         }
@@ -250,7 +274,7 @@ pub struct Load {
     declarations: String,
     reads: String,
     load: String,
-    bases: Vec<u32>,
+    params: Params,
 }
 
 impl Load {
@@ -266,8 +290,10 @@ impl Load {
         let mut args = String::new();
         if flat.fields.is_empty() {
             l.fields += "    count: u32,\n";
-            l.bases.push(0);
+            l.params = l.params.u32(0u32);
         }
+        l.fields += &start.fields("pre");
+        l.params = start.params(l.params);
         for (k, v) in start.reads.iter().enumerate() {
             let lead = rank.saturating_sub(v.rank());
             let by_channel = |(d, extent): (usize, &usize)| *extent == 1 || (lead + d == 1 && v.strides[d] == 1);
@@ -277,7 +303,7 @@ impl Load {
             l.fields += &format!("    pre{k}_base: u32,\n");
             l.reads += &format!("let in{k} = pre{k}[params.pre{k}_base{at}];\n");
             args += &format!(", in{k}");
-            l.bases.push(cx.base(v));
+            l.params = l.params.u32(cx.base(v));
         }
         l.load = format!("let v = Acc(prologue(loaded{args}));\n");
         Ok(l)
@@ -294,6 +320,6 @@ impl Load {
 
     /// The kernel's params with those of the insertions, to be followed by those of the epilogue.
     pub fn params(&self, params: Params) -> Params {
-        self.bases.iter().fold(params, |p, b| p.u32(*b))
+        params.then(&self.params)
     }
 }

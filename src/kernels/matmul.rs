@@ -439,9 +439,10 @@ impl Steps {
 }
 
 /// The params of [`epilogue::matrices`].
-pub(super) fn read_params(params: Params, reads: &[Steps], class: usize) -> Params {
+pub(super) fn read_params(params: Params, end: Option<&Epilogue>, reads: &[Steps], class: usize) -> Params {
+    let Some(end) = end else { return params };
     let one = |p: Params, s: &Steps| p.i32(s.base).i32(s.row).i32(s.column);
-    let params = reads.iter().fold(params.u32(0u32), one);
+    let params = reads.iter().fold(end.params(params.u32(0u32)), one);
     reads.iter().fold(params, |p, s| p.array_i32(&s.batch, class))
 }
 
@@ -617,9 +618,7 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     for steps in [sa.batch, sb.batch, sc.batch, sy.batch] {
         params = params.array_i32(&steps, class);
     }
-    if p.end.is_some() {
-        params = read_params(params, &reads, class);
-    }
+    params = read_params(params, p.end.as_deref(), &reads, class);
     let mut binds = vec![Bind::Read(&p.a), Bind::Read(b)];
     binds.extend(p.bias.as_ref().map(Bind::Read));
     binds.push(Bind::Write(&p.out));

@@ -219,7 +219,7 @@ impl Op for Attended {
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
         let all = self.body.nodes.iter().map(|n| n.operator.op.tolerance(dtype, k));
-        all.fold(Tolerance::EXACT, |a, b| Tolerance { rel: a.rel + b.rel, abs: a.abs + b.abs })
+        all.fold(Tolerance::EXACT, Tolerance::plus)
     }
 }
 

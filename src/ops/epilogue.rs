@@ -158,6 +158,8 @@ pub(super) fn function(
         }
     }
     let inner = inner.ok_or_else(|| err!(Internal, "{} does not read its neighbour", node.path()))?;
+    let types = inputs.iter().map(|(v, at)| Ok((*v, cx.input_type(*at)?))).chain([Ok((inner, from.clone()))]);
+    fused::check_broadcasts(body, types.collect::<Result<_>>()?)?;
     let rest = Rest::new(cx, body, inputs)?;
     let views = rest.views(cx)?;
     let label = rest.label();
@@ -224,7 +226,9 @@ impl Op for Ended {
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
         let all = self.body.nodes.iter().map(|n| n.operator.op.tolerance(dtype, k));
-        all.fold(Tolerance::EXACT, |a, b| Tolerance { rel: a.rel + b.rel, abs: a.abs + b.abs })
+        let tail = self.body.nodes.get(self.head + 1).and_then(|n| members(n).ok());
+        let quantises = tail.is_some_and(|g| g.nodes.iter().any(|n| n.operator.op_type == "QuantizeLinear"));
+        all.chain(quantises.then(|| fused::step(dtype))).fold(Tolerance::EXACT, Tolerance::plus)
     }
 }
 

@@ -225,6 +225,11 @@ impl Tolerance {
     /// Equal bits (NaN equals NaN).
     pub const EXACT: Tolerance = Tolerance { rel: 0.0, abs: 0.0 };
 
+    /// Of what is made in two steps.
+    pub fn plus(self, other: Tolerance) -> Tolerance {
+        Tolerance { rel: self.rel + other.rel, abs: self.abs + other.abs }
+    }
+
     /// `ulps` units in the last place of `dtype`, relative to the value and to the output's largest magnitude.
     /// Exact for integers, bool and strings.
     pub fn ulps(dtype: DType, ulps: f64) -> Tolerance {

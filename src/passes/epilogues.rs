@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::fuse_elementwise::{join, on_the_host};
+use super::fuse_elementwise::{binds, join, on_the_host};
 use crate::Result;
 use crate::ir::{Graph, Node, ValueId};
 use crate::ops::{epilogue, fused};
@@ -22,7 +22,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let mut taken = HashSet::new();
     let mut made: HashMap<usize, Node> = HashMap::new();
     for (i, node) in graph.nodes.iter().enumerate() {
-        if !fused::can_join(node) {
+        if !fused::can_join_in(graph, node) {
             continue;
         }
         let mut heads: Vec<(usize, ValueId)> =
@@ -30,7 +30,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         heads.retain(|(head, _)| epilogue::head_inputs(&graph.nodes[*head]).is_some());
         // the last one, so that what it made is at hand when the others are done
         heads.sort_unstable();
-        let others: HashSet<ValueId> = node.used_inputs().collect();
+        let others: HashSet<ValueId> = node.used_inputs().filter(|v| binds(graph, *v)).collect();
         let fits = |(head, v): &(usize, ValueId)| {
             let refused = match () {
                 () if kept.contains(v) || consumers.get(v).is_none_or(|all| all.iter().any(|c| *c != i)) => {

@@ -23,7 +23,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let (producers, consumers) = (graph.producers(), graph.consumers());
     let kept: HashSet<ValueId> = graph.outputs.iter().copied().collect();
     let host = on_the_host(graph);
-    let can_join = |n: &Node| fused::can_join(n) && !n.used_inputs().chain(n.used_outputs()).any(|v| host.contains(&v));
+    let can_join = |n: &Node| fused::can_join_in(graph, n) && !n.used_inputs().chain(n.used_outputs()).any(|v| host.contains(&v));
     let mut taken = vec![false; graph.nodes.len()];
     let mut fused: HashMap<usize, Node> = HashMap::new();
     for root in (0..graph.nodes.len()).rev() {
@@ -80,7 +80,7 @@ fn grow(graph: &Graph, root: usize, joins: impl Fn(ValueId, &[usize]) -> Option<
         let fits = |m: &usize| {
             let mut with = members.clone();
             with.push(*m);
-            reads(graph, &with).len() <= MOST_INPUTS
+            reads(graph, &with).iter().filter(|v| binds(graph, **v)).count() <= MOST_INPUTS
         };
         match next.into_iter().rev().find(fits) {
             Some(m) => members.push(m),
@@ -89,6 +89,11 @@ fn grow(graph: &Graph, root: usize, joins: impl Fn(ValueId, &[usize]) -> Option<
     }
     members.sort_unstable();
     members
+}
+
+/// Whether a dispatch binds a value that it reads: numbers stand among its params.
+pub(super) fn binds(graph: &Graph, v: ValueId) -> bool {
+    graph.value(v).constant.as_ref().is_none_or(|t| t.len() != 1)
 }
 
 /// The values that the members read from outside, in order of first use.
