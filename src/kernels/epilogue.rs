@@ -13,6 +13,9 @@ use crate::dtype::DType;
 use crate::plan::{LowerCx, View};
 use crate::{Result, ensure, err};
 
+/// Statements beyond which a function is long.
+const LONG: usize = 4;
+
 /// A generated function, and what it reads besides the value that the kernel has made.
 #[derive(Debug, Clone)]
 pub struct Epilogue {
@@ -78,6 +81,11 @@ impl Epilogue {
     /// The type of the value that the function makes.
     pub fn to(&self) -> DeviceType {
         self.to
+    }
+
+    /// Whether it is more code than should stand many times in a kernel.
+    pub fn is_long(&self) -> bool {
+        self.body.lines().count() > LONG
     }
 
     /// For the kernel's label.

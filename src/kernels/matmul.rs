@@ -364,6 +364,7 @@ impl Kernel for Tile {
             .wgsl("Out", storage(c.out, self.y_vec))
             .u32("LANES", LANES as u32)
             .u32("ROWS", tile_rows(profile) as u32)
+            .u32("MOVED", tile_rows(profile) as u32 - 1)
             .u32("OWN", (BROADCAST_ROWS / LANES) as u32)
             .u32("FEW", if broadcasts { 1 } else { 2 })
             .flag("BROADCAST", broadcasts)
@@ -373,6 +374,7 @@ impl Kernel for Tile {
             .flag("B_COLUMNS", self.b == Access::Columns)
             .flag("Y_VEC", self.y_vec)
             .flag("K_REST", self.k_rest)
+            .flag("LONG", c.end.as_ref().is_some_and(|e| e.is_long()))
     }
 }
 
