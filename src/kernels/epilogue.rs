@@ -20,17 +20,32 @@ const LONG: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Epilogue {
     label: String,
-    from: DeviceType,
-    to: DeviceType,
+    /// The functions that it consists of, the first of which takes what the kernel has made.
+    stages: Vec<Stage>,
     /// Whether each of its steps rounds to a type that the device only stores.
     rounds: bool,
-    body: String,
-    result: String,
-    /// The arguments that are read, and those that are numbers among the params.
-    args: Vec<usize>,
-    numbers: Vec<(usize, Number)>,
+    from: DeviceType,
+    to: DeviceType,
     /// Further operands, each of which broadcasts to the result's shape.
     pub reads: Vec<View>,
+}
+
+/// A function of an epilogue. Its arguments behind the first are `x0`, `x1`, …
+#[derive(Debug, Clone)]
+struct Stage {
+    from: DeviceType,
+    to: DeviceType,
+    body: String,
+    result: String,
+    args: Vec<Arg>,
+}
+
+#[derive(Debug, Clone)]
+enum Arg {
+    /// The next of the reads.
+    Read,
+    /// Among the params, under this number.
+    Number(usize, Number),
 }
 
 impl Epilogue {
@@ -55,22 +70,60 @@ impl Epilogue {
         let rounds = [from, to].iter().any(|d| d.is_float() && !matches!(d, DType::F32 | DType::F16));
         let (from, to) = (profile.device_type(from)?, profile.device_type(to)?);
         ensure!(to.bytes() <= 4, Unsupported, "epilogues of {}", to.name());
-        let numbers: Vec<(usize, Number)> =
-            reads.iter().enumerate().filter_map(|(k, v)| Some((k, Number::of(cx, v)?))).collect();
-        let bound = |k: &usize| numbers.iter().all(|(n, _)| n != k);
-        let args: Vec<usize> = (0..reads.len()).filter(bound).collect();
-        let reads = args.iter().map(|k| reads[*k].clone()).collect();
-        Ok(Epilogue { label: label.into(), from, to, rounds, body, result, args, numbers, reads })
+        let arg = |(k, v): (usize, &View)| Number::of(cx, v).map_or(Arg::Read, |n| Arg::Number(k, n));
+        let args: Vec<Arg> = reads.iter().enumerate().map(arg).collect();
+        let bound = reads.into_iter().zip(&args).filter(|(_, a)| matches!(a, Arg::Read));
+        let reads = bound.map(|(v, _)| v).collect();
+        let stages = vec![Stage { from, to, body, result, args }];
+        Ok(Epilogue { label: label.into(), stages, rounds, from, to, reads })
+    }
+
+    /// This function, then another of what it makes.
+    ///
+    /// # Errors
+    /// `Internal` when the other takes something else.
+    pub fn then(self, next: &Epilogue) -> Result<Epilogue> {
+        ensure!(self.to == next.from, Internal, "{} does not take what {} makes", next.label, self.label);
+        let taken = self.stages.iter().map(|s| s.args.len()).sum::<usize>();
+        let renumbered = |a: &Arg| match a {
+            Arg::Read => Arg::Read,
+            Arg::Number(k, n) => Arg::Number(k + taken, n.clone()),
+        };
+        let more = next.stages.iter().map(|s| Stage { args: s.args.iter().map(renumbered).collect(), ..s.clone() });
+        Ok(Epilogue {
+            label: format!("{}+{}", self.label, next.label),
+            stages: self.stages.into_iter().chain(more).collect(),
+            rounds: self.rounds || next.rounds,
+            from: self.from,
+            to: next.to,
+            reads: self.reads.into_iter().chain(next.reads.iter().cloned()).collect(),
+        })
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = (usize, &Number)> {
+        self.stages.iter().flat_map(|s| &s.args).filter_map(|a| match a {
+            Arg::Number(k, n) => Some((*k, n)),
+            Arg::Read => None,
+        })
     }
 
     /// The fields of a struct of params that hold its numbers, whose names begin with `prefix`.
     fn fields(&self, prefix: &str) -> String {
-        self.numbers.iter().map(|(k, n)| n.fields(&format!("{prefix}_number{k}"))).collect()
+        self.numbers().map(|(k, n)| n.fields(&format!("{prefix}_number{k}"))).collect()
     }
 
     /// The values of those fields, added to others.
     pub fn params(&self, params: Params) -> Params {
-        self.numbers.iter().fold(params, |p, (_, n)| n.params(p))
+        self.numbers().fold(params, |p, (_, n)| n.params(p))
+    }
+
+    /// The expression of the function's first operand, of which all elements are the same, where the kernel's params
+    /// have the bases of reads.
+    pub fn first(&self) -> Option<String> {
+        Some(match self.stages.first()?.args.first()? {
+            Arg::Number(k, n) => n.read(&format!("more_number{k}")),
+            Arg::Read => "more0[params.more0_base]".into(),
+        })
     }
 
     /// The type of the value that the function takes.
@@ -85,7 +138,7 @@ impl Epilogue {
 
     /// Whether it is more code than should stand many times in a kernel.
     pub fn is_long(&self) -> bool {
-        self.body.lines().count() > LONG
+        self.stages.iter().map(|s| s.body.lines().count()).sum::<usize>() > LONG
     }
 
     /// For the kernel's label.
@@ -101,17 +154,34 @@ impl Epilogue {
     /// The function called `name` and the variables of the reads, whose names begin with `prefix`.
     fn function(&self, name: &str, prefix: &str, binding: usize) -> String {
         let mut s = String::from("//#include common/activations.wgsl\n");
-        let mut args = format!("made: {}", self.from.wgsl());
-        for (k, (v, arg)) in self.reads.iter().zip(&self.args).enumerate() {
+        for (k, v) in self.reads.iter().enumerate() {
             let (slot, ty) = (binding + k, v.device.wgsl());
             let _ = writeln!(s, "@group(0) @binding({slot}) var<storage, read> {prefix}{k}: array<{ty}>;");
-            let _ = write!(args, ", x{arg}: {ty}");
         }
-        let _ = writeln!(s, "fn {name}({args}) -> {} {{", self.to.wgsl());
-        for (k, n) in &self.numbers {
-            let _ = writeln!(s, "    let x{k} = {};", n.read(&format!("{prefix}_number{k}")));
+        let (mut all, mut inner, mut read) = (String::new(), String::from("made"), 0);
+        for (i, stage) in self.stages.iter().enumerate() {
+            let (mut args, mut passed, mut numbers) = (String::new(), String::new(), String::new());
+            for (k, arg) in stage.args.iter().enumerate() {
+                if let Arg::Number(at, n) = arg {
+                    let _ = writeln!(numbers, "    let x{k} = {};", n.read(&format!("{prefix}_number{at}")));
+                    continue;
+                }
+                let ty = self.reads.get(read).map_or("f32", |v| v.device.wgsl());
+                let _ = write!(args, ", x{k}: {ty}");
+                let _ = write!(all, ", r{read}: {ty}");
+                let _ = write!(passed, ", r{read}");
+                read += 1;
+            }
+            let of = if self.stages.len() > 1 { format!("{name}_{i}") } else { name.to_string() };
+            let (from, to) = (stage.from.wgsl(), stage.to.wgsl());
+            let _ = write!(s, "fn {of}(made: {from}{args}) -> {to} {{\n{numbers}{}", stage.body);
+            let _ = writeln!(s, "    return {};\n}}", stage.result);
+            inner = format!("{of}({inner}{passed})");
         }
-        let _ = writeln!(s, "{}    return {};\n}}", self.body, self.result);
+        if self.stages.len() > 1 {
+            let (from, to) = (self.from.wgsl(), self.to.wgsl());
+            let _ = writeln!(s, "fn {name}(made: {from}{all}) -> {to} {{\n    return {inner};\n}}");
+        }
         s
     }
 

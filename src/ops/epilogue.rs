@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::fused::{self, Rest, chain, infer_member};
+use super::quant_products;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
 use crate::cpu;
 use crate::dtype::DType::{self, BF16, F16, F32, I32, I64};
@@ -16,7 +17,14 @@ use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
 
 /// The operators that take an epilogue, with their number of inputs.
-pub const HEADS: &[(&str, usize)] = &[("Conv", 3), ("ConvTranspose", 3), ("MatMul", 2), ("Gemm", 3)];
+pub const HEADS: &[(&str, usize)] = &[
+    ("Conv", 3),
+    ("ConvInteger", 4),
+    ("ConvTranspose", 3),
+    ("Gemm", 3),
+    ("MatMul", 2),
+    ("MatMulInteger", 4),
+];
 /// Operands besides a head's own: with those and the result as many buffers as every device binds.
 pub const MOST_READS: usize = 4;
 const SUFFIX: &str = "+Elementwise";
@@ -29,6 +37,8 @@ pub const FAMILY: &[OpDef] = &[
     row("ConvTranspose+Elementwise", transpose_cases),
     row("MatMul+Elementwise", matmul_cases),
     row("Gemm+Elementwise", gemm_cases),
+    row("ConvInteger+Elementwise", quant_products::ended_conv_cases),
+    row("MatMulInteger+Elementwise", quant_products::ended_matmul_cases),
 ];
 
 const fn row(name: &'static str, cases: fn() -> Vec<Case>) -> OpDef {
@@ -296,7 +306,14 @@ pub(super) fn body(
     Ok(body)
 }
 
-fn case(name: &'static str, attrs: &[(&str, Attr)], present: &[bool], more: usize, tail: &[(&str, &[usize])]) -> Case {
+/// A case of such a body; its inputs are yet to come.
+pub(super) fn case(
+    name: &'static str,
+    attrs: &[(&str, Attr)],
+    present: &[bool],
+    more: usize,
+    tail: &[(&str, &[usize])],
+) -> Case {
     let head = name.strip_suffix(SUFFIX).unwrap_or(name);
     let body = body(head, attrs, present, more, tail).unwrap_or_default();
     Case::new(name, 1).domain(fused::DOMAIN).attr("body", Attr::Graph(Arc::new(body)))

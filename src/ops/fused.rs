@@ -292,7 +292,7 @@ impl Elementwise for Fused {
     }
 }
 
-/// A body that is a chain: each member reads the value before it, then inputs by number.
+/// A body that is a chain: each member reads the value before it, then inputs by number. Casts are to float32.
 pub(super) fn chain(inputs: usize, members: &[(&str, &[usize])]) -> Result<Graph> {
     let mut body = Graph::new("body");
     body.inputs = (0..inputs).map(|i| body.add_value(format!("x{i}"), None)).collect();
@@ -300,7 +300,8 @@ pub(super) fn chain(inputs: usize, members: &[(&str, &[usize])]) -> Result<Graph
     for (k, (op, others)) in members.iter().enumerate() {
         let reads = last.into_iter().map(Some).chain(others.iter().map(|i| body.inputs.get(*i).copied())).collect();
         let y = body.add_value(format!("y{k}"), None);
-        let operator = Operator::new("", op, Attrs::new(), &NodeInfo::full(13, others.len() + 1, 1))?;
+        let to = (*op == "Cast").then(|| ("to".to_string(), Attr::Int(F32 as i64)));
+        let operator = Operator::new("", op, to.into_iter().collect(), &NodeInfo::full(13, others.len() + 1, 1))?;
         body.nodes.push(Node { name: format!("y{k}"), operator, inputs: reads, outputs: vec![Some(y)] });
         last = Some(y);
     }

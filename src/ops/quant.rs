@@ -469,15 +469,10 @@ pub(super) fn dynamic_scale(values: &[f32]) -> (f32, f64) {
     (scale, (-low / scale).clamp(0.0, 255.0).round_ties_even() as f64)
 }
 
-/// Writes `x`, float32s, brought to uint8 by its range, with the scale and zero point.
+/// Writes `x`, float32s, brought to uint8 by its range, with the scale and zero point; `out` is dense.
 pub(super) fn lower_dynamic(cx: &mut LowerCx<'_>, x: &View, out: &View, scale: &View, zero: &View) -> Result<()> {
     let x = cx.dense(x)?;
-    quant::scale_of(cx, &x, scale, zero)?;
-    let views = [x.clone(), scale.broadcast(&x.shape), zero.broadcast(&x.shape)];
-    apply(cx, &views, out, |e, args| {
-        let q = e.call(F32, "quotient", &[&args[0], &args[1]])?;
-        emit_quantized(e, &q, args.get(2), U8, true)
-    })
+    quant::by_range(cx, &x, out, scale, zero)
 }
 
 #[derive(Debug)]
@@ -505,12 +500,8 @@ impl Op for DynamicQuantize {
         let x = cx.input(0)?;
         let mut own = |i: usize, d: DType| if cx.has_output(i) { cx.output(i) } else { cx.temp(d, &[]) };
         let (scale, zero) = (own(1, F32)?, own(2, U8)?);
-        if cx.has_output(0) {
-            let out = cx.output(0)?;
-            return lower_dynamic(cx, &x, &out, &scale, &zero);
-        }
-        let x = cx.dense(&x)?;
-        quant::scale_of(cx, &x, &scale, &zero)
+        let out = if cx.has_output(0) { cx.output(0)? } else { cx.temp(U8, &x.shape)? };
+        lower_dynamic(cx, &x, &out, &scale, &zero)
     }
 }
 
@@ -608,6 +599,7 @@ fn dynamic_cases() -> Vec<Case> {
         case(&[4], 0.0, 0.0),
         case(&[2, 3, 1031], -100.0, 10.0),
         case(&[70_001], -0.001, 0.002),
+        case(&[3, 1024, 1024], -3.0, 1.0),
         case(&[0, 3], -1.0, 1.0),
     ]
 }

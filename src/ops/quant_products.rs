@@ -9,10 +9,11 @@ use super::matmul::Geometry;
 use super::quant::{apply, emit_quantized, emit_shifted, quantized};
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef};
 use crate::dtype::DType::{self, F8E4M3FN, F8E5M2, F16, F32, I8, I32, U8};
-use crate::ir::AttrReader;
+use crate::ir::{AttrReader, TensorType};
 use crate::kernels::DeviceType;
-use crate::kernels::conv::{self, Filters};
-use crate::kernels::epilogue::Ends;
+use crate::kernels::conv::{self, Filters, Operands};
+use crate::kernels::elementwise::{Emit, Var};
+use crate::kernels::epilogue::{Ends, Epilogue};
 use crate::kernels::matmul::{Product, Right, product, right_of};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
@@ -86,6 +87,14 @@ fn check(d: DType) -> Result<()> {
 pub(super) fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<Tensor> {
     let to = if x.dtype().is_float() { F32 } else { I32 };
     let Some(z) = zero else { return Tensor::from_f64s(to, x.shape(), x.to_f64s()?) };
+    if matches!(x.dtype(), I8 | U8) && z.len() == 1 {
+        let zero = z.to_i128s()?[0] as i32;
+        let values: Vec<i32> = match x.dtype() {
+            I8 => x.bytes().iter().map(|v| *v as i8 as i32 - zero).collect(),
+            _ => x.bytes().iter().map(|v| *v as i32 - zero).collect(),
+        };
+        return Tensor::new(x.shape(), values);
+    }
     let s = wide(z.shape());
     let fits = shape::broadcast(&[&s, x.shape()]).is_ok_and(|b| b == x.shape());
     ensure!(fits, InvalidNode, "a zero point of {:?} for {:?}", z.shape(), x.shape());
@@ -95,7 +104,7 @@ pub(super) fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize])
 }
 
 /// The bits of a narrow type seen as the type that products are made of; both are held alike on the device.
-fn widened(v: &View) -> View {
+pub(super) fn widened(v: &View) -> View {
     let (dtype, device) = if v.device.is_float() { (F32, DeviceType::F32) } else { (I32, DeviceType::I32) };
     View { dtype, device, ..v.clone() }
 }
@@ -103,6 +112,12 @@ fn widened(v: &View) -> View {
 fn spread(v: &View, wide: &[usize], to: &[usize]) -> Result<View> {
     let v = v.reshaped(wide).ok_or_else(|| err!(Internal, "{:?} is not {wide:?}", v.shape))?;
     Ok(v.broadcast(to))
+}
+
+/// The zero point that is input `i`, unless it is known to be zero.
+fn zero_point(cx: &mut LowerCx<'_>, i: usize) -> Result<Option<View>> {
+    let none = cx.value(i).is_some_and(|z| z.to_f64s().is_ok_and(|z| z.iter().all(|v| *v == 0.0)));
+    if none { Ok(None) } else { cx.try_input(i) }
 }
 
 /// Input `i` less the zero point that is input `zero`.
@@ -113,40 +128,145 @@ pub(super) fn shifted_view(
     wide: impl Fn(&[usize]) -> Vec<usize>,
 ) -> Result<View> {
     let x = cx.input(i)?;
-    let known_zero = cx.value(zero).is_some_and(|z| z.to_f64s().is_ok_and(|z| z.iter().all(|v| *v == 0.0)));
-    let Some(z) = cx.try_input(zero)?.filter(|_| !known_zero) else { return Ok(widened(&x)) };
-    let z = spread(&z, &wide(&z.shape), &x.shape)?;
-    let out = cx.temp(widened(&x).dtype, &x.shape)?;
-    apply(cx, &[x, z], &out, |e, args| emit_shifted(e, &args[0], args.get(1)))?;
+    let z = zero_point(cx, zero)?;
+    let z = z.map(|z| spread(&z, &wide(&z.shape), &x.shape)).transpose()?;
+    less(cx, &x, z)
+}
+
+/// A view less its zero point, which broadcasts to it.
+pub(super) fn less(cx: &mut LowerCx<'_>, x: &View, zero: Option<View>) -> Result<View> {
+    let Some(z) = zero else { return Ok(widened(x)) };
+    let out = cx.temp(widened(x).dtype, &x.shape)?;
+    let views = [x.clone(), z.broadcast(&x.shape)];
+    apply(cx, &views, &out, |e, args| emit_shifted(e, &args[0], args.get(1)))?;
     Ok(out)
+}
+
+/// Whether input `i` is constant, and its zero point too.
+fn is_known(cx: &LowerCx<'_>, i: usize, zero: usize) -> bool {
+    cx.value(i).is_some() && (cx.value(zero).is_some() || !cx.has_input(zero))
+}
+
+/// What names a constant less its zero point.
+fn less_tag(z: Option<&Tensor>) -> String {
+    z.map_or("widened".into(), |z| format!("less {:?} {:?}", z.shape(), z.bytes()))
+}
+
+/// Sums of products whose first factors are not yet less their `zero` point, less that times the `sums` of the second
+/// factors; then `end`. So nothing is subtracted before the products or within them.
+pub(super) fn centred(cx: &LowerCx<'_>, zero: &View, sums: View, end: Option<&Epilogue>) -> Result<Epilogue> {
+    let less = Epilogue::new(cx, "zero", [I32, I32], vec![widened(zero), sums], |e, made, args| {
+        let by = e.call(I32, "mul", &[&args[0], &args[1]])?;
+        e.call(I32, "sub", &[&made, &by])
+    })?;
+    match end {
+        Some(end) => less.then(end),
+        None => Ok(less),
+    }
+}
+
+/// The sums of the columns of input `i`, constant matrices, less their zero point, which broadcasts as `wide`.
+pub(super) fn column_sums(
+    cx: &mut LowerCx<'_>,
+    i: usize,
+    zero: usize,
+    wide: impl Fn(&[usize]) -> Vec<usize> + Send + Sync + 'static,
+) -> Result<Option<View>> {
+    let t = cx.input_type(i)?;
+    let [batch @ .., k, n] = t.shape.as_slice() else { return Ok(None) };
+    if !is_known(cx, i, zero) {
+        return Ok(None);
+    }
+    let (z, k, n) = (cx.value(zero).cloned(), *k, *n);
+    let to = TensorType::new(I32, [batch, &[1, n]].concat());
+    let tag = format!("columns {}", less_tag(z.as_ref()));
+    let make = move |x: &Tensor| {
+        let less = shifted(x, z.as_ref(), &wide)?;
+        let (values, mut sums) = (less.to_slice::<i32>()?, vec![0i32; x.len() / k.max(1)]);
+        for (row, values) in values.chunks(n.max(1)).enumerate() {
+            let to = &mut sums[row / k * n..][..n];
+            to.iter_mut().zip(values).for_each(|(sum, v)| *sum = sum.wrapping_add(*v));
+        }
+        Tensor::new(to_shape(x.shape()), sums)
+    };
+    cx.prepacked(i, &tag, to, make).map(Some)
+}
+
+/// The shape of the sums of columns.
+fn to_shape(s: &[usize]) -> Vec<usize> {
+    let mut s = s.to_vec();
+    let rows = s.len().saturating_sub(2);
+    if let Some(d) = s.get_mut(rows) {
+        *d = 1;
+    }
+    s
 }
 
 /// The right factor, input `i`, less its zero point; made once where both are constant.
 pub(super) fn shifted_right(cx: &mut LowerCx<'_>, i: usize, zero: usize, g: &Geometry) -> Result<Right> {
     let t = cx.input_type(i)?;
-    let constant = cx.value(i).is_some() && (cx.value(zero).is_some() || !cx.has_input(zero));
-    if constant && t.shape.len() >= 2 {
+    if is_known(cx, i, zero) && t.shape.len() >= 2 {
         let z = cx.value(zero).cloned();
         let to = if t.dtype.is_float() { F32 } else { I32 };
-        let tag = match &z {
-            Some(z) => format!("less {:?} {:?}", z.shape(), z.bytes()),
-            None => "widened".into(),
-        };
+        let tag = less_tag(z.as_ref());
         return right_of(cx, i, false, to, &tag, move |x| shifted(x, z.as_ref(), by_columns));
     }
     let v = shifted_view(cx, i, zero, by_columns)?;
     v.reshaped(&g.b).map(Right::View).ok_or_else(|| err!(Internal, "{:?} is not {:?}", v.shape, g.b))
 }
 
-/// The product of two quantised inputs at `a` and `b`, whose zero points are inputs `zeros`, into `out`, whose shape
-/// is the geometry's with both matrix dims.
-pub(super) fn integer_product(cx: &mut LowerCx<'_>, [a, b]: [usize; 2], zeros: [usize; 2], out: &View) -> Result<()> {
-    let g = Geometry::new(&cx.input_type(a)?.shape, &cx.input_type(b)?.shape)?;
-    let va = shifted_view(cx, a, zeros[0], by_rows)?;
-    let va = va.reshaped(&g.a).ok_or_else(|| err!(Internal, "{:?} is not {:?}", va.shape, g.a))?;
-    let vb = shifted_right(cx, b, zeros[1], &g)?.broadcast(&g.batch);
-    let va = va.broadcast(&[&g.batch[..], &[g.m, g.k]].concat());
-    product(cx, &Product::new(va, vb, out.clone()))
+/// The product of two quantised inputs at `a` and `b`, whose zero points are inputs `zeros`, through `end` into `out`,
+/// whose shape is the geometry's with both matrix dims.
+pub(super) fn integer_product(
+    cx: &mut LowerCx<'_>,
+    [a, b]: [usize; 2],
+    zeros: [usize; 2],
+    out: &View,
+    end: Option<&Epilogue>,
+) -> Result<()> {
+    let ta = cx.input_type(a)?;
+    let g = Geometry::new(&ta.shape, &cx.input_type(b)?.shape)?;
+    let zero = match zero_point(cx, zeros[0])? {
+        Some(z) => Some(spread(&z, &by_rows(&z.shape), &by_rows(&z.shape))?),
+        None => None,
+    };
+    let x = cx.input(a)?;
+    product_of(cx, &x, zero, [b, zeros[1]], &g, out, end)
+}
+
+/// As [`integer_product`], of a view less its zero point, which broadcasts to it, and inputs `b` with its zero point.
+pub(super) fn product_of(
+    cx: &mut LowerCx<'_>,
+    x: &View,
+    zero: Option<View>,
+    [b, b_zero]: [usize; 2],
+    g: &Geometry,
+    out: &View,
+    end: Option<&Epilogue>,
+) -> Result<()> {
+    // one for all, or one a row
+    let single = zero.as_ref().is_some_and(|z| z.shape.last().is_none_or(|columns| *columns == 1));
+    let sums = if single && !x.dtype.is_float() { column_sums(cx, b, b_zero, by_columns)? } else { None };
+    let (x, end) = match (zero, sums) {
+        (Some(zero), Some(sums)) => (widened(x), Some(centred(cx, &zero, sums, end)?)),
+        (zero, _) => (less(cx, x, zero)?, end.cloned()),
+    };
+    let fit = |v: &View| v.reshaped(&g.a).ok_or_else(|| err!(Internal, "{:?} is not {:?}", v.shape, g.a));
+    let left = fit(&x)?.broadcast(&[&g.batch[..], &[g.m, g.k]].concat());
+    let right = shifted_right(cx, b, b_zero, g)?.broadcast(&g.batch);
+    ended_product(cx, left, right, out, end)
+}
+
+/// A product through `end`, whose reads broadcast to `out`.
+pub(super) fn ended_product(
+    cx: &mut LowerCx<'_>,
+    left: View,
+    right: Right,
+    out: &View,
+    end: Option<Epilogue>,
+) -> Result<()> {
+    let reads = end.iter().flat_map(|e| &e.reads).map(|v| v.broadcast(&out.shape)).collect();
+    product(cx, &Product { end: end.map(Arc::new), reads, ..Product::new(left, right, out.clone()) })
 }
 
 #[derive(Debug)]
@@ -168,11 +288,25 @@ impl Op for MatMulInteger {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let out = cx.output(0)?;
+        self.lower_to(cx, None)
+    }
+
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        self.lower_to(cx, Some(ends.only_end()?))
+    }
+}
+
+impl MatMulInteger {
+    fn lower_to(&self, cx: &mut LowerCx<'_>, end: Option<&Epilogue>) -> Result<()> {
+        let out = cx.output_placed(0, |_| true)?;
         let g = Geometry::new(&cx.input_type(0)?.shape, &cx.input_type(1)?.shape)?;
         let whole = [&g.batch[..], &[g.m, g.n]].concat();
-        let out = out.reshaped(&whole).ok_or_else(|| err!(Internal, "{:?} is not {whole:?}", out.shape))?;
-        integer_product(cx, [0, 1], [2, 3], &out)
+        let fit = |v: &View| v.reshaped(&whole).ok_or_else(|| err!(Internal, "{:?} is not {whole:?}", v.shape));
+        let mut end = end.cloned();
+        if let Some(end) = &mut end {
+            end.reads = end.reads.iter().map(|v| fit(&v.broadcast(&out.shape))).collect::<Result<_>>()?;
+        }
+        integer_product(cx, [0, 1], [2, 3], &fit(&out)?, end.as_ref())
     }
 }
 
@@ -209,20 +343,36 @@ impl Scales {
         Tensor::from_f64s(zero.dtype(), sums.shape(), values)
     }
 
+    /// The scales and the zero point as they broadcast.
+    fn views(&self, cx: &mut LowerCx<'_>) -> Result<Vec<View>> {
+        let view = |(i, wide): (usize, &Vec<usize>)| {
+            let v = cx.input(i)?;
+            v.reshaped(wide).ok_or_else(|| err!(Internal, "{:?} is not {wide:?}", v.shape))
+        };
+        [(X_SCALE, &self.x), (W_SCALE, &self.w), (Y_SCALE, &self.y), (Y_ZERO, &self.zero)].into_iter().map(view).collect()
+    }
+
+    /// A sum brought back, given elements of the views.
+    fn emit(e: &mut Emit<'_>, sum: &Var, args: &[Var], out: DType) -> Result<Var> {
+        let [x, w, y, zero] = args else { return Err(err!(Internal, "{} parameters", args.len())) };
+        let [sum, x, w, y] = [sum, x, w, y].map(|a| e.cast(a, F32));
+        let (sum, x, w, y) = (sum?, x?, w?, y?);
+        let xw = e.call(F32, "mul", &[&x, &w])?;
+        let scale = e.call(F32, "quotient", &[&xw, &y])?;
+        let q = e.call(F32, "mul", &[&sum, &scale])?;
+        emit_quantized(e, &q, Some(zero), out, true)
+    }
+
+    /// As the end of a product whose sums are of type `from`.
+    fn end(&self, cx: &mut LowerCx<'_>, from: DType, out: DType) -> Result<Epilogue> {
+        let views = self.views(cx)?;
+        Epilogue::new(cx, "scaled", [from, out], views, |e, sum, args| Scales::emit(e, &sum, args, out))
+    }
+
     fn lower(&self, cx: &mut LowerCx<'_>, sums: View, out: &View) -> Result<()> {
         let mut views = vec![sums];
-        for (i, wide) in [(X_SCALE, &self.x), (W_SCALE, &self.w), (Y_SCALE, &self.y), (Y_ZERO, &self.zero)] {
-            let v = cx.input(i)?;
-            views.push(spread(&v, wide, &out.shape)?);
-        }
-        apply(cx, &views, out, |e, args| {
-            let [sum, x, w, y] = [&args[0], &args[1], &args[2], &args[3]].map(|a| e.cast(a, F32));
-            let (sum, x, w, y) = (sum?, x?, w?, y?);
-            let xw = e.call(F32, "mul", &[&x, &w])?;
-            let scale = e.call(F32, "quotient", &[&xw, &y])?;
-            let q = e.call(F32, "mul", &[&sum, &scale])?;
-            emit_quantized(e, &q, args.get(4), out.dtype, true)
-        })
+        views.extend(self.views(cx)?.iter().map(|v| v.broadcast(&out.shape)));
+        apply(cx, &views, out, |e, args| Scales::emit(e, &args[0], &args[1..], out.dtype))
     }
 }
 
@@ -278,9 +428,17 @@ impl Op for QLinearMatMul {
         let g = Geometry::new(&a.shape, &b.shape)?;
         let whole = [&g.batch[..], &[g.m, g.n]].concat();
         let out = out.reshaped(&whole).ok_or_else(|| err!(Internal, "{:?} is not {whole:?}", out.shape))?;
-        let sums = cx.temp(if a.dtype.is_float() { F32 } else { I32 }, &whole)?;
-        integer_product(cx, [0, 3], [2, 5], &sums)?;
+        let made = if a.dtype.is_float() { F32 } else { I32 };
         let scales = self.scales(|i| Ok(cx.input_type(i)?.shape))?;
+        let as_one = cx.attempt(|cx| {
+            let end = scales.end(cx, made, out.dtype)?;
+            integer_product(cx, [0, 3], [2, 5], &out, Some(&end))
+        })?;
+        if as_one {
+            return Ok(());
+        }
+        let sums = cx.temp(made, &whole)?;
+        integer_product(cx, [0, 3], [2, 5], &sums, None)?;
         scales.lower(cx, sums, &out)
     }
 }
@@ -345,7 +503,7 @@ impl Convolution {
         Tensor::from_i128s(I32, out, values)
     }
 
-    /// Sums of inputs `x` and `w` less their zero points.
+    /// Sums of inputs `x` and `w` less their zero points, through `end`.
     fn lower(
         &self,
         cx: &mut LowerCx<'_>,
@@ -353,25 +511,54 @@ impl Convolution {
         zeros: [usize; 2],
         bias: usize,
         out: &View,
+        end: Option<&Epilogue>,
     ) -> Result<()> {
         let (tx, tw) = (cx.input_type(x)?, cx.input_type(w)?);
-        let vx = shifted_view(cx, x, zeros[0], |_| vec![])?;
         let bias = if cx.has_input(bias) { Some(cx.dense_input(bias)?) } else { None };
         let shapes = self.0.shapes((&tx.shape, &tw.shape, None))?.kernel()?;
+        let zero = zero_point(cx, zeros[0])?.and_then(|z| z.reshaped(&[]));
+        let sums = if zero.is_some() { filter_sums(cx, w, zeros[1])? } else { None };
+        let (vx, end, around) = match zero.zip(sums) {
+            Some((zero, sums)) => (widened(&cx.input(x)?), Some(centred(cx, &zero, sums, end)?), true),
+            None => (shifted_view(cx, x, zeros[0], |_| vec![])?, end.cloned(), false),
+        };
         let filters = filters(cx, w, zeros[1])?;
-        conv::convolve(cx, &shapes, &vx, &filters, bias, out, Ends::default())
+        let ends = Ends { start: None, end: end.as_ref() };
+        conv::convolve(cx, &shapes, &Operands { x: vx, filters, bias, around }, out, ends)
     }
+}
+
+/// The sums of the filters, input `w`, constants, less their zero points; as they broadcast to the result.
+fn filter_sums(cx: &mut LowerCx<'_>, w: usize, zero: usize) -> Result<Option<View>> {
+    let t = cx.input_type(w)?;
+    if !is_known(cx, w, zero) {
+        return Ok(None);
+    }
+    let (z, rank, filters) = (cx.value(zero).cloned(), t.rank(), t.shape.first().copied().unwrap_or(0));
+    let mut wide = vec![1; rank.saturating_sub(1)];
+    if let Some(d) = wide.first_mut() {
+        *d = filters;
+    }
+    let (to, tag) = (TensorType::new(I32, wide.clone()), format!("sums {}", less_tag(z.as_ref())));
+    let make = move |x: &Tensor| {
+        let less = shifted(x, z.as_ref(), |p| by_filters(p, 0, rank))?;
+        let values = less.to_slice::<i32>()?;
+        let taps = values.chunks((x.len() / filters.max(1)).max(1));
+        let sums: Vec<i32> = taps.map(|t| t.iter().fold(0i32, |sum, v| sum.wrapping_add(*v))).collect();
+        Tensor::new(wide.clone(), sums)
+    };
+    cx.prepacked(w, &tag, to, make).map(Some)
 }
 
 /// The filters, input `w`, less their zero points; made once where both are constant.
 fn filters(cx: &mut LowerCx<'_>, w: usize, zero: usize) -> Result<Filters> {
     let rank = cx.input_type(w)?.rank();
     let wide = move |p: &[usize]| by_filters(p, 0, rank);
-    let z = cx.value(zero).cloned();
-    if cx.value(w).is_some() && (z.is_some() || !cx.has_input(zero)) {
-        let less = z.as_ref().map_or(String::new(), |z| format!(" less {:?} {:?}", z.shape(), z.bytes()));
+    if is_known(cx, w, zero) {
+        let z = cx.value(zero).cloned();
+        let tag = format!("filters {}", less_tag(z.as_ref()));
         let make = Arc::new(move |x: &Tensor| shifted(x, z.as_ref(), wide));
-        return Ok(Filters::Constant { input: w, dtype: I32, tag: format!("filters{less}"), make });
+        return Ok(Filters::Constant { input: w, dtype: I32, tag, make });
     }
     let v = shifted_view(cx, w, zero, wide)?;
     Ok(Filters::View(cx.dense(&v)?))
@@ -402,7 +589,13 @@ impl Op for ConvInteger {
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let out = cx.output(0)?;
-        self.0.lower(cx, [0, 1], [2, 3], usize::MAX, &out)
+        self.0.lower(cx, [0, 1], [2, 3], usize::MAX, &out, None)
+    }
+
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let end = ends.only_end()?;
+        let out = cx.output(0)?;
+        self.0.lower(cx, [0, 1], [2, 3], usize::MAX, &out, Some(end))
     }
 }
 
@@ -446,9 +639,16 @@ impl Op for QLinearConv {
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let out = cx.output(0)?;
-        let sums = cx.temp(I32, &out.shape)?;
-        self.0.lower(cx, [0, 3], [2, 5], BIAS, &sums)?;
         let scales = self.scales(&cx.input_type(W_SCALE)?.shape, out.rank());
+        let as_one = cx.attempt(|cx| {
+            let end = scales.end(cx, I32, out.dtype)?;
+            self.0.lower(cx, [0, 3], [2, 5], BIAS, &out, Some(&end))
+        })?;
+        if as_one {
+            return Ok(());
+        }
+        let sums = cx.temp(I32, &out.shape)?;
+        self.0.lower(cx, [0, 3], [2, 5], BIAS, &sums, None)?;
         scales.lower(cx, sums, &out)
     }
 }
@@ -537,6 +737,76 @@ fn qlinear_conv_cases() -> Vec<Case> {
         case(U8, I8, &[6]).rand(I32, &[6]),
         case(I8, I8, &[1]).rand(I32, &[6]).ints("strides", &[2, 1]),
     ]
+}
+
+/// What stands behind integer products in models, as chains that read their sums.
+const SCALED: &[(&str, &[usize])] = &[("Cast", &[]), ("Mul", &[1]), ("Add", &[2]), ("Relu", &[])];
+const ADDED: &[(&str, &[usize])] = &[("Cast", &[]), ("Mul", &[1]), ("Add", &[2]), ("Add", &[3])];
+const QUANTISED: &[(&str, &[usize])] = &[("Cast", &[]), ("Mul", &[1]), ("QuantizeLinear", &[2, 3])];
+
+fn number(d: DType, x: f64) -> Tensor {
+    Tensor::from_f64s(d, [], vec![x]).unwrap_or_else(|_| Tensor::zeros(d, []))
+}
+
+/// Cases of ConvInteger with an epilogue.
+pub(super) fn ended_conv_cases() -> Vec<Case> {
+    let new = |attrs: &[(&str, crate::ir::Attr)], more, tail, w: &[usize]| {
+        let c = super::epilogue::case("ConvInteger+Elementwise", attrs, &[true; 4], more, tail);
+        c.sum(w[1..].iter().product())
+    };
+    let ints = |v: &[i64]| crate::ir::Attr::Ints(v.to_vec());
+    let pads = [("pads", ints(&[1, 1, 0, 2]))];
+    let depthwise = [("group", crate::ir::Attr::Int(6)), ("pads", ints(&[1, 1, 1, 1]))];
+    let scale = || number(F32, 0.01);
+    let mut all = vec![];
+    for (w, attrs) in [([5, 3, 3, 3], &pads[..]), ([40, 3, 1, 1], &[]), ([6, 1, 3, 3], &depthwise)] {
+        let channels = if w[1] == 1 { 6 } else { 3 };
+        let x = [2, channels, 6, 7];
+        let made = [2, w[0], 6, if attrs.len() == 1 { 8 } else { 7 }];
+        let made = if attrs.len() == 1 { [2, w[0], 5, made[3]] } else { made };
+        let bias = [w[0], 1, 1];
+        // the zero point of x is fed, known or zero, the filters are known or fed
+        let fed = |more, tail| new(attrs, more, tail, &w).rand(U8, &x).constant(ramp(I8, &w)).rand(U8, &[]);
+        all.push(fed(2, SCALED).constant(ramp(I8, &w[..1])).range(F32, &[], 0.005, 0.02).constant(ramp(F32, &bias)));
+        let all_there = fed(3, ADDED).constant(number(I8, 0.0)).range(F32, &[], 0.005, 0.02);
+        all.push(all_there.constant(ramp(F32, &bias)).rand(F32, &made));
+        let known = new(attrs, 2, SCALED, &w).rand(I8, &x).constant(ramp(U8, &w)).constant(number(I8, -3.0));
+        all.push(known.constant(number(U8, 7.0)).constant(scale()).constant(ramp(F32, &bias)));
+        let open = new(attrs, 2, SCALED, &w).rand(U8, &x).rand(I8, &w).rand(U8, &[]).rand(I8, &w[..1]);
+        all.push(open.constant(scale()).rand(F32, &bias));
+        let back = fed(3, QUANTISED).constant(number(I8, 0.0)).constant(number(F32, 0.25));
+        all.push(back.constant(number(F32, 16.0)).constant(number(U8, 100.0)));
+    }
+    all
+}
+
+/// Cases of MatMulInteger with an epilogue.
+pub(super) fn ended_matmul_cases() -> Vec<Case> {
+    let new = |more, tail, k| {
+        super::epilogue::case("MatMulInteger+Elementwise", &[], &[true; 4], more, tail).sum(k)
+    };
+    let mut all = vec![];
+    for (a, b, y) in [
+        (&[2, 3, 8, 12][..], &[12, 40][..], &[2, 3, 8, 40][..]),
+        (&[2, 5, 6], &[2, 6, 7], &[2, 5, 7]),
+        (&[9, 16], &[16, 33], &[9, 33]),
+        (&[1, 64], &[64, 3], &[1, 3]),
+        (&[7], &[7, 9], &[9]),
+    ] {
+        let k = a[a.len() - 1];
+        let n = &y[y.len() - 1..];
+        let fed = |more, tail| new(more, tail, k).rand(U8, a).constant(ramp(I8, b)).rand(U8, &[]);
+        let scale = |c: Case| c.range(F32, &[], 0.005, 0.02);
+        all.push(scale(fed(2, SCALED).constant(ramp(I8, n))).constant(ramp(F32, n)));
+        all.push(scale(fed(3, ADDED).constant(number(I8, 0.0))).rand(F32, n).rand(F32, y));
+        let rows = new(2, SCALED, k).rand(I8, a).constant(ramp(U8, b));
+        let rows = if a.len() == 2 { rows.rand(I8, &a[..1]) } else { rows.constant(number(I8, -3.0)) };
+        all.push(scale(rows.constant(number(U8, 7.0))).constant(ramp(F32, n)));
+        all.push(scale(new(2, SCALED, k).rand(U8, a).rand(I8, b).rand(U8, &[]).rand(I8, n)).rand(F32, n));
+        let back = fed(3, QUANTISED).constant(number(I8, 0.0)).constant(number(F32, 0.25));
+        all.push(back.constant(number(F32, 16.0)).constant(number(U8, 100.0)));
+    }
+    all
 }
 
 #[cfg(test)]
