@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::fused::{self, Rest, chain, infer_member};
-use super::quant_products;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance};
+use super::{quant_convs, quant_products};
 use crate::cpu;
 use crate::dtype::DType::{self, BF16, F16, F32, I32, I64};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
@@ -17,14 +17,8 @@ use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
 
 /// The operators that take an epilogue, with their number of inputs.
-pub const HEADS: &[(&str, usize)] = &[
-    ("Conv", 3),
-    ("ConvInteger", 4),
-    ("ConvTranspose", 3),
-    ("Gemm", 3),
-    ("MatMul", 2),
-    ("MatMulInteger", 4),
-];
+pub const HEADS: &[(&str, usize)] =
+    &[("Conv", 3), ("ConvInteger", 4), ("ConvTranspose", 3), ("Gemm", 3), ("MatMul", 2), ("MatMulInteger", 4)];
 /// Operands besides a head's own: with those and the result as many buffers as every device binds.
 pub const MOST_READS: usize = 4;
 const SUFFIX: &str = "+Elementwise";
@@ -37,7 +31,7 @@ pub const FAMILY: &[OpDef] = &[
     row("ConvTranspose+Elementwise", transpose_cases),
     row("MatMul+Elementwise", matmul_cases),
     row("Gemm+Elementwise", gemm_cases),
-    row("ConvInteger+Elementwise", quant_products::ended_conv_cases),
+    row("ConvInteger+Elementwise", quant_convs::ended_conv_cases),
     row("MatMulInteger+Elementwise", quant_products::ended_matmul_cases),
 ];
 

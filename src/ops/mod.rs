@@ -54,6 +54,7 @@ mod norm;
 mod order;
 mod pool;
 mod quant;
+mod quant_convs;
 mod quant_products;
 mod random;
 mod reduce;

@@ -7,6 +7,7 @@ use half::{bf16, f16};
 
 use super::eval::{need, opt};
 use super::infer::one;
+use super::quant_convs;
 use super::quant_products as products;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef};
 use crate::dtype::DType::{self, *};
@@ -63,8 +64,8 @@ pub const FAMILY: &[OpDef] = &[
     },
     products::MATMUL_INTEGER,
     products::QLINEAR_MATMUL,
-    products::CONV_INTEGER,
-    products::QLINEAR_CONV,
+    quant_convs::CONV_INTEGER,
+    quant_convs::QLINEAR_CONV,
 ];
 
 /// Which elements share a scale and a zero point.
@@ -127,9 +128,7 @@ impl Granularity {
         }
         let own = shape::axis(self.axis, out.len()).ok();
         let with = |i: usize, axis: usize| cx.try_input(i).filter(|p| p.numel() != 1 && own == Some(axis)).map(|_| 0);
-        (0..out.len())
-            .map(|axis| Slicing { axis, inputs: vec![Some(axis), with(1, axis), with(2, axis)] })
-            .collect()
+        (0..out.len()).map(|axis| Slicing { axis, inputs: vec![Some(axis), with(1, axis), with(2, axis)] }).collect()
     }
 
     /// Lowers such an operator: elementwise where the parameters broadcast as they are, else with views that spread

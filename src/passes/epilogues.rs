@@ -150,6 +150,20 @@ mod tests {
     }
 
     #[test]
+    fn integer_products_end_in_what_scales_them() {
+        let text = "graph g(%x, %w) -> (%y) {
+            %q, %s, %z = DynamicQuantizeLinear@11(%x)
+            %r, %t, %u = DynamicQuantizeLinear@11(%w)
+            %m = MatMulInteger@10(%q, %r, %z, %u)
+            %c = Cast@13(%m) {to = 1}
+            %b = Mul@13(%s, %t)
+            %y = Mul@13(%c, %b)
+        }";
+        let ops = ["DynamicQuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger+Elementwise"];
+        assert_eq!(joined(text, &[&[3, 4], &[4, 2]]), ops);
+    }
+
+    #[test]
     fn a_product_with_another_reader_stays() {
         let text = "graph g(%x, %w) -> (%y, %z) {
             %m = Gemm@13(%x, %w)

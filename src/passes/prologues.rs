@@ -28,7 +28,9 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         let conv = |n: &Node| n.operator.op_type == "Conv" && epilogue::head_inputs(n).is_some();
         let ended = node.operator.domain == fused::DOMAIN && node.operator.op_type.starts_with("Conv+");
         let Some(v) = node.inputs.first().copied().flatten().filter(|_| conv(node) || ended) else { continue };
-        let Some(before) = producers.get(&v).copied().filter(|p| fused::can_join_in(graph, &graph.nodes[*p])) else { continue };
+        let Some(before) = producers.get(&v).copied().filter(|p| fused::can_join_in(graph, &graph.nodes[*p])) else {
+            continue;
+        };
         let first = &graph.nodes[before];
         let alone = !kept.contains(&v) && consumers.get(&v).is_some_and(|all| all.len() == 1);
         let typed = !first.used_inputs().chain([v]).any(|v| host.contains(&v));
