@@ -56,6 +56,9 @@ fn check(d: DType) -> Result<()> {
 pub(super) fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize]) -> Vec<usize>) -> Result<Tensor> {
     let to = if x.dtype().is_float() { F32 } else { I32 };
     let Some(z) = zero else { return Tensor::from_f64s(to, x.shape(), x.to_f64s()?) };
+    let s = wide(z.shape());
+    let fits = shape::broadcast(&[&s, x.shape()]).is_ok_and(|b| b == x.shape());
+    ensure!(fits, InvalidNode, "a zero point of {:?} for {:?}", z.shape(), x.shape());
     if matches!(x.dtype(), I8 | U8) && z.len() == 1 {
         let zero = z.to_i128s()?[0] as i32;
         let values: Vec<i32> = match x.dtype() {
@@ -64,9 +67,6 @@ pub(super) fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize])
         };
         return Tensor::new(x.shape(), values);
     }
-    let s = wide(z.shape());
-    let fits = shape::broadcast(&[&s, x.shape()]).is_ok_and(|b| b == x.shape());
-    ensure!(fits, InvalidNode, "a zero point of {:?} for {:?}", z.shape(), x.shape());
     let (at, z) = (shape::broadcast_indices(&s, x.shape()), z.to_f64s()?);
     let values = x.to_f64s()?.into_iter().zip(at).map(|(x, i)| x - z[i]).collect();
     Tensor::from_f64s(to, x.shape(), values)
@@ -245,6 +245,12 @@ impl Op for MatMulInteger {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         check(cx.dtype(0)?)?;
         check(cx.dtype(1)?)?;
+        let given = |i: usize| cx.try_input(i).map_or(vec![], |t| t.shape.clone());
+        for (p, factor) in [(by_rows(&given(2)), given(0)), (by_columns(&given(3)), given(1))] {
+            if !shape::broadcast(&[&p, &factor]).is_ok_and(|s| s == factor) {
+                return Err(err!(InvalidNode, "a zero point of {p:?} for {factor:?}").into());
+            }
+        }
         one(I32, Geometry::new(cx.shape(0)?, cx.shape(1)?)?.out)
     }
 
