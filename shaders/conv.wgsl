@@ -41,6 +41,9 @@ fn main(
     }
 
     let plane = params.x_channel;
+    //#if PADDED
+    let around = outside();
+    //#endif
     let ic = params.ic;
     var acc: array<vec4<Acc>, QUADS * COLUMNS>;
     //#if PARTS
@@ -75,7 +78,7 @@ fn main(
                             at[j] += plane;
                             var value = v;
                             //#if PADDED
-                            value = select(Acc(), v, inside[j]);
+                            value = select(around, v, inside[j]);
                             //#endif
                             for (var q = 0u; q < QUADS; q++) { //#unroll
                                 acc[j * QUADS + q] += four[q] * value;

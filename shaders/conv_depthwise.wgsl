@@ -36,6 +36,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     let left = w * STRIDE_W - params.pw;
     let base = params.x_base + image * params.x_image + channel * params.x_channel;
     //#insert READS
+    let around = outside();
     var under: array<Acc, UNDER>;
     for (var r = 0u; r < UNDER_H; r++) { //#unroll
         let row = base + min(top + r, params.ih - 1u) * params.x_row;
@@ -43,7 +44,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
             let loaded = x[row + min(left + c, params.iw - 1u) * params.x_column];
             //#insert LOAD
             // below 0 the coordinates wrap around
-            under[r * UNDER_W + c] = select(Acc(), v, top + r < params.ih && left + c < params.iw);
+            under[r * UNDER_W + c] = select(around, v, top + r < params.ih && left + c < params.iw);
         }
     }
     var sums: array<Acc, SUMS>;

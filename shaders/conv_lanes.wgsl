@@ -80,6 +80,9 @@ fn main(
     }
 
     let plane = params.x_channel;
+    //#if PADDED
+    let around = outside();
+    //#endif
     let ic = params.ic;
     var acc: array<vec4<Acc>, SUMS>;
     //#if PARTS
@@ -126,7 +129,7 @@ fn main(
                                 //#insert LOAD
                                 var value = v;
                                 //#if PADDED
-                                value = select(Acc(), v, inside[i]);
+                                value = select(around, v, inside[i]);
                                 //#endif
                                 own[i][u] = value;
                             }
@@ -165,7 +168,7 @@ fn main(
                             //#insert LOAD
                             var value = v;
                             //#if PADDED
-                            value = select(Acc(), v, inside[i]);
+                            value = select(around, v, inside[i]);
                             //#endif
                             at[i] += plane;
                             for (var l = 0u; l < LANES; l++) { //#unroll

@@ -6,6 +6,8 @@
 
 const LANES: u32 = 8u; //#param
 const ROWS: u32 = 8u; //#param
+// ROWS - 1
+const MOVED: u32 = 7u; //#param
 // Rows of A that each invocation reads.
 const OWN: u32 = 1u; //#param
 // Rows that are quicker one by one than as a tile of which most is thrown away.
@@ -236,9 +238,19 @@ fn many_rows(at: Origin, m: u32, n: u32, lane: u32) {
 //#endif
     }
 //#endif
+//#if LONG
+    // A loop, so that what is long stands once: the rows move up to the first.
+    for (var r = 0u; r < ROWS; r++) {
+        store(at, m + r, n, sums[0]);
+        for (var i = 0u; i < MOVED; i++) { //#unroll
+            sums[i] = sums[i + 1u];
+        }
+    }
+//#else
     for (var r = 0u; r < ROWS; r++) { //#unroll
         store(at, m + r, n, sums[r]);
     }
+//#endif
 }
 
 fn one_row(at: Origin, m: u32, n: u32) {

@@ -1,56 +1,80 @@
-// The range of a tensor and the scale and zero point that quantise it to 8 bits. First pass (PARTS): each of the
-// grid's invocations takes every `stride`-th element. Second pass: one workgroup joins their ranges.
+// A tensor brought to 8 bits by its range. In one pass (ONE), by a single workgroup, or in two: first the range of the part
+// of each workgroup (PARTS), then each workgroup joins the ranges and brings its part to 8 bits.
 
 alias T = f32; //#type
+
+const LANES: u32 = 64u; //#param
+// LANES / 2
+const HALF: u32 = 32u; //#param
 
 struct Params {
     count: u32,
     base: u32,
+    // From an element of an invocation to its next.
     stride: u32,
+    // The ranges that there are.
+    parts: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-
-//#if PARTS
 @group(0) @binding(1) var<storage, read> x: array<f32>;
+//#if PARTS
 @group(0) @binding(2) var<storage, read_write> ranges: array<vec2<f32>>;
+//#else
+@group(0) @binding(2) var<storage, read_write> y: array<u32>;
+@group(0) @binding(3) var<storage, read_write> scale_of: array<f32>;
+@group(0) @binding(4) var<storage, read_write> zero_of: array<u32>;
+//#if !ONE
+@group(0) @binding(5) var<storage, read> ranges: array<vec2<f32>>;
+//#endif
+//#endif
 
-@compute @workgroup_size(64, 1, 1)
-fn main(@builtin(global_invocation_id) gid: vec3<u32>) {
+var<workgroup> joined: array<vec2<f32>, LANES>;
+
+fn both(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+    return vec2<f32>(min(a.x, b.x), max(a.y, b.y));
+}
+
+@compute @workgroup_size(LANES, 1, 1)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first = group.x * LANES + lane;
     // the range always holds 0
     var range = vec2<f32>(0.0, 0.0);
-    for (var i = gid.x; i < params.count; i += params.stride) {
-        let v = x[params.base + i];
-        range = vec2<f32>(min(range.x, v), max(range.y, v));
+    //#if READS
+    for (var i = first; i < params.count; i += params.stride) {
+        range = both(range, vec2<f32>(x[params.base + i]));
     }
-    ranges[gid.x] = range;
-}
-//#else
-@group(0) @binding(1) var<storage, read> ranges: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read_write> scale_of: array<f32>;
-@group(0) @binding(3) var<storage, read_write> zero_of: array<u32>;
-
-var<workgroup> joined: array<vec2<f32>, 64>;
-
-@compute @workgroup_size(64, 1, 1)
-fn main(@builtin(local_invocation_index) lane: u32) {
-    var range = vec2<f32>(0.0, 0.0);
-    for (var i = lane; i < params.count; i += 64u) {
-        range = vec2<f32>(min(range.x, ranges[i].x), max(range.y, ranges[i].y));
+    //#else
+    for (var i = lane; i < params.parts; i += LANES) {
+        range = both(range, ranges[i]);
     }
+    //#endif
     joined[lane] = range;
     workgroupBarrier();
-    if lane > 0u {
-        return;
+    for (var side = HALF; side > 0u; side /= 2u) {
+        if lane < side {
+            joined[lane] = both(joined[lane], joined[lane + side]);
+        }
+        workgroupBarrier();
     }
-    for (var i = 1u; i < 64u; i++) {
-        range = vec2<f32>(min(range.x, joined[i].x), max(range.y, joined[i].y));
+    range = joined[0];
+    //#if PARTS
+    if lane == 0u {
+        ranges[group.x] = range;
     }
+    //#else
     var scale = 1.0;
     if range.x != range.y {
         scale = T_quotient(range.y - range.x, 255.0);
     }
-    scale_of[0] = scale;
-    zero_of[0] = u32(round(clamp(T_quotient(-range.x, scale), 0.0, 255.0)));
+    let zero = round(clamp(T_quotient(-range.x, scale), 0.0, 255.0));
+    if first == 0u {
+        scale_of[0] = scale;
+        zero_of[0] = u32(zero);
+    }
+    for (var i = first; i < params.count; i += params.stride) {
+        let q = T_quotient(x[params.base + i], scale);
+        y[i] = u32(select(clamp(round(q) + zero, 0.0, 255.0), 0.0, T_is_nan(q)));
+    }
+    //#endif
 }
-//#endif

@@ -31,11 +31,13 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<T>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<T>>;
-@group(0) @binding(3) var<storage, read> bias: array<T>;
 //#if Y_VEC
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<Y>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<Y>>;
 //#else
-@group(0) @binding(4) var<storage, read_write> y: array<Y>;
+@group(0) @binding(3) var<storage, read_write> y: array<Y>;
+//#endif
+//#if BIAS
+@group(0) @binding(4) var<storage, read> bias: array<T>;
 //#endif
 
 //#insert DECLARATIONS
@@ -47,7 +49,16 @@ fn finish(sum: Acc, channel: u32, at: u32) -> Y {
 }
 
 fn bias_of(channel: u32) -> Acc {
-    //#insert BIAS
+    //#if BIAS
+    //#insert ADDED
+    //#else
+    return Acc();
+    //#endif
+}
+
+// What lies outside of the input.
+fn outside() -> Acc {
+    //#insert OUTSIDE
 }
 
 // The input coordinate of a window's element `tap`, or one that lies outside.

@@ -205,11 +205,9 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
     for s in &steps[..4] {
         params = params.array_i32(&s.batch, class);
     }
-    if p.end.is_some() {
-        params = read_params(params, &steps[4..], class);
-    }
-    let mut binds = vec![Bind::Read(&p.q), Bind::Read(&p.k), Bind::Read(&p.v), Bind::Write(&p.out)];
-    binds.extend(p.end.iter().flat_map(|e| e.bound(&reads)).map(Bind::Read));
+    params = read_params(params, p.end, &steps[4..], class);
+    let binds: Vec<Bind<'_>> =
+        all.iter().enumerate().map(|(i, v)| if i == 3 { Bind::Write(v) } else { Bind::Read(v) }).collect();
     cx.dispatch(kernel.as_ref(), params, &binds, linear_grid(tiles_m * stacked, 1))?;
     cx.takes_flops(2 * stacked * m * n * (d + w));
     Ok(())

@@ -42,8 +42,8 @@ fn sums_of(device: DeviceType) -> DeviceType {
     if device == DeviceType::I32 { DeviceType::I32 } else { DeviceType::F32 }
 }
 
-/// The binding of the first operand of an epilogue.
-const FIRST_READ: usize = 5;
+/// The binding of the bias, or of the first operand of an epilogue where there is none.
+const BIAS: usize = 4;
 
 /// What one thread makes, and the threads of a workgroup: along pixels, along tiles of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +81,11 @@ struct Common<'a> {
     out: DeviceType,
     transposed: bool,
     padded: bool,
+    bias: bool,
     /// Whether sums are of more than a few parts.
     long: bool,
+    /// What lies outside of the input.
+    outside: Option<String>,
     start: &'a Load,
     end: &'a Flat,
     suffix: String,
@@ -101,7 +104,9 @@ impl Common<'_> {
             .ty("Acc", acc)
             .wgsl("Y", self.out.wgsl())
             .code("MADE", format!("let v = {};\n", cast_expr(acc, self.device, "sum")))
-            .code("BIAS", format!("return {};\n", cast_expr(self.device, acc, "bias[channel]")))
+            .code("OUTSIDE", format!("return {};\n", self.outside.as_deref().unwrap_or("Acc()")))
+            .code("ADDED", format!("return {};\n", cast_expr(self.device, acc, "bias[channel]")))
+            .flag("BIAS", self.bias)
             .flag("TRANSPOSED", self.transposed)
             .flag("PADDED", self.padded)
     }
@@ -310,19 +315,29 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
     };
     let bias = if cx.has_input(2) { Some(cx.dense_input(2)?) } else { None };
     let out = cx.output_ordered(0, |v| v.reshaped(&[s.batch, s.group, s.oc, plane]).is_some())?;
-    convolve(cx, s, &x, &filters, bias, &out, ends)
+    convolve(cx, s, &Operands { x, filters, bias, around: false }, &out, ends)
 }
 
-/// Convolves `x` into `out`, which can be seen as `[batch, group, oc, pixels]`: floats, or int32s that wrap.
+/// What is convolved.
+pub struct Operands {
+    /// Floats, or int32s.
+    pub x: View,
+    /// Of the same type, as are the sums.
+    pub filters: Filters,
+    /// Dense, an element for each output channel.
+    pub bias: Option<View>,
+    /// Whether outside of `x` lies what the epilogue's first operand is, a single int32; else zeros lie there.
+    pub around: bool,
+}
+
+/// Convolves into `out`, which can be seen as `[batch, group, oc, pixels]`: floats, or int32s that wrap.
 ///
 /// # Errors
 /// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
 pub fn convolve(
     cx: &mut LowerCx<'_>,
     s: &Shape,
-    x: &View,
-    filters: &Filters,
-    bias: Option<View>,
+    Operands { x, filters, bias, around }: &Operands,
     out: &View,
     ends: Ends<'_>,
 ) -> Result<()> {
@@ -331,10 +346,6 @@ pub fn convolve(
     let shape = cx.output_type(0)?.shape;
     let five = x.reshaped(&[s.batch, s.group * s.ic, d, h, w]);
     let x = five.ok_or_else(|| err!(Internal, "{:?} has no room for dims of extent 1", x.shape))?;
-    let bias = match bias {
-        Some(bias) => bias,
-        None => cx.constant(Tensor::zeros(x.dtype, [s.group * s.oc]))?,
-    };
     let plane = s.output.iter().product::<usize>();
     // by image, group, channel of the group and pixel
     let four = out.reshaped(&[s.batch, s.group, s.oc, plane]);
@@ -367,9 +378,10 @@ pub fn convolve(
     for v in [&x, &out] {
         params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));
     }
-    let reads = ends.end.map_or(0, Epilogue::bindings);
-    let flat = Flat::new(cx, ends.end, &shape, FIRST_READ);
-    let load = Load::new(cx, ends.start, &flat, shape.len(), FIRST_READ + reads)?;
+    let reads = ends.end.map_or(0, |e| e.reads.len());
+    let first = BIAS + usize::from(bias.is_some());
+    let flat = Flat::new(cx, ends.end, &shape, first);
+    let load = Load::new(cx, ends.start, &flat, shape.len(), first + reads)?;
     params = flat.params(load.params(params));
 
     let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);
@@ -378,9 +390,13 @@ pub fn convolve(
     let (transposed, padded, suffix) = (s.transposed, s.padded, ends.label());
     let long = s.ic * s.kernel.iter().product::<usize>() > 4 * PART as usize;
     let (device, out_device) = (x.device, out.device);
-    let common = Common { device, out: out_device, transposed, padded, long, start: &load, end: &flat, suffix };
-    let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Read(&bias), Bind::Write(&out)];
-    binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    let outside = ends.end.filter(|_| *around).and_then(Epilogue::first);
+    let (start, end, bias_there) = (&load, &flat, bias.is_some());
+    let common =
+        Common { device, out: out_device, transposed, padded, bias: bias_there, long, outside, start, end, suffix };
+    let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Write(&out)];
+    binds.extend(bias.as_ref().map(Bind::Read));
+    binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
     // vectors of four pixels, which lie in one row or plane
     let vectors = |extent: usize| {
         let bounds = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2], extent as isize];

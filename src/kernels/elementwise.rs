@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::copy::collapse;
+use super::number::Number;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
@@ -21,6 +22,12 @@ pub trait Elementwise {
     /// Inputs that are read on the host at lowering (Clip's limits in old opsets, …) and not passed to `emit`.
     fn host_inputs(&self) -> &'static [usize] {
         &[]
+    }
+
+    /// Whether inputs of these shapes (those that are present, as far as they are known) broadcast as operands of
+    /// elementwise functions do.
+    fn broadcasts(&self, _shapes: &[Option<&[usize]>]) -> bool {
+        true
     }
 
     /// Whether it may be fused with its neighbours. What makes values that only the host can hold may not, lest the
@@ -191,6 +198,8 @@ pub enum Access {
     Single,
     /// By strides.
     Strided,
+    /// A number among the params.
+    Number,
 }
 
 /// A generated kernel.
@@ -198,6 +207,8 @@ pub enum Access {
 pub struct Map {
     label: String,
     inputs: Vec<(DeviceType, Access)>,
+    /// By input, those that are numbers.
+    numbers: Vec<Option<Number>>,
     output: DeviceType,
     body: String,
     result: String,
@@ -236,7 +247,9 @@ impl Map {
 
     fn declarations(&self) -> String {
         let mut s = String::from("struct Params {\n    count: u32,\n");
-        (0..self.inputs.len()).for_each(|k| s += &format!("    base{k}: u32,\n"));
+        for (k, number) in self.numbers.iter().enumerate() {
+            s += &number.as_ref().map_or(format!("    base{k}: u32,\n"), |n| n.fields(&format!("number{k}")));
+        }
         if self.is_strided() {
             let n = self.rank / 4;
             s += &format!("    shape: array<vec4<u32>, {n}>,\n");
@@ -248,12 +261,13 @@ impl Map {
             }
         }
         s += "}\n@group(0) @binding(0) var<uniform> params: Params;\n";
-        for (k, (t, access)) in self.inputs.iter().enumerate() {
+        let mut slot = 1;
+        for (k, (t, access)) in self.inputs.iter().enumerate().filter(|(_, (_, a))| *a != Access::Number) {
             let ty = self.storage(*t, *access);
-            s += &format!("@group(0) @binding({}) var<storage, read> in{k}: array<{ty}>;\n", k + 1);
+            s += &format!("@group(0) @binding({slot}) var<storage, read> in{k}: array<{ty}>;\n");
+            slot += 1;
         }
         let ty = self.storage(self.output, if self.placed { Access::Strided } else { Access::Dense });
-        let slot = self.inputs.len() + 1;
         s += &format!("@group(0) @binding({slot}) var<storage, read_write> result: array<{ty}>;\n");
         let args: Vec<String> =
             self.inputs.iter().enumerate().map(|(k, (t, _))| format!("x{k}: {}", t.wgsl())).collect();
@@ -298,12 +312,16 @@ impl Map {
                     format!("vec4<{}>({}, {}, {}, {})", t.wgsl(), at(0), at(1), at(2), at(3))
                 }
                 Access::Strided => format!("in{k}[at{k}]"),
+                Access::Number => self.numbers[k].as_ref().map_or(String::new(), |n| n.read(&format!("number{k}"))),
             };
             s += &format!("    let e{k} = {element};\n");
         }
         let call = |lane: &str| {
             let args: Vec<String> = (self.inputs.iter().enumerate())
-                .map(|(k, (_, a))| if *a == Access::Single { format!("e{k}") } else { format!("e{k}{lane}") })
+                .map(|(k, (_, a))| match a {
+                    Access::Single | Access::Number => format!("e{k}"),
+                    _ => format!("e{k}{lane}"),
+                })
                 .collect();
             format!("apply({})", args.join(", "))
         };
@@ -387,9 +405,12 @@ pub fn apply(
 /// # Errors
 /// `Limit` when there are more inputs than the device binds.
 pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &[View], out: &View) -> Result<()> {
-    let access = |cx: &LowerCx<'_>, v: &View| {
+    let numbers: Vec<Option<Number>> = views.iter().map(|v| Number::of(cx, v)).collect();
+    let access = |cx: &LowerCx<'_>, (v, number): (&View, &Option<Number>)| {
         // a part of a buffer may be dense at one batch size only
-        if v.shape == out.shape && cx.is_whole(v) {
+        if number.is_some() {
+            Access::Number
+        } else if v.shape == out.shape && cx.is_whole(v) {
             Access::Dense
         } else if v.rank() == 0 || (v.numel() == 1 && cx.is_constant(v)) {
             Access::Single
@@ -407,7 +428,7 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
     let rank = rank_class(shape.len());
 
     // four elements a thread, unless they straddle rows or are two words each
-    let mut accesses: Vec<Access> = views.iter().map(|v| access(cx, v)).collect();
+    let mut accesses: Vec<Access> = views.iter().zip(&numbers).map(|v| access(cx, v)).collect();
     let few = !accesses.contains(&Access::Strided) && shape.len() <= 2;
     let strided = placed || accesses.contains(&Access::Strided);
     let rows = !strided || shape.last().is_some_and(|inner| inner.is_multiple_of(4));
@@ -426,8 +447,11 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
     let threads = out.numel().div_ceil(lanes as usize);
 
     let mut params = Params::new().u32(threads);
-    for v in views {
-        params = params.u32(cx.base(v));
+    for (v, number) in views.iter().zip(&numbers) {
+        params = match number {
+            Some(n) => n.params(params),
+            None => params.u32(cx.base(v)),
+        };
     }
     if strided {
         params = params.array_u32(&shape, rank, 1);
@@ -440,8 +464,9 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
     }
     let output = out.device;
     let (label, body, result) = (label.into(), body.into(), result.name.clone());
-    let kernel = Map { label, inputs, output, body, result, lanes, rank, placed, few };
-    let mut binds: Vec<Bind<'_>> = views.iter().map(Bind::Read).collect();
+    let bound = views.iter().zip(&numbers).filter(|(_, n)| n.is_none());
+    let mut binds: Vec<Bind<'_>> = bound.map(|(v, _)| Bind::Read(v)).collect();
+    let kernel = Map { label, inputs, numbers, output, body, result, lanes, rank, placed, few };
     binds.push(Bind::Write(out));
     cx.dispatch(&kernel, params, &binds, linear_grid(threads, LINEAR_WORKGROUP))
 }

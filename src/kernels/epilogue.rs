@@ -8,25 +8,44 @@ use std::fmt::Write;
 
 use super::copy::collapse;
 use super::elementwise::{Emit, Var};
-use super::{DeviceType, Params, Spec, rank_class};
+use super::{DeviceType, Number, Params, Spec, rank_class};
 use crate::dtype::DType;
 use crate::plan::{LowerCx, View};
 use crate::{Result, ensure, err};
+
+/// Statements beyond which a function is long.
+const LONG: usize = 4;
 
 /// A generated function, and what it reads besides the value that the kernel has made.
 #[derive(Debug, Clone)]
 pub struct Epilogue {
     label: String,
-    from: DeviceType,
-    to: DeviceType,
+    /// The functions that it consists of, the first of which takes what the kernel has made.
+    stages: Vec<Stage>,
     /// Whether each of its steps rounds to a type that the device only stores.
     rounds: bool,
-    body: String,
-    result: String,
+    from: DeviceType,
+    to: DeviceType,
     /// Further operands, each of which broadcasts to the result's shape.
     pub reads: Vec<View>,
-    /// Which of the function's bindings each of them has.
-    slots: Vec<usize>,
+}
+
+/// A function of an epilogue. Its arguments behind the first are `x0`, `x1`, …
+#[derive(Debug, Clone)]
+struct Stage {
+    from: DeviceType,
+    to: DeviceType,
+    body: String,
+    result: String,
+    args: Vec<Arg>,
+}
+
+#[derive(Debug, Clone)]
+enum Arg {
+    /// The next of the reads.
+    Read,
+    /// Among the params, under this number.
+    Number(usize, Number),
 }
 
 impl Epilogue {
@@ -51,31 +70,60 @@ impl Epilogue {
         let rounds = [from, to].iter().any(|d| d.is_float() && !matches!(d, DType::F32 | DType::F16));
         let (from, to) = (profile.device_type(from)?, profile.device_type(to)?);
         ensure!(to.bytes() <= 4, Unsupported, "epilogues of {}", to.name());
-        // single elements of one constant share a binding
-        let shared = |a: &View, b: &View| {
-            let start = |v: &View| v.offset as u64 - u64::from(cx.base(v));
-            a.buf == b.buf
-                && a.device == b.device
-                && cx.is_constant(a)
-                && a.rank() + b.rank() == 0
-                && start(a) == start(b)
+        let arg = |(k, v): (usize, &View)| Number::of(cx, v).map_or(Arg::Read, |n| Arg::Number(k, n));
+        let args: Vec<Arg> = reads.iter().enumerate().map(arg).collect();
+        let bound = reads.into_iter().zip(&args).filter(|(_, a)| matches!(a, Arg::Read));
+        let reads = bound.map(|(v, _)| v).collect();
+        let stages = vec![Stage { from, to, body, result, args }];
+        Ok(Epilogue { label: label.into(), stages, rounds, from, to, reads })
+    }
+
+    /// This function, then another of what it makes.
+    ///
+    /// # Errors
+    /// `Internal` when the other takes something else.
+    pub fn then(self, next: &Epilogue) -> Result<Epilogue> {
+        ensure!(self.to == next.from, Internal, "{} does not take what {} makes", next.label, self.label);
+        let taken = self.stages.iter().map(|s| s.args.len()).sum::<usize>();
+        let renumbered = |a: &Arg| match a {
+            Arg::Read => Arg::Read,
+            Arg::Number(k, n) => Arg::Number(k + taken, n.clone()),
         };
-        let mut slots: Vec<usize> = vec![];
-        for (k, v) in reads.iter().enumerate() {
-            let earlier = reads[..k].iter().position(|e| shared(e, v));
-            slots.push(earlier.map_or(slots.iter().max().map_or(0, |s| s + 1), |e| slots[e]));
-        }
-        Ok(Epilogue { label: label.into(), from, to, rounds, body, result, reads, slots })
+        let more = next.stages.iter().map(|s| Stage { args: s.args.iter().map(renumbered).collect(), ..s.clone() });
+        Ok(Epilogue {
+            label: format!("{}+{}", self.label, next.label),
+            stages: self.stages.into_iter().chain(more).collect(),
+            rounds: self.rounds || next.rounds,
+            from: self.from,
+            to: next.to,
+            reads: self.reads.into_iter().chain(next.reads.iter().cloned()).collect(),
+        })
     }
 
-    /// The number of bindings that the function takes.
-    pub fn bindings(&self) -> usize {
-        self.slots.iter().max().map_or(0, |s| s + 1)
+    fn numbers(&self) -> impl Iterator<Item = (usize, &Number)> {
+        self.stages.iter().flat_map(|s| &s.args).filter_map(|a| match a {
+            Arg::Number(k, n) => Some((*k, n)),
+            Arg::Read => None,
+        })
     }
 
-    /// Of `views`, one for each of the reads, those to bind, in order.
-    pub fn bound<'v>(&'v self, views: &'v [View]) -> impl Iterator<Item = &'v View> {
-        views.iter().enumerate().filter(|(k, _)| !self.slots[..*k].contains(&self.slots[*k])).map(|(_, v)| v)
+    /// The fields of a struct of params that hold its numbers, whose names begin with `prefix`.
+    fn fields(&self, prefix: &str) -> String {
+        self.numbers().map(|(k, n)| n.fields(&format!("{prefix}_number{k}"))).collect()
+    }
+
+    /// The values of those fields, added to others.
+    pub fn params(&self, params: Params) -> Params {
+        self.numbers().fold(params, |p, (_, n)| n.params(p))
+    }
+
+    /// The expression of the function's first operand, of which all elements are the same, where the kernel's params
+    /// have the bases of reads.
+    pub fn first(&self) -> Option<String> {
+        Some(match self.stages.first()?.args.first()? {
+            Arg::Number(k, n) => n.read(&format!("more_number{k}")),
+            Arg::Read => "more0[params.more0_base]".into(),
+        })
     }
 
     /// The type of the value that the function takes.
@@ -86,6 +134,11 @@ impl Epilogue {
     /// The type of the value that the function makes.
     pub fn to(&self) -> DeviceType {
         self.to
+    }
+
+    /// Whether it is more code than should stand many times in a kernel.
+    pub fn is_long(&self) -> bool {
+        self.stages.iter().map(|s| s.body.lines().count()).sum::<usize>() > LONG
     }
 
     /// For the kernel's label.
@@ -110,22 +163,40 @@ impl Epilogue {
     /// The function called `name` and the variables of the reads, whose names begin with `prefix`.
     fn function(&self, name: &str, prefix: &str, binding: usize) -> String {
         let mut s = String::from("//#include common/activations.wgsl\n");
-        let mut args = format!("made: {}", self.from.wgsl());
         for (k, v) in self.reads.iter().enumerate() {
-            let (slot, ty) = (self.slots[k], v.device.wgsl());
-            if !self.slots[..k].contains(&slot) {
-                let at = binding + slot;
-                let _ = writeln!(s, "@group(0) @binding({at}) var<storage, read> {prefix}{slot}: array<{ty}>;");
-            }
-            let _ = write!(args, ", x{k}: {ty}");
+            let (slot, ty) = (binding + k, v.device.wgsl());
+            let _ = writeln!(s, "@group(0) @binding({slot}) var<storage, read> {prefix}{k}: array<{ty}>;");
         }
-        let _ = writeln!(s, "fn {name}({args}) -> {} {{\n{}    return {};\n}}", self.to.wgsl(), self.body, self.result);
+        let (mut all, mut inner, mut read) = (String::new(), String::from("made"), 0);
+        for (i, stage) in self.stages.iter().enumerate() {
+            let (mut args, mut passed, mut numbers) = (String::new(), String::new(), String::new());
+            for (k, arg) in stage.args.iter().enumerate() {
+                if let Arg::Number(at, n) = arg {
+                    let _ = writeln!(numbers, "    let x{k} = {};", n.read(&format!("{prefix}_number{at}")));
+                    continue;
+                }
+                let ty = self.reads.get(read).map_or("f32", |v| v.device.wgsl());
+                let _ = write!(args, ", x{k}: {ty}");
+                let _ = write!(all, ", r{read}: {ty}");
+                let _ = write!(passed, ", r{read}");
+                read += 1;
+            }
+            let of = if self.stages.len() > 1 { format!("{name}_{i}") } else { name.to_string() };
+            let (from, to) = (stage.from.wgsl(), stage.to.wgsl());
+            let _ = write!(s, "fn {of}(made: {from}{args}) -> {to} {{\n{numbers}{}", stage.body);
+            let _ = writeln!(s, "    return {};\n}}", stage.result);
+            inner = format!("{of}({inner}{passed})");
+        }
+        if self.stages.len() > 1 {
+            let (from, to) = (self.from.wgsl(), self.to.wgsl());
+            let _ = writeln!(s, "fn {name}(made: {from}{all}) -> {to} {{\n    return {inner};\n}}");
+        }
         s
     }
 
     /// The statement that returns the function of `value` and of the reads' elements at `places`.
     pub fn result(&self, value: &str, places: &[String]) -> String {
-        let args: String = places.iter().zip(&self.slots).map(|(at, slot)| format!(", more{slot}[{at}]")).collect();
+        let args: String = places.iter().enumerate().map(|(k, at)| format!(", more{k}[{at}]")).collect();
         format!("    return epilogue({value}{args});\n")
     }
 }
@@ -143,7 +214,7 @@ pub fn matrices(spec: Spec, end: Option<&Epilogue>, made: &str, binding: usize) 
     let places: Vec<String> = all.clone().map(place).collect();
     let steps = each(|k| format!("    more{k}_base: i32,\n    more{k}_m: i32,\n    more{k}_n: i32,\n"));
     let batches = each(|k| format!("    more{k}_batch: array<vec4<i32>, RANK / 4u>,\n"));
-    spec.code("FIELDS", format!("    count: u32,\n{steps}{batches}"))
+    spec.code("FIELDS", format!("    count: u32,\n{}{steps}{batches}", end.fields("more")))
         .code("ORIGIN_FIELDS", each(|k| format!("    more{k}: i32,\n")))
         .code("ORIGIN_START", each(|k| format!("    at.more{k} = params.more{k}_base;\n")))
         .code("ORIGIN_STEP", each(|k| format!("    at.more{k} += x * params.more{k}_batch[d / 4u][d % 4u];\n")))
@@ -214,6 +285,7 @@ pub struct Flat {
     shape: Vec<usize>,
     strides: Vec<Vec<isize>>,
     rank: usize,
+    numbers: Params,
 }
 
 impl Flat {
@@ -250,7 +322,7 @@ impl Flat {
         // of the class that the rank says, whatever extents of 1 collapse at this batch size
         let rank = rank_class(out.len());
 
-        let mut fields = String::from("    more_count: u32,\n");
+        let mut fields = format!("    more_count: u32,\n{}", end.fields("more"));
         (0..accesses.len()).for_each(|k| fields += &format!("    more{k}_base: u32,\n"));
         let mut declarations = end.declarations(binding);
         if !list.is_empty() {
@@ -278,8 +350,10 @@ impl Flat {
         let places: Vec<String> = accesses.iter().enumerate().map(place).collect();
         let bases = end.reads.iter().map(|v| cx.base(v)).collect();
         let strides = if list.is_empty() { vec![] } else { strides };
+        let numbers = end.params(Params::new().u32(0u32));
         let (label, to) = (Epilogue::label(Some(end)), Some(end.to()));
-        Flat { label, to, fields, declarations, result: end.result("v", &places), bases, shape, strides, rank }
+        let result = end.result("v", &places);
+        Flat { label, to, fields, declarations, result, bases, shape, strides, rank, numbers }
     }
 
     /// For the kernel's label.
@@ -302,7 +376,7 @@ impl Flat {
         if self.fields.is_empty() {
             return params;
         }
-        let params = self.bases.iter().fold(params.u32(0u32), |p, b| p.u32(*b));
+        let params = self.bases.iter().fold(params.then(&self.numbers), |p, b| p.u32(*b));
         if self.strides.is_empty() {
             return params;
         }
@@ -319,7 +393,7 @@ pub struct Load {
     declarations: String,
     reads: String,
     load: String,
-    bases: Vec<u32>,
+    params: Params,
 }
 
 impl Load {
@@ -335,8 +409,10 @@ impl Load {
         let mut args = String::new();
         if flat.fields.is_empty() {
             l.fields += "    more_count: u32,\n";
-            l.bases.push(0);
+            l.params = l.params.u32(0u32);
         }
+        l.fields += &start.fields("pre");
+        l.params = start.params(l.params);
         for (k, v) in start.reads.iter().enumerate() {
             let lead = rank.saturating_sub(v.rank());
             let by_channel = |(d, extent): (usize, &usize)| *extent == 1 || (lead + d == 1 && v.strides[d] == 1);
@@ -344,9 +420,9 @@ impl Load {
             ensure!(fits, Unsupported, "an operand of a prologue that is not by channel");
             let at = if v.numel() == 1 { "" } else { " + channel" };
             l.fields += &format!("    pre{k}_base: u32,\n");
-            l.reads += &format!("let in{k} = pre{}[params.pre{k}_base{at}];\n", start.slots[k]);
+            l.reads += &format!("let in{k} = pre{k}[params.pre{k}_base{at}];\n");
             args += &format!(", in{k}");
-            l.bases.push(cx.base(v));
+            l.params = l.params.u32(cx.base(v));
         }
         l.load = format!("let v = Acc(prologue(loaded{args}));\n");
         Ok(l)
@@ -363,6 +439,6 @@ impl Load {
 
     /// The kernel's params with those of the insertions, to be followed by those of the epilogue.
     pub fn params(&self, params: Params) -> Params {
-        self.bases.iter().fold(params, |p, b| p.u32(*b))
+        params.then(&self.params)
     }
 }

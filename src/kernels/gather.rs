@@ -70,7 +70,7 @@ fn dispatch(
     let params = kernel.end.params(params);
     let grid = if x.numel() == 0 { [0; 3] } else { linear_grid(out.numel(), LINEAR_WORKGROUP) };
     let mut binds = vec![Bind::Read(x), Bind::Read(indices), Bind::Write(out)];
-    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, params, &binds, grid)
 }
 

@@ -364,6 +364,7 @@ impl Kernel for Tile {
             .wgsl("Out", storage(c.out, self.y_vec))
             .u32("LANES", LANES as u32)
             .u32("ROWS", tile_rows(profile) as u32)
+            .u32("MOVED", tile_rows(profile) as u32 - 1)
             .u32("OWN", (BROADCAST_ROWS / LANES) as u32)
             .u32("FEW", if broadcasts { 1 } else { 2 })
             .flag("BROADCAST", broadcasts)
@@ -373,6 +374,7 @@ impl Kernel for Tile {
             .flag("B_COLUMNS", self.b == Access::Columns)
             .flag("Y_VEC", self.y_vec)
             .flag("K_REST", self.k_rest)
+            .flag("LONG", c.end.as_ref().is_some_and(|e| e.is_long()))
     }
 }
 
@@ -439,9 +441,10 @@ impl Steps {
 }
 
 /// The params of [`epilogue::matrices`].
-pub(super) fn read_params(params: Params, reads: &[Steps], class: usize) -> Params {
+pub(super) fn read_params(params: Params, end: Option<&Epilogue>, reads: &[Steps], class: usize) -> Params {
+    let Some(end) = end else { return params };
     let one = |p: Params, s: &Steps| p.i32(s.base).i32(s.row).i32(s.column);
-    let params = reads.iter().fold(params.u32(0u32), one);
+    let params = reads.iter().fold(end.params(params.u32(0u32)), one);
     reads.iter().fold(params, |p, s| p.array_i32(&s.batch, class))
 }
 
@@ -617,13 +620,11 @@ fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     for steps in [sa.batch, sb.batch, sc.batch, sy.batch] {
         params = params.array_i32(&steps, class);
     }
-    if p.end.is_some() {
-        params = read_params(params, &reads, class);
-    }
+    params = read_params(params, p.end.as_deref(), &reads, class);
     let mut binds = vec![Bind::Read(&p.a), Bind::Read(b)];
     binds.extend(p.bias.as_ref().map(Bind::Read));
     binds.push(Bind::Write(&p.out));
-    binds.extend(p.end.iter().flat_map(|e| e.bound(&p.reads)).map(Bind::Read));
+    binds.extend(p.reads.iter().map(Bind::Read));
     cx.dispatch(kernel.as_ref(), params, &binds, grid)?;
     cx.takes_flops(2 * stacked * m * n * k);
     Ok(())

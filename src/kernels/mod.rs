@@ -3,6 +3,7 @@
 
 mod compose;
 mod device_type;
+mod number;
 mod profile;
 
 pub mod attention;
@@ -41,6 +42,7 @@ pub mod unique;
 
 pub use compose::{ComposeError, Param, Spec, compose};
 pub use device_type::{DeviceType, cast_expr, cast_wrap_expr};
+pub use number::Number;
 pub use profile::Profile;
 
 /// A kernel with everything that is baked into its shader.
@@ -120,6 +122,12 @@ impl Params {
             self.0.extend(pad.to_le_bytes());
         }
         values.iter().for_each(|v| self.0.extend(v.to_le_bytes()));
+        self
+    }
+
+    /// Fields of one word each that stand behind these.
+    pub fn then(mut self, others: &Params) -> Params {
+        self.0.extend(&others.0);
         self
     }
 

@@ -70,7 +70,7 @@ pub fn softmax(
     let grid = if n == 0 { [0; 3] } else { grid(cx, outer * inner, group) };
     let flat = Flat::rows(cx, end, &out.shape, 3);
     let mut binds = vec![Bind::Read(x), Bind::Write(out)];
-    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     let kernel = Softmax { kind, device: x.device, group, end: &flat };
     cx.dispatch(&kernel, flat.params(params), &binds, grid)
 }
@@ -186,7 +186,7 @@ pub fn norm(
     binds.push(Bind::Write(out));
     binds.extend(mean.map(Bind::Write));
     binds.extend(deviation.map(Bind::Write));
-    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     let grid = grid(cx, plan.rows, group);
     cx.dispatch(&kernel, flat.params(params), &binds, grid)
 }

@@ -97,7 +97,7 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, what: What, end: Option<&Epilogue>
     let kernel = Pool { device: x.device, what, places: places.is_some(), end: &flat };
     let mut binds = vec![Bind::Read(&x), Bind::Write(&out)];
     binds.extend(places.as_ref().map(Bind::Write));
-    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, flat.params(params), &binds, grid)
 }
 

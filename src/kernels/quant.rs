@@ -1,38 +1,74 @@
-//! Quantisation: `shaders/quant.wgsl` finds the range of a tensor.
+//! Quantisation by a tensor's range: `shaders/quant.wgsl`.
 
-use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
+use super::{DeviceType, Kernel, Params, Profile, Spec};
 use crate::Result;
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
 
+/// Elements up to which one workgroup takes all.
+const FEW: usize = 8192;
+/// Elements that an invocation takes before there are as many workgroups as there may be.
+const EACH: usize = 16;
+/// Workgroups that bring elements to 8 bits, at most: each joins all ranges first.
+const MOST_GROUPS: usize = 2048;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    One,
+    Parts,
+    Rest,
+}
+
 #[derive(Debug)]
-struct Range {
-    parts: bool,
+struct Ranged(Pass);
+
+/// Invocations of a workgroup, and ranges of parts that there are at most.
+fn lanes(profile: &Profile) -> usize {
+    if profile.cpu { 64 } else { 256 }
 }
 
-impl Kernel for Range {
+impl Kernel for Ranged {
     fn label(&self) -> String {
-        format!("range {}", if self.parts { "of parts" } else { "joined" })
+        match self.0 {
+            Pass::One => "quantised by range",
+            Pass::Parts => "range of parts",
+            Pass::Rest => "quantised by ranges",
+        }
+        .into()
     }
 
-    fn spec(&self, _: &Profile) -> Spec {
-        Spec::new("quant.wgsl").ty("T", DeviceType::F32).flag("PARTS", self.parts)
+    fn spec(&self, profile: &Profile) -> Spec {
+        let lanes = lanes(profile) as u32;
+        Spec::new("quant.wgsl")
+            .ty("T", DeviceType::F32)
+            .u32("LANES", lanes)
+            .u32("HALF", lanes / 2)
+            .flag("ONE", self.0 == Pass::One)
+            .flag("PARTS", self.0 == Pass::Parts)
+            .flag("READS", self.0 != Pass::Rest)
     }
 }
 
-/// Writes the float32 `scale` and the uint8 `zero` point with which DynamicQuantizeLinear quantises `x`, a dense view
-/// of float32.
+/// Writes `x`, a dense view of float32, as DynamicQuantizeLinear brings it to uint8: dense, with its `scale` and `zero`
+/// point.
 ///
 /// # Errors
 /// `Limit` when `x` is too large to bind.
-pub fn scale_of(cx: &mut LowerCx<'_>, x: &View, scale: &View, zero: &View) -> Result<()> {
-    // of an empty tensor one part says that the range is 0 to 0
-    let threads = x.numel().div_ceil(16).clamp(1, 4096).next_multiple_of(LINEAR_WORKGROUP as usize);
-    let ranges = cx.temp(DType::F32, &[threads, 2])?;
-    let params = Params::new().u32(x.numel()).u32(cx.base(x)).u32(threads);
-    let grid = linear_grid(threads, LINEAR_WORKGROUP);
-    cx.dispatch(&Range { parts: true }, params, &[Bind::Read(x), Bind::Write(&ranges)], grid)?;
-    let params = Params::new().u32(threads).u32(0u32).u32(0u32);
-    let binds = [Bind::Read(&ranges), Bind::Write(scale), Bind::Write(zero)];
-    cx.dispatch(&Range { parts: false }, params, &binds, [1, 1, 1])
+pub fn by_range(cx: &mut LowerCx<'_>, x: &View, y: &View, scale: &View, zero: &View) -> Result<()> {
+    let (count, lanes) = (x.numel(), lanes(cx.profile()));
+    let groups = |most: usize| count.div_ceil(EACH * lanes).clamp(1, most);
+    let (parts, rest) = (groups(lanes), groups(MOST_GROUPS));
+    let params = |groups: usize| {
+        let params = Params::new().u32(count).u32(cx.base(x)).u32(groups * lanes);
+        params.u32(parts)
+    };
+    let (first, second) = (params(parts), params(rest));
+    if count <= FEW {
+        let binds = [Bind::Read(x), Bind::Write(y), Bind::Write(scale), Bind::Write(zero)];
+        return cx.dispatch(&Ranged(Pass::One), params(1), &binds, [1, 1, 1]);
+    }
+    let ranges = cx.temp(DType::F32, &[parts, 2])?;
+    cx.dispatch(&Ranged(Pass::Parts), first, &[Bind::Read(x), Bind::Write(&ranges)], [parts as u32, 1, 1])?;
+    let binds = [Bind::Read(x), Bind::Write(y), Bind::Write(scale), Bind::Write(zero), Bind::Read(&ranges)];
+    cx.dispatch(&Ranged(Pass::Rest), second, &binds, [rest as u32, 1, 1])
 }

@@ -224,7 +224,7 @@ fn step(
     let flat = Flat::rows(cx, end, &out.shape, 3);
     let kernel = Reduce { fold, device: x.device, out: made(out, end), kept: a, reduced: b, end: &flat };
     let mut binds = vec![Bind::Read(x), Bind::Write(out)];
-    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, flat.params(params), &binds, grid)?;
     cx.takes_flops(x.numel());
     Ok(())

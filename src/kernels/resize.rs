@@ -97,7 +97,7 @@ pub fn interpolate(cx: &mut LowerCx<'_>, mut passes: Vec<Pass>, extrapolation: f
             suffix: here.label(),
         };
         let mut binds = vec![Bind::Read(&now), Bind::Read(&index), Bind::Read(&weight), Bind::Write(&next)];
-        binds.extend(here.end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+        binds.extend(here.end.iter().flat_map(|e| &e.reads).map(Bind::Read));
         cx.dispatch(&kernel, flat.params(params), &binds, linear_grid(next.numel(), LINEAR_WORKGROUP))?;
         now = next;
     }
@@ -154,6 +154,6 @@ pub fn nearest(cx: &mut LowerCx<'_>, passes: &[Pass], extrapolation: f32, end: O
     let flat = Flat::rows(cx, end, &out.shape, FIRST_READ);
     let kernel = Nearest { device: x.device, rank, from: end.map(Epilogue::from), end: &flat };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&table), Bind::Read(&fill), Bind::Write(&out)];
-    binds.extend(end.iter().flat_map(|e| e.bound(&e.reads)).map(Bind::Read));
+    binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, flat.params(params), &binds, linear_grid(out.numel(), LINEAR_WORKGROUP))
 }

@@ -195,7 +195,7 @@ impl Attended {
             return Err(err!(Internal, "{} has no type", scores.path()));
         };
         let end = function(cx, tail, made, |v| self.place(outer(v)?), [&from, to])?;
-        ensure!(end.bindings() <= epilogue::MOST_READS, Unsupported, "{} operands", end.bindings());
+        ensure!(end.reads.len() <= epilogue::MOST_READS, Unsupported, "{} operands", end.reads.len());
         Ok(Some(end))
     }
 }
@@ -219,7 +219,7 @@ impl Op for Attended {
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
         let all = self.body.nodes.iter().map(|n| n.operator.op.tolerance(dtype, k));
-        all.fold(Tolerance::EXACT, |a, b| Tolerance { rel: a.rel + b.rel, abs: a.abs + b.abs })
+        all.fold(Tolerance::EXACT, Tolerance::plus)
     }
 }
 

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use super::eval::{need, opt};
-use super::quant::{apply, dynamic_scale, emit_shifted, lower_dynamic, quantized};
-use super::quant_products::{shifted, shifted_view};
+use super::quant::{apply, dynamic_scale, lower_dynamic, quantized};
+use super::quant_products::{centred, column_sums, ended_product, less, shifted, shifted_view, widened};
 use super::rnn::{Cell, Extents, Factors, Recurrent, recurrent};
 use super::{Case, InferCx, Inferred, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, F32, I8, I32, U8};
 use crate::ir::TensorType;
-use crate::kernels::matmul::{Product, Right, product, right_of};
+use crate::kernels::epilogue::Epilogue;
+use crate::kernels::matmul::{Right, right_of};
 use crate::kernels::rnn::{QuantisedWeights, lower_quantised};
 use crate::plan::{LowerCx, View};
 use crate::rng::Rng;
@@ -85,27 +86,28 @@ impl DynamicQuantizeLstm {
         let quantised = cx.temp(U8, &x.shape)?;
         let (scale, zero) = (cx.temp(F32, &[])?, cx.temp(U8, &[])?);
         lower_dynamic(cx, &x, &quantised, &scale, &zero)?;
-        let centred = cx.temp(I32, &[1, rows, e.input])?;
-        let flat = quantised.reshaped(&centred.shape).ok_or_else(|| err!(Internal, "inputs that are not dense"))?;
-        let zero = zero.broadcast(&centred.shape);
-        apply(cx, &[flat, zero], &centred, |emit, x| emit_shifted(emit, &x[0], x.get(1)))?;
-        let weights = if cx.value(1).is_some() && cx.value(W_ZERO).is_some() {
-            let z = cx.value(W_ZERO).cloned();
-            let tag = z.as_ref().map_or(String::new(), |z| format!("less {:?} {:?}", z.shape(), z.bytes()));
-            right_of(cx, 1, false, I32, &tag, move |w| shifted(w, z.as_ref(), by_direction))?
-        } else {
-            Right::View(shifted_view(cx, 1, W_ZERO, by_direction)?)
-        };
-        let sums = cx.temp(I32, &[d, rows, n])?;
-        product(cx, &Product::new(centred.broadcast(&[d, rows, e.input]), weights, sums.clone()))?;
-        let w_scale = self.scales(cx, W_SCALE)?.broadcast(&sums.shape);
-        let out = cx.temp(F32, &sums.shape)?;
-        let scale = scale.broadcast(&sums.shape);
-        apply(cx, &[sums, scale, w_scale], &out, |emit, x| {
-            let both = emit.call(F32, "mul", &[&x[1], &x[2]])?;
-            let sum = emit.cast(&x[0], F32)?;
+        let flat = quantised.reshaped(&[1, rows, e.input]);
+        let flat = flat.ok_or_else(|| err!(Internal, "inputs that are not dense"))?;
+        let out = cx.temp(F32, &[d, rows, n])?;
+        let w_scale = self.scales(cx, W_SCALE)?;
+        let scaled = Epilogue::new(cx, "scaled", [I32, F32], vec![scale, w_scale], |emit, sum, x| {
+            let both = emit.call(F32, "mul", &[&x[0], &x[1]])?;
+            let sum = emit.cast(&sum, F32)?;
             emit.call(F32, "mul", &[&sum, &both])
         })?;
+        let (left, weights, end) = match column_sums(cx, 1, W_ZERO, by_direction)? {
+            Some(sums) => {
+                let z = cx.value(W_ZERO).cloned();
+                let tag = z.as_ref().map_or(String::new(), |z| format!("less {:?} {:?}", z.shape(), z.bytes()));
+                let weights = right_of(cx, 1, false, I32, &tag, move |w| shifted(w, z.as_ref(), by_direction))?;
+                (widened(&flat), weights, centred(cx, &zero, sums, Some(&scaled))?)
+            }
+            None => {
+                let weights = Right::View(shifted_view(cx, 1, W_ZERO, by_direction)?);
+                (less(cx, &flat, Some(zero))?, weights, scaled)
+            }
+        };
+        ended_product(cx, left.broadcast(&[d, rows, e.input]), weights, &out, Some(end))?;
         Ok(out)
     }
 

@@ -6,12 +6,13 @@ use super::einsum::fitted;
 use super::eval::{need, opt};
 use super::infer::one;
 use super::matmul::{Geometry, oriented, product_tolerance};
-use super::quant::{apply, dynamic_scale, emit_quantized, emit_shifted, lower_dynamic, quantized};
-use super::quant_products::{by_columns, integer_product, shifted, shifted_right, shifted_view};
+use super::quant::{apply, dynamic_scale, emit_quantized, lower_dynamic, quantized};
+use super::quant_products::{by_columns, integer_product, product_of, shifted, shifted_right, shifted_view};
 use super::{Case, InferCx, Inferred, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, F16, F32, I8, I32, U8};
 use crate::ir::AttrReader;
 use crate::kernels::elementwise::{Emit, Var};
+use crate::kernels::epilogue::Epilogue;
 use crate::kernels::matmul::{Product, Right, product};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
@@ -66,31 +67,21 @@ fn scaled(sums: &[i128], g: &Geometry, a_scale: f32, b_scale: &Tensor, bias: Opt
     Ok(sums.iter().enumerate().map(of).collect())
 }
 
-/// The same on the device; `a_scale` has one element.
-fn lower_scaled(
-    cx: &mut LowerCx<'_>,
-    sums: View,
-    a_scale: &View,
-    b_scale: usize,
-    bias: usize,
-    out: &View,
-) -> Result<()> {
+/// The same on the device, of what a product makes; `a_scale` has one element.
+fn scaled_end(cx: &mut LowerCx<'_>, a_scale: &View, b_scale: usize, bias: usize, out: DType) -> Result<Epilogue> {
     let b_scale = cx.input(b_scale)?;
     let wide = by_columns(&b_scale.shape);
-    let b_scale = fitted(cx, &b_scale, &wide)?;
-    let a_scale = fitted(cx, a_scale, &[])?;
-    let mut views = vec![sums, a_scale.broadcast(&out.shape), b_scale.broadcast(&out.shape)];
-    if let Some(b) = cx.try_input(bias)? {
-        views.push(b.broadcast(&out.shape));
-    }
-    apply(cx, &views, out, |e, x| {
+    let mut views = vec![fitted(cx, a_scale, &[])?, fitted(cx, &b_scale, &wide)?];
+    views.extend(cx.try_input(bias)?);
+    Epilogue::new(cx, "scaled", [I32, out], views, |e, sum, x| {
         let wide: Vec<Var> = x.iter().map(|v| e.cast(v, F32)).collect::<Result<_>>()?;
-        let scale = e.call(F32, "mul", &[&wide[1], &wide[2]])?;
-        let mut y = e.call(F32, "mul", &[&wide[0], &scale])?;
-        if let Some(b) = wide.get(3) {
+        let scale = e.call(F32, "mul", &[&wide[0], &wide[1]])?;
+        let sum = e.cast(&sum, F32)?;
+        let mut y = e.call(F32, "mul", &[&sum, &scale])?;
+        if let Some(b) = wide.get(2) {
             y = e.call(F32, "add", &[&y, b])?;
         }
-        e.cast(&y, out.dtype)
+        e.cast(&y, out)
     })
 }
 
@@ -144,14 +135,8 @@ impl Op for DynamicQuantizeMatMul {
         let out = whole_output(cx, &g)?;
         let (q, scale, zero) = (cx.temp(U8, &a.shape)?, cx.temp(F32, &[])?, cx.temp(U8, &[])?);
         lower_dynamic(cx, &a, &q, &scale, &zero)?;
-        let centred = cx.temp(I32, &g.a)?;
-        let views = [fitted(cx, &q, &g.a)?, zero.broadcast(&g.a)];
-        apply(cx, &views, &centred, |e, x| emit_shifted(e, &x[0], x.get(1)))?;
-        let right = shifted_right(cx, 1, 3, &g)?.broadcast(&g.batch);
-        let sums = cx.temp(I32, &out.shape)?;
-        let left = centred.broadcast(&[&g.batch[..], &[g.m, g.k]].concat());
-        product(cx, &Product::new(left, right, sums.clone()))?;
-        lower_scaled(cx, sums, &scale, 2, 4, &out)
+        let end = scaled_end(cx, &scale, 2, 4, F32)?;
+        product_of(cx, &q, Some(zero), [1, 3], &g, &out, Some(&end))
     }
 
     fn tolerance(&self, dtype: DType, _: usize) -> Tolerance {
@@ -193,10 +178,9 @@ impl Op for MatMulIntegerToFloat {
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let g = Geometry::new(&cx.input_type(0)?.shape, &cx.input_type(1)?.shape)?;
         let out = whole_output(cx, &g)?;
-        let sums = cx.temp(I32, &out.shape)?;
-        integer_product(cx, [0, 1], [4, 5], &sums)?;
         let a_scale = cx.input(2)?;
-        lower_scaled(cx, sums, &a_scale, 3, 6, &out)
+        let end = scaled_end(cx, &a_scale, 3, 6, out.dtype)?;
+        integer_product(cx, [0, 1], [4, 5], &out, Some(&end))
     }
 
     fn tolerance(&self, dtype: DType, _: usize) -> Tolerance {

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::fused::{self, Rest, chain, fold, infer_known};
-use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance, epilogue_rows as rows, spelled};
+use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance, spelled};
+use super::{epilogue_rows as rows, quant_convs, quant_products};
 use crate::cpu;
 use crate::dtype::DType::{self, BF16, F16, F32, I32, I64};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
@@ -18,9 +19,11 @@ use crate::{Result, ensure, err};
 /// The operators that take an epilogue, with their number of inputs.
 pub const HEADS: &[(&str, usize)] = &[
     ("Conv", 3),
+    ("ConvInteger", 4),
     ("ConvTranspose", 3),
-    ("MatMul", 2),
     ("Gemm", 3),
+    ("MatMul", 2),
+    ("MatMulInteger", 4),
     ("ReduceSum", 2),
     ("ReduceMean", 2),
     ("ReduceMax", 2),
@@ -86,6 +89,8 @@ pub const FAMILY: &[OpDef] = &[
     row("Elementwise+Resize", || rows::resize_cases("Elementwise+Resize")),
     row("Elementwise+Resize+Elementwise", || rows::resize_cases("Elementwise+Resize+Elementwise")),
     row("Gather+Elementwise", rows::gather_cases),
+    row("ConvInteger+Elementwise", quant_convs::ended_conv_cases),
+    row("MatMulInteger+Elementwise", quant_products::ended_matmul_cases),
 ];
 
 const fn row(name: &'static str, cases: fn() -> Vec<Case>) -> OpDef {
@@ -237,8 +242,10 @@ pub(super) fn function(
         }
     }
     let inner = inner.ok_or_else(|| err!(Internal, "{} does not read its neighbour", node.path()))?;
+    let types = inputs.iter().map(|(v, at)| Ok((*v, cx.input_type(*at)?))).chain([Ok((inner, from.clone()))]);
+    fused::check_broadcasts(body, types.collect::<Result<_>>()?)?;
     let rest = Rest::new(cx, body, inputs)?;
-    let views = rest.packed(cx)?;
+    let views = rest.views(cx)?;
     let label = rest.label();
     Epilogue::new(cx, &label, [from.dtype, to.dtype], views, |e, x, args| rest.emit(e, args, Some((inner, x))))
 }
@@ -305,7 +312,9 @@ impl Op for Ended {
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
         let all = self.body.nodes.iter().map(|n| n.operator.op.tolerance(dtype, k));
-        all.fold(Tolerance::EXACT, |a, b| Tolerance { rel: a.rel + b.rel, abs: a.abs + b.abs })
+        let tail = self.body.nodes.get(self.head + 1).and_then(|n| members(n).ok());
+        let quantises = tail.is_some_and(|g| g.nodes.iter().any(|n| n.operator.op_type == "QuantizeLinear"));
+        all.chain(quantises.then(|| fused::step(dtype))).fold(Tolerance::EXACT, Tolerance::plus)
     }
 }
 
@@ -376,6 +385,7 @@ pub(super) fn body(
     Ok(body)
 }
 
+/// A case of such a body; its inputs are yet to come.
 pub(super) fn case(
     name: &'static str,
     attrs: &[(&str, Attr)],

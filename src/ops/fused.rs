@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::epilogue::lower_body;
 use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::cpu;
-use crate::dtype::DType::{self, BF16, F16, F32, I8, I32, I64};
+use crate::dtype::DType::{self, BF16, F16, F32, I8, I32, I64, U8};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
 use crate::kernels::elementwise::{Elementwise, Emit, Var, lower_views};
-use crate::plan::{LowerCx, View};
+use crate::plan::{LowerCx, Slicing, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
 
@@ -35,6 +36,44 @@ pub fn can_join(node: &Node) -> bool {
     elementwise.is_some_and(|e| e.joins() && e.host_inputs().is_empty())
         && node.outputs.len() == 1
         && node.outputs[0].is_some()
+}
+
+/// As [`can_join`], for a node of `graph`: what is known of its inputs' shapes must broadcast.
+pub fn can_join_in(graph: &Graph, node: &Node) -> bool {
+    let constant = |v: ValueId| graph.value(v).constant.as_ref().map(Tensor::shape);
+    can_join(node) && broadcasts(node, constant)
+}
+
+/// Whether the inputs of an elementwise node broadcast, as far as their shapes are known.
+fn broadcasts<'a>(node: &Node, shape: impl Fn(ValueId) -> Option<&'a [usize]>) -> bool {
+    let shapes: Vec<Option<&[usize]>> = node.used_inputs().map(shape).collect();
+    node.operator.op.elementwise().is_none_or(|e| e.broadcasts(&shapes))
+}
+
+/// Whether the members of a body broadcast their inputs, given the types of the body's inputs.
+///
+/// # Errors
+/// `Unsupported` when they do not.
+pub(super) fn check_broadcasts(body: &Graph, mut types: HashMap<ValueId, TensorType>) -> Result<()> {
+    for node in &body.nodes {
+        let fits = broadcasts(node, |v| types.get(&v).map(|t| t.shape.as_slice()));
+        ensure!(fits, Unsupported, "{} does not broadcast its inputs", node.path());
+        let made = infer_member(node, &types).map_err(|_| err!(Internal, "{} has no type", node.path()))?;
+        types.extend(node.used_outputs().zip(made));
+    }
+    Ok(())
+}
+
+/// Whether a member quantises what another made: there what is rounded otherwise may fall to the next step.
+pub(super) fn quantises(body: &Graph) -> bool {
+    let made = |v: &ValueId| !body.inputs.contains(v);
+    let op = |n: &Node| n.operator.op_type == "QuantizeLinear";
+    body.nodes.iter().any(|n| op(n) && n.inputs.first().copied().flatten().as_ref().is_some_and(made))
+}
+
+/// How far apart results lie that differ by a step of an inner quantisation.
+pub(super) fn step(dtype: DType) -> Tolerance {
+    Tolerance { rel: 0.0, abs: if dtype.is_float() { 0.02 } else { 1.0 } }
 }
 
 /// The operator whose members are the nodes of `body`.
@@ -108,33 +147,7 @@ impl<'a> Rest<'a> {
     /// # Errors
     /// As [`LowerCx::input`].
     pub fn views(&self, cx: &mut LowerCx<'_>) -> Result<Vec<View>> {
-        self.views_but(cx, &HashMap::new())
-    }
-
-    /// As [`Rest::views`], with single floats that are known laid together in one constant for each type.
-    ///
-    /// # Errors
-    /// As [`LowerCx::input`].
-    pub fn packed(&self, cx: &mut LowerCx<'_>) -> Result<Vec<View>> {
-        let mut placed = HashMap::new();
-        for dtype in [F32, F16, BF16] {
-            let number = |v: &ValueId| Some((*v, self.known.get(v).filter(|t| t.dtype() == dtype).and_then(single)?));
-            let (all, numbers): (Vec<ValueId>, Vec<f64>) = self.sources.iter().filter_map(number).unzip();
-            if all.len() < 2 {
-                continue;
-            }
-            let row = cx.constant(Tensor::from_f64s(dtype, [numbers.len()], numbers)?)?;
-            for (i, v) in all.into_iter().enumerate() {
-                let one = row.sliced(0, i, 1, 1).reshaped(&[]);
-                placed.insert(v, one.ok_or_else(|| err!(Internal, "one element has a shape"))?);
-            }
-        }
-        self.views_but(cx, &placed)
-    }
-
-    fn views_but(&self, cx: &mut LowerCx<'_>, placed: &HashMap<ValueId, View>) -> Result<Vec<View>> {
         let view = |v: &ValueId| match (self.inputs.get(v), self.known.get(v)) {
-            _ if placed.contains_key(v) => Ok(placed[v].clone()),
             (None, Some(t)) => cx.constant(t.clone()),
             (i, _) => cx.input(i.copied().unwrap_or(0)),
         };
@@ -233,6 +246,11 @@ impl Op for Fused {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let all: Vec<usize> = (0..self.body.inputs.len()).collect();
+        let types = self.body.inputs.iter().zip(&all).map(|(v, i)| Ok((*v, cx.input_type(*i)?)));
+        if check_broadcasts(&self.body, types.collect::<Result<_>>()?).is_err() {
+            return lower_body(cx, &self.body, &all);
+        }
         let inputs = self.body.inputs.iter().copied().enumerate().map(|(i, v)| (v, i)).collect();
         let mut rest = Rest::new(cx, &self.body, inputs)?;
         if rest.members.is_empty() {
@@ -250,7 +268,15 @@ impl Op for Fused {
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
         let all = self.body.nodes.iter().map(|n| n.operator.op.tolerance(dtype, k));
-        all.fold(Tolerance::EXACT, |a, b| Tolerance { rel: a.rel + b.rel, abs: a.abs + b.abs })
+        all.chain(quantises(&self.body).then(|| step(dtype))).fold(Tolerance::EXACT, Tolerance::plus)
+    }
+
+    fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        let types = (0..self.body.inputs.len()).filter_map(|i| Some((self.body.inputs[i], cx.try_input(i)?.clone())));
+        match check_broadcasts(&self.body, types.collect()) {
+            Ok(()) => Slicing::broadcast(cx, out),
+            Err(_) => vec![],
+        }
     }
 }
 
@@ -263,6 +289,11 @@ fn single(t: &Tensor) -> Option<f64> {
 }
 
 impl Elementwise for Fused {
+    fn broadcasts(&self, shapes: &[Option<&[usize]>]) -> bool {
+        let of = |v: ValueId| shapes.get(self.body.inputs.iter().position(|i| *i == v)?).copied().flatten();
+        self.body.nodes.iter().all(|n| broadcasts(n, of))
+    }
+
     fn emit(&self, e: &mut Emit<'_>, args: &[Var], _: DType) -> Result<Var> {
         let mut vars: HashMap<ValueId, Var> = self.body.inputs.iter().copied().zip(args.iter().cloned()).collect();
         emit_members(e, &self.body.nodes, &mut vars)?;
@@ -270,7 +301,7 @@ impl Elementwise for Fused {
     }
 }
 
-/// A body that is a chain: each member reads the value before it, then inputs by number.
+/// A body that is a chain: each member reads the value before it, then inputs by number. Casts are to float32.
 pub(super) fn chain(inputs: usize, members: &[(&str, &[usize])]) -> Result<Graph> {
     let mut body = Graph::new("body");
     body.inputs = (0..inputs).map(|i| body.add_value(format!("x{i}"), None)).collect();
@@ -278,7 +309,8 @@ pub(super) fn chain(inputs: usize, members: &[(&str, &[usize])]) -> Result<Graph
     for (k, (op, others)) in members.iter().enumerate() {
         let reads = last.into_iter().map(Some).chain(others.iter().map(|i| body.inputs.get(*i).copied())).collect();
         let y = body.add_value(format!("y{k}"), None);
-        let operator = Operator::new("", op, Attrs::new(), &NodeInfo::full(13, others.len() + 1, 1))?;
+        let to = (*op == "Cast").then(|| ("to".to_string(), Attr::Int(F32 as i64)));
+        let operator = Operator::new("", op, to.into_iter().collect(), &NodeInfo::full(13, others.len() + 1, 1))?;
         body.nodes.push(Node { name: format!("y{k}"), operator, inputs: reads, outputs: vec![Some(y)] });
         last = Some(y);
     }
@@ -306,5 +338,30 @@ fn cases() -> Vec<Case> {
     all.push(case(3, scaled).constant(half.clone()).constant(half.clone()).rand(F32, &[3, 17]));
     all.push(case(2, &[("Sqrt", &[]), ("Mul", &[1])]).range(F32, &[3, 1], 0.0, 2.0).rand(F32, &[2, 3, 8]));
     all.push(case(2, &[("Pow", &[1]), ("Exp", &[])]).rand(F32, &[0, 4]).constant(half));
+    all.extend(quantised_cases());
+    all
+}
+
+/// Values brought to 8 bits and back: by one scale, which is known or not, by scales of the last axis and of another.
+fn quantised_cases() -> Vec<Case> {
+    let there: &[(&str, &[usize])] = &[("QuantizeLinear", &[1, 2]), ("DequantizeLinear", &[1, 2]), ("Relu", &[])];
+    let back: &[(&str, &[usize])] = &[("DequantizeLinear", &[1, 2]), ("Relu", &[]), ("QuantizeLinear", &[1, 2])];
+    let case = |members| {
+        let body = Attr::Graph(Arc::new(chain(3, members).unwrap_or_default()));
+        Case::new(NAME, 1).domain(DOMAIN).attr("body", body)
+    };
+    let known = |x: f64, d: DType| Tensor::from_f64s(d, [], vec![x]).unwrap_or_else(|_| Tensor::zeros(d, []));
+    let mut all = vec![];
+    for d in [I8, U8] {
+        let x = || case(there).range(F32, &[3, 5, 8], -200.0, 300.0);
+        all.push(x().constant(known(1.25, F32)).constant(known(3.0, d)));
+        for s in [&[][..], &[1], &[5]] {
+            all.push(x().range(F32, s, 0.75, 1.5).range(d, s, 0.0, 9.0));
+        }
+        all.push(case(there).range(F32, &[3, 7], -99.0, 99.0).range(F32, &[7], 0.75, 1.5).range(d, &[7], 0.0, 9.0));
+        for s in [&[][..], &[5]] {
+            all.push(case(back).rand(d, &[3, 5, 8]).range(F32, s, 0.75, 1.5).range(d, s, 0.0, 9.0));
+        }
+    }
     all
 }

@@ -55,6 +55,7 @@ mod norm;
 mod order;
 mod pool;
 mod quant;
+mod quant_convs;
 mod quant_products;
 mod random;
 mod reduce;
@@ -225,6 +226,11 @@ pub struct Tolerance {
 impl Tolerance {
     /// Equal bits (NaN equals NaN).
     pub const EXACT: Tolerance = Tolerance { rel: 0.0, abs: 0.0 };
+
+    /// Of what is made in two steps.
+    pub fn plus(self, other: Tolerance) -> Tolerance {
+        Tolerance { rel: self.rel + other.rel, abs: self.abs + other.abs }
+    }
 
     /// `ulps` units in the last place of `dtype`, relative to the value and to the output's largest magnitude.
     /// Exact for integers, bool and strings.

@@ -7,14 +7,15 @@ use half::{bf16, f16};
 
 use super::eval::{need, opt};
 use super::infer::one;
+use super::quant_convs;
 use super::quant_products as products;
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef};
 use crate::dtype::DType::{self, *};
 use crate::dtype::small_float;
 use crate::ir::{AttrReader, TensorType};
-use crate::kernels::elementwise::{Emit, Var, map};
+use crate::kernels::elementwise::{self, Elementwise, Emit, Var, arg, map};
 use crate::kernels::{DeviceType, cast_wrap_expr, quant};
-use crate::plan::{LowerCx, View};
+use crate::plan::{LowerCx, Slicing, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err, shape};
 
@@ -63,8 +64,8 @@ pub const FAMILY: &[OpDef] = &[
     },
     products::MATMUL_INTEGER,
     products::QLINEAR_MATMUL,
-    products::CONV_INTEGER,
-    products::QLINEAR_CONV,
+    quant_convs::CONV_INTEGER,
+    quant_convs::QLINEAR_CONV,
 ];
 
 /// Which elements share a scale and a zero point.
@@ -100,6 +101,52 @@ impl Granularity {
         want[axis] = x[axis].div_ceil(self.block);
         ensure!(p == want, InvalidNode, "expected a scale or zero point of {want:?}, got {p:?}");
         Ok((want, axis, self.block))
+    }
+
+    /// Whether a parameter broadcasts to `x` as it is; `x` may be unknown.
+    fn broadcasts(&self, x: Option<&[usize]>, p: &[usize]) -> bool {
+        match self.block {
+            0 if shape::numel(p) == 1 && p.len() <= 1 => x.is_none_or(|x| x.len() >= p.len()),
+            0 => match x {
+                Some(x) => shape::axis(self.axis, x.len()).is_ok_and(|axis| axis + 1 == x.len()),
+                None => self.axis == -1,
+            },
+            _ => false,
+        }
+    }
+
+    /// As [`Elementwise::broadcasts`], of an operator whose inputs from the second on are parameters.
+    fn all_broadcast(&self, shapes: &[Option<&[usize]>]) -> bool {
+        let x = shapes.first().copied().flatten();
+        shapes.iter().skip(1).flatten().all(|p| self.broadcasts(x, p))
+    }
+
+    /// The axes along which such an operator can be made in parts.
+    fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        if self.block > 0 {
+            return vec![];
+        }
+        let own = shape::axis(self.axis, out.len()).ok();
+        let with = |i: usize, axis: usize| cx.try_input(i).filter(|p| p.numel() != 1 && own == Some(axis)).map(|_| 0);
+        (0..out.len()).map(|axis| Slicing { axis, inputs: vec![Some(axis), with(1, axis), with(2, axis)] }).collect()
+    }
+
+    /// Lowers such an operator: elementwise where the parameters broadcast as they are, else with views that spread
+    /// them.
+    fn lower(&self, cx: &mut LowerCx<'_>, op: &dyn Elementwise) -> Result<()> {
+        let types: Vec<TensorType> =
+            (0..cx.input_count()).filter(|i| cx.has_input(*i)).map(|i| cx.input_type(i)).collect::<Result<_>>()?;
+        let shapes: Vec<Option<&[usize]>> = types.iter().map(|t| Some(t.shape.as_slice())).collect();
+        if self.all_broadcast(&shapes) {
+            return elementwise::lower(cx, op);
+        }
+        let (x, scale, zero) = (cx.input(0)?, cx.input(1)?, cx.try_input(2)?);
+        let out = cx.output(0)?;
+        let mut views = vec![x.clone(), self.spread(cx, &scale, &x.shape)?];
+        if let Some(z) = &zero {
+            views.push(self.spread(cx, z, &x.shape)?);
+        }
+        apply(cx, &views, &out, |e, args| op.emit(e, args, out.dtype))
     }
 
     /// For each element of `x`, the element of the parameter.
@@ -190,7 +237,9 @@ pub(super) fn emit_quantized(e: &mut Emit<'_>, q: &Var, zero: Option<&Var>, out:
     let inside = e.expr(F32, format!("clamp({}, {}, {})", r.name, low.name, high.name));
     let nan = e.test(F32, "is_nan", &[q])?;
     let sure = e.select(&nan, &low, &inside);
-    e.cast(&sure, out)
+    // a whole number of the type, which needs no care
+    let code = format!("{}({})", e.device(out)?.wgsl(), sure.name);
+    Ok(e.expr(out, code))
 }
 
 /// A numbered element type, 0 meaning none.
@@ -278,21 +327,31 @@ impl Op for Quantize {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let (x, scale, zero) = (cx.input(0)?, cx.input(1)?, cx.try_input(2)?);
-        let out = cx.output(0)?;
+        self.by.lower(cx, self)
+    }
+
+    fn elementwise(&self) -> Option<&dyn Elementwise> {
+        (self.by.block == 0).then_some(self)
+    }
+
+    fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        self.by.slices(cx, out)
+    }
+}
+
+impl Elementwise for Quantize {
+    fn broadcasts(&self, shapes: &[Option<&[usize]>]) -> bool {
+        self.by.all_broadcast(shapes)
+    }
+
+    fn emit(&self, e: &mut Emit<'_>, args: &[Var], out: DType) -> Result<Var> {
+        let (x, scale) = (arg(args, 0)?, arg(args, 1)?);
         let p = self.precision(x.dtype, scale.dtype)?;
-        let mut views = vec![x.clone(), self.by.spread(cx, &scale, &x.shape)?];
-        if let Some(z) = &zero {
-            views.push(self.by.spread(cx, z, &x.shape)?);
-        }
-        let saturate = self.saturate;
-        apply(cx, &views, &out, |e, args| {
-            let (x, s) = (e.cast(&args[0], F32)?, e.cast(&args[1], F32)?);
-            let (x, s) = (emit_rounded(e, &x, p)?, emit_rounded(e, &s, p)?);
-            let q = e.call(F32, "quotient", &[&x, &s])?;
-            let q = emit_rounded(e, &q, p)?;
-            emit_quantized(e, &q, args.get(2), out.dtype, saturate)
-        })
+        let (x, s) = (e.cast(x, F32)?, e.cast(scale, F32)?);
+        let (x, s) = (emit_rounded(e, &x, p)?, emit_rounded(e, &s, p)?);
+        let q = e.call(F32, "quotient", &[&x, &s])?;
+        let q = emit_rounded(e, &q, p)?;
+        emit_quantized(e, &q, args.get(2), out, self.saturate)
     }
 }
 
@@ -367,18 +426,28 @@ impl Op for Dequantize {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let (x, scale, zero) = (cx.input(0)?, cx.input(1)?, cx.try_input(2)?);
-        let out = cx.output(0)?;
-        let mut views = vec![x.clone(), self.by.spread(cx, &scale, &x.shape)?];
-        if let Some(z) = &zero {
-            views.push(self.by.spread(cx, z, &x.shape)?);
-        }
-        apply(cx, &views, &out, |e, args| {
-            let shifted = emit_shifted(e, &args[0], args.get(2))?;
-            let (x, s) = (e.cast(&shifted, F32)?, e.cast(&args[1], F32)?);
-            let y = e.call(F32, "mul", &[&x, &s])?;
-            e.cast(&y, out.dtype)
-        })
+        self.by.lower(cx, self)
+    }
+
+    fn elementwise(&self) -> Option<&dyn Elementwise> {
+        (self.by.block == 0).then_some(self)
+    }
+
+    fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        self.by.slices(cx, out)
+    }
+}
+
+impl Elementwise for Dequantize {
+    fn broadcasts(&self, shapes: &[Option<&[usize]>]) -> bool {
+        self.by.all_broadcast(shapes)
+    }
+
+    fn emit(&self, e: &mut Emit<'_>, args: &[Var], out: DType) -> Result<Var> {
+        let shifted = emit_shifted(e, arg(args, 0)?, args.get(2))?;
+        let (x, s) = (e.cast(&shifted, F32)?, e.cast(arg(args, 1)?, F32)?);
+        let y = e.call(F32, "mul", &[&x, &s])?;
+        e.cast(&y, out)
     }
 }
 
@@ -399,15 +468,10 @@ pub(super) fn dynamic_scale(values: &[f32]) -> (f32, f64) {
     (scale, (-low / scale).clamp(0.0, 255.0).round_ties_even() as f64)
 }
 
-/// Writes `x`, float32s, brought to uint8 by its range, with the scale and zero point.
+/// Writes `x`, float32s, brought to uint8 by its range, with the scale and zero point; `out` is dense.
 pub(super) fn lower_dynamic(cx: &mut LowerCx<'_>, x: &View, out: &View, scale: &View, zero: &View) -> Result<()> {
     let x = cx.dense(x)?;
-    quant::scale_of(cx, &x, scale, zero)?;
-    let views = [x.clone(), scale.broadcast(&x.shape), zero.broadcast(&x.shape)];
-    apply(cx, &views, out, |e, args| {
-        let q = e.call(F32, "quotient", &[&args[0], &args[1]])?;
-        emit_quantized(e, &q, args.get(2), U8, true)
-    })
+    quant::by_range(cx, &x, out, scale, zero)
 }
 
 #[derive(Debug)]
@@ -435,12 +499,8 @@ impl Op for DynamicQuantize {
         let x = cx.input(0)?;
         let mut own = |i: usize, d: DType| if cx.has_output(i) { cx.output(i) } else { cx.temp(d, &[]) };
         let (scale, zero) = (own(1, F32)?, own(2, U8)?);
-        if cx.has_output(0) {
-            let out = cx.output(0)?;
-            return lower_dynamic(cx, &x, &out, &scale, &zero);
-        }
-        let x = cx.dense(&x)?;
-        quant::scale_of(cx, &x, &scale, &zero)
+        let out = if cx.has_output(0) { cx.output(0)? } else { cx.temp(U8, &x.shape)? };
+        lower_dynamic(cx, &x, &out, &scale, &zero)
     }
 }
 
@@ -538,6 +598,7 @@ fn dynamic_cases() -> Vec<Case> {
         case(&[4], 0.0, 0.0),
         case(&[2, 3, 1031], -100.0, 10.0),
         case(&[70_001], -0.001, 0.002),
+        case(&[3, 1024, 1024], -3.0, 1.0),
         case(&[0, 3], -1.0, 1.0),
     ]
 }

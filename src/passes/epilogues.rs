@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::fuse_elementwise::{join, on_the_host};
+use super::fuse_elementwise::{binds, join, on_the_host};
 use crate::Result;
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, ValueId};
@@ -24,7 +24,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let mut taken = HashSet::new();
     let mut made: HashMap<usize, Node> = HashMap::new();
     for (i, node) in graph.nodes.iter().enumerate() {
-        if !fused::can_join(node) {
+        if !fused::can_join_in(graph, node) {
             continue;
         }
         let mut heads: Vec<(usize, ValueId)> =
@@ -32,7 +32,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         heads.retain(|(head, _)| epilogue::head_inputs(&graph.nodes[*head]).is_some());
         // a product, which gains most; of several the last one, so that what it made is at hand when the others are done
         heads.sort_unstable_by_key(|(head, _)| (gain(&graph.nodes[*head]), *head));
-        let others: HashSet<ValueId> = node.used_inputs().collect();
+        let others: HashSet<ValueId> = node.used_inputs().filter(|v| binds(graph, *v)).collect();
         let fits = |(head, v): &(usize, ValueId)| {
             let refused = match () {
                 () if kept.contains(v) || consumers.get(v).is_none_or(|all| all.iter().any(|c| *c != i)) => {
@@ -242,6 +242,20 @@ mod tests {
             %y = Mul@13(%v, %e)
         }";
         assert_eq!(joined(text, &[&[3, 3], &[3, 3]]), ["MatMul+Elementwise"]);
+    }
+
+    #[test]
+    fn integer_products_end_in_what_scales_them() {
+        let text = "graph g(%x, %w) -> (%y) {
+            %q, %s, %z = DynamicQuantizeLinear@11(%x)
+            %r, %t, %u = DynamicQuantizeLinear@11(%w)
+            %m = MatMulInteger@10(%q, %r, %z, %u)
+            %c = Cast@13(%m) {to = 1}
+            %b = Mul@13(%s, %t)
+            %y = Mul@13(%c, %b)
+        }";
+        let ops = ["DynamicQuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger+Elementwise"];
+        assert_eq!(joined(text, &[&[3, 4], &[4, 2]]), ops);
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     let (producers, consumers) = (graph.producers(), graph.consumers());
     let kept: HashSet<ValueId> = graph.outputs.iter().copied().collect();
     let host = on_the_host(graph);
-    let can_join = |n: &Node| fused::can_join(n) && !n.used_inputs().chain(n.used_outputs()).any(|v| host.contains(&v));
+    let can_join =
+        |n: &Node| fused::can_join_in(graph, n) && !n.used_inputs().chain(n.used_outputs()).any(|v| host.contains(&v));
     let mut taken = vec![false; graph.nodes.len()];
     let mut fused: HashMap<usize, Node> = HashMap::new();
     for root in (0..graph.nodes.len()).rev() {
@@ -80,7 +81,7 @@ fn grow(graph: &Graph, root: usize, joins: impl Fn(ValueId, &[usize]) -> Option<
         let fits = |m: &usize| {
             let mut with = members.clone();
             with.push(*m);
-            reads(graph, &with).len() <= MOST_INPUTS
+            reads(graph, &with).iter().filter(|v| binds(graph, **v)).count() <= MOST_INPUTS
         };
         match next.into_iter().rev().find(fits) {
             Some(m) => members.push(m),
@@ -89,6 +90,11 @@ fn grow(graph: &Graph, root: usize, joins: impl Fn(ValueId, &[usize]) -> Option<
     }
     members.sort_unstable();
     members
+}
+
+/// Whether a dispatch binds a value that it reads: numbers stand among its params.
+pub(super) fn binds(graph: &Graph, v: ValueId) -> bool {
+    graph.value(v).constant.as_ref().is_none_or(|t| t.len() != 1)
 }
 
 /// The values that the members read from outside, in order of first use.
@@ -206,6 +212,52 @@ mod tests {
         }";
         let shape: &[usize] = &[3];
         assert_eq!(fuse(text, &[shape; 9]), ["Elementwise", "Elementwise"]);
+    }
+
+    #[test]
+    fn quantisation_joins_where_its_parameters_broadcast() {
+        let text = "graph g(%x, %s, %z, %n) -> (%y) {
+            %q = QuantizeLinear@13(%x, %s, %z)
+            %d = DequantizeLinear@13(%q, %s, %z)
+            %a = Add@13(%d, %n)
+            %b = Mul@13(%a, %n)
+            %t = QuantizeLinear@13(%b, %s, %z)
+            %y = DequantizeLinear@13(%t, %s, %z)
+        }";
+        let fused = |shape: &[usize]| {
+            let mut graph = parse(text).unwrap();
+            let scale = Rng::new(2).tensor(DType::F32, shape, 0.5, 1.5).unwrap();
+            for (name, t) in [("s", scale), ("z", Tensor::zeros(DType::U8, shape)), ("n", Tensor::scalar(2f32))] {
+                let v = graph.find(name).unwrap();
+                graph.inputs.retain(|i| *i != v);
+                graph.value_mut(v).constant = Some(t);
+            }
+            check(&mut graph, &[Rng::new(1).tensor(DType::F32, &[2, 3, 4], -2.0, 2.0).unwrap()]);
+            graph.nodes.iter().map(|n| n.operator.op_type.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(fused(&[]), ["Elementwise"]);
+        let apart = ["QuantizeLinear", "DequantizeLinear", "Elementwise", "QuantizeLinear", "DequantizeLinear"];
+        assert_eq!(fused(&[3]), apart);
+    }
+
+    #[test]
+    fn numbers_are_not_bound() {
+        let text = "graph g(%x, %a, %b, %c, %d, %e, %f, %g, %h) -> (%y) {
+            %s1 = Add@13(%x, %a)
+            %s2 = Add@13(%s1, %b)
+            %s3 = Add@13(%s2, %c)
+            %s4 = Add@13(%s3, %d)
+            %s5 = Add@13(%s4, %e)
+            %s6 = Add@13(%s5, %f)
+            %s7 = Add@13(%s6, %g)
+            %y = Add@13(%s7, %h)
+        }";
+        let mut graph = parse(text).unwrap();
+        for v in graph.inputs.split_off(1) {
+            graph.value_mut(v).constant = Some(Tensor::scalar(0.5f32));
+        }
+        check(&mut graph, &[Tensor::vector(&[1f32, 2.0])]);
+        assert_eq!(graph.nodes.len(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::fuse_elementwise::{join, on_the_host};
+use super::fuse_elementwise::{binds, join, on_the_host};
 use crate::Result;
 use crate::ir::{Attr, Graph, Node, ValueId};
 use crate::ops::{epilogue, fused};
@@ -33,7 +33,9 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         let Some(v) = node.inputs.first().copied().flatten().filter(|_| conv(node) || ended || resize) else {
             continue;
         };
-        let Some(before) = producers.get(&v).copied().filter(|p| fused::can_join(&graph.nodes[*p])) else { continue };
+        let Some(before) = producers.get(&v).copied().filter(|p| fused::can_join_in(graph, &graph.nodes[*p])) else {
+            continue;
+        };
         let first = &graph.nodes[before];
         let alone = !kept.contains(&v) && consumers.get(&v).is_some_and(|all| all.len() == 1);
         let typed = !first.used_inputs().chain([v]).any(|v| host.contains(&v));
@@ -144,8 +146,8 @@ fn source(graph: &Graph, first: &Node, conv: &Node) -> Result<ValueId, &'static 
             None => return Err("it reads two values"),
         }
     }
-    // the bias is bound also where there is none
-    if conv.inputs.len().max(3) + constants.len() + 1 > BINDINGS {
+    let bound = conv.used_inputs().chain(constants).filter(|v| binds(graph, *v)).count();
+    if bound + 1 > BINDINGS {
         return Err("there are too many operands");
     }
     x.ok_or("it reads constants alone")

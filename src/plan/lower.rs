@@ -186,6 +186,14 @@ impl<'a> LowerCx<'a> {
         matches!(self.low.program.buffer(view.buf).kind, BufKind::Constant(_))
     }
 
+    /// What a view repeats, where it lies in a constant of one element.
+    pub fn number(&self, view: &View) -> Option<Tensor> {
+        match self.low.program.buffer(view.buf) {
+            Buffer { elements: 1, kind: BufKind::Constant(c), .. } => (c.make)(&c.source).ok(),
+            _ => None,
+        }
+    }
+
     /// The number of inputs, left-out ones included.
     pub fn input_count(&self) -> usize {
         self.node.inputs.len()
