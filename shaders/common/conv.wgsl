@@ -1,6 +1,7 @@
 // What the kernels of convolutions share: the parameters, their operands, where windows lie, the end of a sum. Pixels
 // count through the whole batch.
 
+alias X = f32; //#param
 alias T = f32; //#param
 alias Acc = f32; //#type
 alias Y = f32; //#param
@@ -29,7 +30,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<T>;
+@group(0) @binding(1) var<storage, read> x: array<X>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<T>>;
 //#if Y_VEC
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<Y>>;

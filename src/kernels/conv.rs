@@ -77,6 +77,8 @@ fn in_parts(spec: Spec, parts: bool) -> Spec {
 /// What the kernels have in common.
 #[derive(Debug)]
 struct Common<'a> {
+    /// The type of what is read, and that of what is summed.
+    input: DeviceType,
     device: DeviceType,
     out: DeviceType,
     transposed: bool,
@@ -100,7 +102,8 @@ impl Common<'_> {
     fn spec(&self, file: &'static str) -> Spec {
         let spec = self.start.spec(self.end, Spec::new(file));
         let acc = sums_of(self.device);
-        spec.wgsl("T", self.device.wgsl())
+        spec.wgsl("X", self.input.wgsl())
+            .wgsl("T", self.device.wgsl())
             .ty("Acc", acc)
             .wgsl("Y", self.out.wgsl())
             .code("MADE", format!("let v = {};\n", cast_expr(acc, self.device, "sum")))
@@ -389,11 +392,22 @@ pub fn convolve(
     ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
     let (transposed, padded, suffix) = (s.transposed, s.padded, ends.label());
     let long = s.ic * s.kernel.iter().product::<usize>() > 4 * PART as usize;
-    let (device, out_device) = (x.device, out.device);
+    let (device, out_device) = (ends.start.map_or(x.device, Epilogue::to), out.device);
     let outside = ends.end.filter(|_| *around).and_then(Epilogue::first);
     let (start, end, bias_there) = (&load, &flat, bias.is_some());
-    let common =
-        Common { device, out: out_device, transposed, padded, bias: bias_there, long, outside, start, end, suffix };
+    let common = Common {
+        input: x.device,
+        device,
+        out: out_device,
+        transposed,
+        padded,
+        bias: bias_there,
+        long,
+        outside,
+        start,
+        end,
+        suffix,
+    };
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Write(&out)];
     binds.extend(bias.as_ref().map(Bind::Read));
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));

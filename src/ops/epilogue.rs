@@ -9,7 +9,7 @@ use super::fused::{self, Rest, chain, fold, infer_known};
 use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance, spelled};
 use super::{epilogue_rows as rows, quant_convs, quant_products};
 use crate::cpu;
-use crate::dtype::DType::{self, BF16, F16, F32, I32, I64};
+use crate::dtype::DType::{self, BF16, F16, F32, I8, I32, I64, U8};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
 use crate::kernels::epilogue::{Ends, Epilogue};
 use crate::plan::LowerCx;
@@ -320,7 +320,9 @@ impl Op for Ended {
 
 /// Cases of convolutions that scale, shift and bound what they load, with and without an epilogue.
 fn begun_cases(name: &'static str) -> Vec<Case> {
-    let make = |d: DType, ended: bool, x: &[usize], w: &[usize], attrs: &[(&str, Attr)]| {
+    let scaled: &[(&str, &[usize])] = &[("Mul", &[1]), ("Add", &[2]), ("Relu", &[])];
+    let back: &[(&str, &[usize])] = &[("DequantizeLinear", &[1, 2]), ("Relu", &[])];
+    let make = |[from, d]: [DType; 2], ended: bool, x: &[usize], w: &[usize], attrs: &[(&str, Attr)]| {
         let mut body = body("Conv", attrs, &[true; 3], usize::from(ended), RESIDUAL).unwrap_or_default();
         if !ended {
             body.nodes.truncate(1);
@@ -328,27 +330,31 @@ fn begun_cases(name: &'static str) -> Vec<Case> {
         }
         let loaded = body.inputs[0];
         body.inputs[0] = body.add_value("from", None);
-        let scaled: &[(&str, &[usize])] = &[("Mul", &[1]), ("Add", &[2]), ("Relu", &[])];
-        if let Ok(operator) = chain(3, scaled).and_then(fused::operator) {
+        if let Ok(operator) = chain(3, if from == d { scaled } else { back }).and_then(fused::operator) {
             let (s, t) = (body.add_value("s", None), body.add_value("t", None));
             body.inputs.extend([s, t]);
             let inputs = vec![Some(body.inputs[0]), Some(s), Some(t)];
             body.nodes.insert(0, Node { name: "start".into(), operator, inputs, outputs: vec![Some(loaded)] });
         }
         let c = Case::new(name, 1).domain(fused::DOMAIN).attr("body", Attr::Graph(Arc::new(body)));
-        let c = c.range(d, x, -1.0, 1.0).constant(ramp(d, w)).constant(ramp(d, &w[..1]));
+        let c = if from == d { c.range(d, x, -1.0, 1.0) } else { c.rand(from, x) };
+        let c = c.constant(ramp(d, w)).constant(ramp(d, &w[..1]));
         let c = if ended { c.rand(d, &[&x[..1], &w[..1], &[6, 7]].concat()) } else { c };
-        c.constant(ramp(d, &[x[1], 1, 1])).constant(ramp(d, &[])).sum(w[1..].iter().product())
+        let c = if from == d { c.constant(ramp(d, &[x[1], 1, 1])) } else { c.constant(Tensor::scalar(0.25f32)) };
+        let zero = if from == d { ramp(d, &[]) } else { Tensor::zeros(from, []) };
+        c.constant(zero).sum(w[1..].iter().product())
     };
     let pads = [("pads", Attr::Ints(vec![1, 1, 1, 1]))];
     let grouped = [("group", Attr::Int(2))];
     let ended = name.ends_with(SUFFIX) && name.starts_with("Elementwise+Conv+");
     let mut all = vec![];
     for d in [F32, F16, BF16] {
-        all.push(make(d, ended, &[2, 5, 6, 7], &[9, 5, 1, 1], &[]));
-        all.push(make(d, ended, &[2, 4, 6, 7], &[6, 2, 1, 1], &grouped));
-        all.push(make(d, ended, &[1, 5, 6, 7], &[9, 5, 3, 3], &pads));
+        all.push(make([d; 2], ended, &[2, 5, 6, 7], &[9, 5, 1, 1], &[]));
+        all.push(make([d; 2], ended, &[2, 4, 6, 7], &[6, 2, 1, 1], &grouped));
+        all.push(make([d; 2], ended, &[1, 5, 6, 7], &[9, 5, 3, 3], &pads));
     }
+    all.push(make([I8, F32], ended, &[2, 5, 6, 7], &[9, 5, 1, 1], &[]));
+    all.push(make([U8, F32], ended, &[1, 5, 6, 7], &[9, 5, 3, 3], &pads));
     all
 }
 

@@ -10,7 +10,7 @@ use crate::ir::{Attr, Graph, Node, ValueId};
 use crate::ops::{epilogue, fused};
 
 /// Functions that may be computed once for each tile of output channels.
-const CHEAP: &[&str] = &["Add", "Clip", "LeakyRelu", "Max", "Min", "Mul", "Neg", "Relu", "Sub"];
+const CHEAP: &[&str] = &["Add", "Clip", "DequantizeLinear", "LeakyRelu", "Max", "Min", "Mul", "Neg", "Relu", "Sub"];
 /// Buffers that a dispatch binds on every device.
 const BINDINGS: usize = 8;
 /// Functions that may be computed for each element that a Resize reads, once for each element that it makes.
@@ -212,6 +212,10 @@ mod tests {
             graph.inputs.retain(|i| *i != v);
             graph.value_mut(v).constant = Some(rng.tensor(DType::F32, shape, -1.0, 1.0).unwrap());
         }
+        if let Ok(v) = graph.find("k") {
+            graph.inputs.retain(|i| *i != v);
+            graph.value_mut(v).constant = Some(crate::Tensor::scalar(0.5f32));
+        }
         let inputs = [rng.tensor(DType::F32, &[2, 4, 5, 5], -1.0, 1.0).unwrap()];
         let want = cpu::run(&graph, &inputs).unwrap();
         for pass in [fuse_elementwise::run, epilogues::run, run] {
@@ -229,6 +233,17 @@ mod tests {
         %r = Relu@14(%b)
         %y = Conv@11(%r, %w)
     }";
+
+    #[test]
+    fn what_was_quantised_joins_a_pointwise_convolution() {
+        let text = "graph g(%x, %w, %s, %t, %k) -> (%y) {
+            %q = QuantizeLinear@13(%x, %k)
+            %p = MaxPool@12(%q) {kernel_shape = [2, 2]}
+            %d = DequantizeLinear@13(%p, %k)
+            %y = Conv@11(%d, %w)
+        }";
+        assert_eq!(joined(text, &[3, 4, 1, 1]), ["QuantizeLinear", "MaxPool", "Elementwise+Conv"]);
+    }
 
     #[test]
     fn scale_shift_and_relu_join_a_pointwise_convolution() {
