@@ -1,5 +1,6 @@
-// Resamples along one axis: each output coordinate is a weighted sum of `taps` input coordinates. One thread an element
-// of the output, [outer, out, inner] from [outer, len, inner].
+// Resamples along one axis or two: each output coordinate is a weighted sum of `taps` input coordinates. One thread an
+// element of the output, [outer, out, inner] from [outer, len, inner], or [outer, out, between, second_out, inner] from
+// [outer, len, between, second_len, inner]; the second axis' tables stand behind those of the first.
 
 //#include common/linear_id.wgsl
 
@@ -22,6 +23,12 @@ struct Params {
     y_base: u32,
     y_image: u32,
     image: u32,
+    //#if TWO
+    between: u32,
+    second_len: u32,
+    second_out: u32,
+    second_taps: u32,
+    //#endif
     //#insert FIELDS
 }
 
@@ -48,14 +55,37 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     if i >= params.count {
         return;
     }
-    let row = i / params.inner;
-    let start = row / params.out * params.len * params.inner + i % params.inner;
+    var row = i / params.inner;
+    var start = i % params.inner;
+    var step = params.inner;
+    //#if TWO
+    let second = params.out * params.taps + row % params.second_out * params.second_taps;
+    row /= params.second_out;
+    step *= params.second_len;
+    start += row % params.between * step;
+    row /= params.between;
+    step *= params.between;
+    //#endif
+    start += row / params.out * params.len * step;
     let table = row % params.out * params.taps;
+    var outside = index[table] == 0xffffffffu;
+    //#if TWO
+    outside = outside || index[second] == 0xffffffffu;
+    //#endif
     var sum = params.extrapolation;
-    if index[table] != 0xffffffffu {
+    if !outside {
         sum = 0.0;
         for (var k = table; k < table + params.taps; k++) {
-            sum += S_to_f32(element(start + index[k] * params.inner)) * weight[k];
+            let at = start + index[k] * step;
+            //#if TWO
+            var line = 0.0;
+            for (var j = second; j < second + params.second_taps; j++) {
+                line += S_to_f32(element(at + index[j] * params.inner)) * weight[j];
+            }
+            sum += line * weight[k];
+            //#else
+            sum += S_to_f32(element(at)) * weight[k];
+            //#endif
         }
     }
     //#if ROUND

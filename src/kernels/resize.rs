@@ -1,4 +1,4 @@
-//! Resampling: `shaders/resize.wgsl` along one axis at a time, `shaders/resize_nearest.wgsl` along all at once. The
+//! Resampling: `shaders/resize.wgsl` along one axis or two at a time, `shaders/resize_nearest.wgsl` along all at once. The
 //! tables of coordinates and weights are made on the host.
 
 use super::copy::{image_params, word};
@@ -11,6 +11,8 @@ use crate::{Result, ensure};
 
 /// The binding of an epilogue's first operand.
 const FIRST_READ: usize = 5;
+/// Input elements of an output element, up to which two axes are as quick together as one after the other.
+const FEW_TAPS: usize = 4;
 
 /// How one axis changes.
 #[derive(Debug, Clone)]
@@ -33,6 +35,7 @@ struct Along<'a> {
     source: [DeviceType; 2],
     target: DeviceType,
     round: bool,
+    two: bool,
     /// The function of what is loaded.
     start: String,
     end: &'a Flat,
@@ -55,6 +58,7 @@ impl Kernel for Along<'_> {
             .code("PROLOGUE", &*self.start)
             .code("LOAD", format!("    return {load};\n"))
             .flag("ROUND", self.round)
+            .flag("TWO", self.two)
     }
 }
 
@@ -71,27 +75,49 @@ pub fn interpolate(cx: &mut LowerCx<'_>, mut passes: Vec<Pass>, extrapolation: f
     let (low, high) = range.unwrap_or_default();
     // those that shrink first, so that the others have less to do
     passes.sort_by(|a, b| (a.out * now.shape[b.axis]).cmp(&(b.out * now.shape[a.axis])));
-    let last = passes.len().saturating_sub(1);
-    for (i, pass) in passes.into_iter().enumerate() {
-        let mut shape = now.shape.clone();
-        let len = shape[pass.axis];
-        let inner: usize = shape[pass.axis + 1..].iter().product();
+    let mut steps: Vec<(Pass, Option<Pass>)> = vec![];
+    for pass in passes {
+        match steps.last_mut() {
+            Some((first, second @ None)) if first.taps * pass.taps <= FEW_TAPS => *second = Some(pass),
+            _ => steps.push((pass, None)),
+        }
+    }
+    let last = steps.len().saturating_sub(1);
+    for (i, (mut pass, mut second)) in steps.into_iter().enumerate() {
+        if let Some(other) = second.as_mut().filter(|other| other.axis < pass.axis) {
+            std::mem::swap(&mut pass, other);
+        }
+        let from = now.shape.clone();
+        let mut shape = from.clone();
         shape[pass.axis] = pass.out;
+        let (mut index, mut weight, mut inmost) = (pass.index, pass.weight, pass.axis);
+        if let Some(second) = &second {
+            shape[second.axis] = second.out;
+            index.extend(&second.index);
+            weight.extend(&second.weight);
+            inmost = second.axis;
+        }
         let next = match i == last {
             true => cx.output_placed(0, View::has_dense_images)?,
             false => cx.temp(DType::F32, &shape)?,
         };
-        let index = cx.constant(Tensor::vector(&pass.index))?;
-        let weight = cx.constant(Tensor::vector(&pass.weight))?;
-        let params = Params::new().u32(next.numel()).u32(len).u32(pass.out).u32(inner).u32(pass.taps);
+        let inner: usize = from[inmost + 1..].iter().product();
+        let index = cx.constant(Tensor::vector(&index))?;
+        let weight = cx.constant(Tensor::vector(&weight))?;
+        let params = Params::new().u32(next.numel()).u32(from[pass.axis]).u32(pass.out).u32(inner).u32(pass.taps);
         let params = params.f32(extrapolation).f32(low as f32).f32(high as f32);
-        let params = image_params(cx, params, &next);
+        let mut params = image_params(cx, params, &next);
+        if let Some(second) = &second {
+            let between: usize = from[pass.axis + 1..second.axis].iter().product();
+            params = params.u32(between).u32(from[second.axis]).u32(second.out).u32(second.taps);
+        }
         let here = Ends { start: ends.start.filter(|_| i == 0), end: ends.end.filter(|_| i == last) };
         let flat = Flat::rows(cx, here.end, &next.shape, FIRST_READ);
         let kernel = Along {
             source: [now.device, here.start.map_or(now.device, Epilogue::to)],
             target: here.end.map_or(next.device, Epilogue::from),
             round: range.is_some() && i == last,
+            two: second.is_some(),
             start: here.start.map(Epilogue::of_loads).transpose()?.unwrap_or_default(),
             end: &flat,
             suffix: here.label(),
