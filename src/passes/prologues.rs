@@ -238,11 +238,11 @@ mod tests {
     fn what_was_quantised_joins_a_pointwise_convolution() {
         let text = "graph g(%x, %w, %s, %t, %k) -> (%y) {
             %q = QuantizeLinear@13(%x, %k)
-            %p = MaxPool@12(%q) {kernel_shape = [2, 2]}
+            %p = Transpose@13(%q) {perm = [0, 1, 3, 2]}
             %d = DequantizeLinear@13(%p, %k)
             %y = Conv@11(%d, %w)
         }";
-        assert_eq!(joined(text, &[3, 4, 1, 1]), ["QuantizeLinear", "MaxPool", "Elementwise+Conv"]);
+        assert_eq!(joined(text, &[3, 4, 1, 1]), ["QuantizeLinear", "Transpose", "Elementwise+Conv"]);
     }
 
     #[test]
