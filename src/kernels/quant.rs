@@ -1,9 +1,9 @@
 //! Quantisation by a tensor's range: `shaders/quant.wgsl`.
 
 use super::{DeviceType, Kernel, Params, Profile, Spec};
-use crate::Result;
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
+use crate::{Result, ensure};
 
 /// Elements up to which one workgroup takes all.
 const FEW: usize = 8192;
@@ -49,17 +49,19 @@ impl Kernel for Ranged {
     }
 }
 
-/// Writes `x`, a dense view of float32, as DynamicQuantizeLinear brings it to uint8: dense, with its `scale` and `zero`
-/// point.
+/// Writes `x`, a dense view of float32 where the device binds it, as DynamicQuantizeLinear brings it to uint8: into
+/// a whole buffer, with its `scale` and `zero` point.
 ///
 /// # Errors
 /// `Limit` when `x` is too large to bind.
 pub fn by_range(cx: &mut LowerCx<'_>, x: &View, y: &View, scale: &View, zero: &View) -> Result<()> {
     let (count, lanes) = (x.numel(), lanes(cx.profile()));
+    let base = cx.base(x);
+    ensure!(base.is_multiple_of(4), Internal, "an offset of {base} elements");
     let groups = |most: usize| count.div_ceil(EACH * lanes).clamp(1, most);
     let (parts, rest) = (groups(lanes), groups(MOST_GROUPS));
     let params = |groups: usize| {
-        let params = Params::new().u32(count).u32(cx.base(x)).u32(groups * lanes);
+        let params = Params::new().u32(count).u32(base / 4).u32(groups * lanes);
         params.u32(parts)
     };
     let (first, second) = (params(parts), params(rest));
