@@ -31,7 +31,7 @@ fn around(
         }
     }
     let d = types[0];
-    // single floats that share a binding
+    // constants of one element take no bindings
     all.push((0..5).fold(new(d, 5, WIDE), |c, i| if i == 2 { c.rand(d, y) } else { c.constant(ramp(d, &[])) }));
     // the result is wider than the head's; more operands than are bound at once
     all.push(new(d, 1, RESIDUAL).rand(d, &[&[2], y].concat()));

@@ -9,7 +9,6 @@ use std::collections::{HashMap, HashSet};
 
 use super::fuse_elementwise::{binds, join, on_the_host};
 use crate::Result;
-use crate::dtype::DType;
 use crate::ir::{Graph, Node, ValueId};
 use crate::ops::{epilogue, fused};
 
@@ -39,7 +38,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
                     Some("its result has other readers")
                 }
                 () if taken.contains(head) => Some("it has an epilogue"),
-                () if reads(graph, &others) > 1 + epilogue::MOST_READS => Some("there are too many operands"),
+                () if others.len() > 1 + epilogue::MOST_READS => Some("there are too many operands"),
                 () if narrows(&graph.nodes[*head])
                     && others.iter().any(|o| graph.nodes[*head].inputs[0] == Some(*o)) =>
                 {
@@ -72,7 +71,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
 /// How much a head gains by what follows it: of two the greater one is chosen.
 fn gain(head: &Node) -> usize {
     match head.operator.op_type.as_str() {
-        "Conv" | "ConvTranspose" | "MatMul" | "Gemm" => 2,
+        "Conv" | "ConvInteger" | "ConvTranspose" | "Gemm" | "MatMul" | "MatMulInteger" => 2,
         _ if narrows(head) => 0,
         _ => 1,
     }
@@ -92,16 +91,6 @@ fn weighs(head: &Node) -> bool {
 fn to_product(graph: &Graph, consumers: &HashMap<ValueId, Vec<usize>>, v: ValueId) -> bool {
     let all = consumers.get(&v).map_or(&[][..], Vec::as_slice);
     all.iter().any(|c| graph.nodes[*c].operator.op_type == "MatMul")
-}
-
-/// The operands that a kernel binds: single floats of one type lie together.
-fn reads(graph: &Graph, operands: &HashSet<ValueId>) -> usize {
-    let single = |v: &ValueId| {
-        let t = graph.value(*v).constant.as_ref().filter(|t| t.len() == 1)?;
-        matches!(t.dtype(), DType::F32 | DType::F16 | DType::BF16).then_some(t.dtype())
-    };
-    let types: HashSet<DType> = operands.iter().filter_map(single).collect();
-    types.len() + operands.iter().filter(|v| single(v).is_none()).count()
 }
 
 /// One node for `head`, which makes `v`, and `tail`: the head's inputs, left-out ones included, then the others.
@@ -227,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn single_floats_count_once() {
+    fn single_floats_are_no_operands() {
         let text = "graph g(%x, %w) -> (%y) {
             %a = float[] {0.5}
             %b = float[] {1.5}
