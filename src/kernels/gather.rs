@@ -27,6 +27,13 @@ struct Gather {
     end: Flat,
 }
 
+impl Gather {
+    /// Of whole `x`, with nothing behind it.
+    fn plain(reads: Reads, x: &View, indices: &View, rank: usize) -> Gather {
+        Gather { reads, device: x.device, index: indices.device, rank, part: false, from: None, end: Flat::default() }
+    }
+}
+
 impl Kernel for Gather {
     fn label(&self) -> String {
         let part = if self.part { " of a part" } else { "" };
@@ -138,15 +145,7 @@ pub fn gather_parts(cx: &mut LowerCx<'_>, parts: &[View], axis: usize, indices: 
 /// As [`LowerCx::dispatch`].
 pub fn elements(cx: &mut LowerCx<'_>, x: &View, axis: usize, indices: &View, out: &View) -> Result<()> {
     let rank = rank_class(x.rank());
-    let kernel = Gather {
-        reads: Reads::Elements,
-        device: x.device,
-        index: indices.device,
-        rank,
-        part: false,
-        from: None,
-        end: Flat::default(),
-    };
+    let kernel = Gather::plain(Reads::Elements, x, indices, rank);
     let mut strides = shape::strides(&x.shape);
     let step = std::mem::replace(&mut strides[axis], 0);
     dispatch(cx, kernel, [x, indices], (out, None), [x.shape[axis], step, 0, 0], [&out.shape, &strides, &[]])
@@ -166,15 +165,7 @@ pub fn nd(
     out: &View,
 ) -> Result<()> {
     let rank = rank_class(k);
-    let kernel = Gather {
-        reads: Reads::Tuples,
-        device: x.device,
-        index: indices.device,
-        rank,
-        part: false,
-        from: None,
-        end: Flat::default(),
-    };
+    let kernel = Gather::plain(Reads::Tuples, x, indices, rank);
     let inner = shape::numel(&x.shape[batch + k..]);
     let strides = shape::strides(&x.shape);
     let per_batch = shape::numel(&x.shape[batch..]);
