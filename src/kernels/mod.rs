@@ -39,6 +39,7 @@ pub mod shift;
 pub mod sort;
 pub mod trees;
 pub mod unique;
+mod wgsl;
 
 pub use compose::{ComposeError, Param, Spec, compose};
 pub use device_type::{DeviceType, cast_expr, cast_wrap_expr};
