@@ -33,6 +33,9 @@ pub struct GpuOptions {
     pub base_profile: bool,
     /// Run the kernels meant for GPUs on a software adapter too, which has faster ones of its own: to test them.
     pub gpu_kernels: bool,
+    /// The tile (its number in `kernels::tiles::TILES`) and the parts of sums that products take on GPUs, whatever their
+    /// sizes: to test and to measure them.
+    pub forced_tile: Option<(usize, usize)>,
     /// Keep the bounds checks in shaders, which release builds leave out (kernels never read out of bounds).
     pub checked: bool,
     /// Fill activations with noise before each run: to test that no result holds what was there before.
@@ -45,7 +48,7 @@ pub struct GpuOptions {
 
 impl GpuOptions {
     /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base`, `SHADERNET_KERNELS=gpu`,
-    /// `SHADERNET_CHECKED=1`, `SHADERNET_POISON=1`, `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
+    /// `SHADERNET_TILE=2x4` (tile 2, sums in 4 parts), `SHADERNET_CHECKED=1`, `SHADERNET_POISON=1`, `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
     pub fn from_env() -> GpuOptions {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         GpuOptions {
@@ -53,6 +56,10 @@ impl GpuOptions {
             backend: var("SHADERNET_BACKEND"),
             base_profile: var("SHADERNET_PROFILE").is_some_and(|p| p == "base"),
             gpu_kernels: var("SHADERNET_KERNELS").is_some_and(|p| p == "gpu"),
+            forced_tile: var("SHADERNET_TILE").and_then(|v| {
+                let (tile, splits) = v.split_once('x').unwrap_or((&v, "1"));
+                Some((tile.parse().ok()?, splits.parse().ok()?))
+            }),
             checked: var("SHADERNET_CHECKED").is_some(),
             poison: var("SHADERNET_POISON").is_some(),
             max_binding: var("SHADERNET_MAX_BINDING").and_then(|v| v.parse().ok()),
@@ -83,10 +90,20 @@ pub struct AdapterInfo {
     pub kind: String,
     /// The driver and its version.
     pub driver: String,
+    /// The products of cooperative matrices that it has, such as `16x16x16 f16>f32`: rows, columns, products in a sum,
+    /// the factors' type and that of the sums.
+    pub matrices: Vec<String>,
 }
 
-impl From<&wgpu::AdapterInfo> for AdapterInfo {
-    fn from(i: &wgpu::AdapterInfo) -> AdapterInfo {
+impl AdapterInfo {
+    fn of(adapter: &wgpu::Adapter) -> AdapterInfo {
+        let shape = |p: wgpu::CooperativeMatrixProperties| {
+            let name = |t| format!("{t:?}").to_lowercase();
+            format!("{}x{}x{} {}>{}", p.m_size, p.n_size, p.k_size, name(p.ab_type), name(p.cr_type))
+        };
+        let mut matrices: Vec<String> = adapter.cooperative_matrix_properties().into_iter().map(shape).collect();
+        matrices.dedup();
+        let i = adapter.get_info();
         let kind = match i.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
@@ -96,7 +113,7 @@ impl From<&wgpu::AdapterInfo> for AdapterInfo {
         };
         let driver = format!("{} {}", i.driver, i.driver_info).trim().to_string();
         let backend = format!("{:?}", i.backend).to_lowercase();
-        AdapterInfo { name: i.name.clone(), backend, kind: kind.into(), driver }
+        AdapterInfo { name: i.name, backend, kind: kind.into(), driver, matrices }
     }
 }
 
@@ -181,7 +198,7 @@ impl Gpu {
     /// # Errors
     /// `InvalidInput` for an unknown backend name.
     pub async fn adapters(options: &GpuOptions) -> Result<Vec<AdapterInfo>> {
-        Ok(adapters(options).await?.iter().map(|a| (&a.get_info()).into()).collect())
+        Ok(adapters(options).await?.iter().map(AdapterInfo::of).collect())
     }
 
     /// Opens a device.
@@ -223,7 +240,7 @@ impl Gpu {
             })
             .await
             .map_err(|e| err!(Device, "{}: {e}", info.name))?;
-        Gpu::assemble(&info, device, queue, &options)
+        Gpu::assemble(&adapter, device, queue, &options)
     }
 
     /// Uses the caller's own device, which should have been asked for with the adapter's limits.
@@ -231,15 +248,16 @@ impl Gpu {
     /// # Errors
     /// `Device` when the device cannot run compute shaders with storage buffers.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Gpu> {
-        Gpu::assemble(&adapter.get_info(), device, queue, &GpuOptions::default())
+        Gpu::assemble(adapter, device, queue, &GpuOptions::default())
     }
 
     fn assemble(
-        info: &wgpu::AdapterInfo,
+        adapter: &wgpu::Adapter,
         device: wgpu::Device,
         queue: wgpu::Queue,
         options: &GpuOptions,
     ) -> Result<Gpu> {
+        let info = adapter.get_info();
         let (limits, features) = (device.limits(), device.features());
         let has = |f: wgpu::Features| features.contains(f) && !options.base_profile;
         let cpu = info.device_type == wgpu::DeviceType::Cpu && !options.gpu_kernels;
@@ -257,6 +275,11 @@ impl Gpu {
             cpu,
             // SwiftShader has subgroups too, of 4, and walks them lane by lane
             broadcasts: (cpu && subgroups && info.driver == "llvmpipe" && lanes[0] == lanes[1]).then_some(lanes[0]),
+            units: match info.device_type {
+                wgpu::DeviceType::DiscreteGpu => 128,
+                _ => base.units,
+            },
+            forced: options.forced_tile,
             max_storage_buffers: match options.base_profile {
                 true => base.max_storage_buffers,
                 false => limits.max_storage_buffers_per_shader_stage,
@@ -277,7 +300,7 @@ impl Gpu {
         device.set_device_lost_callback(move |_, message| seen.lose(message));
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY).then(|| queue.get_timestamp_period());
         let ids = format!("{:x} {:x}", info.vendor, info.device);
-        let info = AdapterInfo::from(info);
+        let info = AdapterInfo::of(adapter);
         let pipelines = Pipelines::new(&device, &format!("{} {} {ids}", info.name, info.driver), options);
         let profile = Arc::new(profile);
         Ok(Gpu(Arc::new(Device {

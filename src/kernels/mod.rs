@@ -37,6 +37,7 @@ pub mod rnn;
 pub mod roi;
 pub mod shift;
 pub mod sort;
+pub mod tiles;
 pub mod trees;
 pub mod unique;
 mod wgsl;

@@ -1,6 +1,7 @@
 //! What a device can do, as far as the choice of kernels depends on it.
 
 use super::DeviceType;
+use super::tiles::TILES;
 use crate::dtype::DType;
 use crate::{Result, err};
 
@@ -17,6 +18,11 @@ pub struct Profile {
     pub cpu: bool,
     /// On a software adapter the invocations of a subgroup, where one hands its value to the others for less than a load.
     pub broadcasts: Option<u32>,
+    /// Multiprocessors, about: workgroups that run side by side at their full rate.
+    pub units: usize,
+    /// The number of the tile that products take (`tiles::TILES`) and the parts of their sums, whatever their sizes: for
+    /// tests and measurements.
+    pub forced: Option<(usize, usize)>,
     /// Storage buffers that one dispatch may bind.
     pub max_storage_buffers: u32,
     /// Invocations of one workgroup.
@@ -40,6 +46,8 @@ impl Profile {
             subgroups: false,
             cpu: false,
             broadcasts: None,
+            units: 32,
+            forced: None,
             max_storage_buffers: 8,
             max_invocations: 256,
             max_workgroup_memory: 16 << 10,
@@ -52,7 +60,13 @@ impl Profile {
     /// The profiles that shaders are tested for.
     pub fn all() -> Vec<Profile> {
         let base = Profile::base();
-        vec![
+        let f16 = Profile { name: "f16".into(), f16: true, subgroups: true, ..base.clone() };
+        let tiles = (0..TILES.len()).map(|t| {
+            let name = format!("f16 tile {t}");
+            Profile { name, forced: Some((t, 1 + t % 2)), ..f16.clone() }
+        });
+        let tiles: Vec<Profile> = tiles.collect();
+        let mut all = vec![
             Profile {
                 name: "cpu broadcasting".into(),
                 cpu: true,
@@ -63,9 +77,11 @@ impl Profile {
             },
             Profile { name: "cpu".into(), cpu: true, f16: true, ..base.clone() },
             Profile { name: "cpu base".into(), cpu: true, ..base.clone() },
-            Profile { name: "f16".into(), f16: true, subgroups: true, ..base.clone() },
+            f16,
             base,
-        ]
+        ];
+        all.extend(tiles);
+        all
     }
 
     /// The type that stands for `dtype` on this device.

@@ -5,6 +5,7 @@ use serde_json::json;
 use shadernet::{DType, Error, ErrorKind, Gpu, Model, Result, Session, SessionOptions, Tensor, Timing, ir};
 
 use crate::inputs::InputArgs;
+use crate::output::quantile;
 use crate::place::{Place, named};
 
 #[derive(clap::Args)]
@@ -15,6 +16,9 @@ pub struct Args {
     place: Place,
     #[command(flatten)]
     inputs: InputArgs,
+    /// Profiled runs, of whose times medians are taken.
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
     /// Lines of the table by node.
     #[arg(long, default_value_t = 25)]
     top: usize,
@@ -80,7 +84,16 @@ pub fn run(args: &Args) -> Result<bool> {
     let gpu = args.place.gpu()?;
     let session = Session::new(&gpu, &model, &args.place.session_options())?;
     session.run(&named(&inputs))?;
-    let stats = session.profile(&named(&inputs))?;
+    let mut stats = session.profile(&named(&inputs))?;
+    let mut times: Vec<Vec<f64>> = stats.timings.iter().map(|t| vec![t.nanos]).collect();
+    for _ in 1..args.runs {
+        let again = session.profile(&named(&inputs))?;
+        times.iter_mut().zip(again.timings).for_each(|(all, t)| all.push(t.nanos));
+    }
+    for (t, all) in stats.timings.iter_mut().zip(&mut times) {
+        all.sort_by(f64::total_cmp);
+        t.nanos = quantile(all, 0.5);
+    }
     if stats.timings.is_empty() {
         let why = format!("{} has no timestamps", gpu.info().name);
         return Err(Error::new(ErrorKind::Unsupported, why));

@@ -1,0 +1,54 @@
+// The product of two tiles in workgroup memory, which a workgroup adds to its sums: ROWS by DEPTH and DEPTH by COLUMNS,
+// both with the depth outermost, in vectors of four rows and of four columns. An invocation makes QUADS_M by QUADS_N
+// blocks of four by four, the blocks of neighbouring invocations side by side.
+
+alias Acc = f32; //#type
+const ROWS: u32 = 64u; //#param
+const COLUMNS: u32 = 64u; //#param
+const DEPTH: u32 = 16u; //#param
+const QUADS_M: u32 = 1u; //#param
+const QUADS_N: u32 = 1u; //#param
+// 4 * QUADS_M * QUADS_N
+const SUMS: u32 = 4u; //#param
+
+// Invocations side by side, and one below the other.
+const ACROSS: u32 = COLUMNS / (4u * QUADS_N);
+const DOWN: u32 = ROWS / (4u * QUADS_M);
+const THREADS: u32 = ACROSS * DOWN;
+// A vector more than there are keeps writes of columns in different banks.
+const LEFT_STEP: u32 = ROWS / 4u + 1u;
+const RIGHT_STEP: u32 = COLUMNS / 4u + 1u;
+
+var<workgroup> left: array<vec4<Acc>, DEPTH * LEFT_STEP>;
+var<workgroup> right: array<vec4<Acc>, DEPTH * RIGHT_STEP>;
+
+// Row 4 q + i of an invocation and its columns from 4 r on are sums[(4 q + i) * QUADS_N + r].
+var<private> sums: array<vec4<Acc>, SUMS>;
+
+fn add(sum: vec4<Acc>, x: Acc, by: vec4<Acc>) -> vec4<Acc> {
+//#if FLOAT
+    return fma(vec4<Acc>(x), by, sum);
+//#else
+    return sum + x * by;
+//#endif
+}
+
+fn multiply(lane: u32) {
+    let at_left = lane / ACROSS;
+    let at_right = lane % ACROSS;
+    for (var k = 0u; k < DEPTH; k++) {
+        var by: array<vec4<Acc>, QUADS_N>;
+        for (var r = 0u; r < QUADS_N; r++) { //#unroll
+            by[r] = right[k * RIGHT_STEP + at_right + r * ACROSS];
+        }
+        for (var q = 0u; q < QUADS_M; q++) { //#unroll
+            let x = left[k * LEFT_STEP + at_left + q * DOWN];
+            for (var r = 0u; r < QUADS_N; r++) { //#unroll
+                sums[q * 4u * QUADS_N + r] = add(sums[q * 4u * QUADS_N + r], x.x, by[r]);
+                sums[(q * 4u + 1u) * QUADS_N + r] = add(sums[(q * 4u + 1u) * QUADS_N + r], x.y, by[r]);
+                sums[(q * 4u + 2u) * QUADS_N + r] = add(sums[(q * 4u + 2u) * QUADS_N + r], x.z, by[r]);
+                sums[(q * 4u + 3u) * QUADS_N + r] = add(sums[(q * 4u + 3u) * QUADS_N + r], x.w, by[r]);
+            }
+        }
+    }
+}

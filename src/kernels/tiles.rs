@@ -1,0 +1,124 @@
+//! The tiles of products on GPUs (`shaders/common/tile.wgsl`), and which of them a product takes: matrix products and
+//! convolutions choose from one table.
+
+use super::{Profile, Spec};
+
+/// What a workgroup makes at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tile {
+    /// Rows of the result.
+    pub rows: usize,
+    /// Columns of the result.
+    pub columns: usize,
+    /// Products that are summed between two loads.
+    pub depth: usize,
+    /// Blocks of four by four of an invocation: down, across.
+    pub quads: [usize; 2],
+    /// The share of the device's rate that it reaches where the device is full of it, in percent.
+    share: usize,
+}
+
+const fn tile(rows: usize, columns: usize, depth: usize, quads: [usize; 2], share: usize) -> Tile {
+    Tile { rows, columns, depth, quads, share }
+}
+
+/// From large to small.
+pub const TILES: [Tile; 7] = [
+    tile(128, 128, 8, [2, 2], 70),
+    tile(128, 64, 16, [2, 1], 60),
+    tile(64, 128, 16, [1, 2], 60),
+    tile(64, 64, 16, [1, 1], 50),
+    tile(64, 32, 16, [1, 1], 40),
+    tile(32, 64, 16, [1, 1], 40),
+    tile(32, 32, 32, [1, 1], 30),
+];
+
+/// Parts that sums are made in at most.
+const MOST_SPLITS: usize = 64;
+/// What another dispatch costs, in seconds.
+const DISPATCH: f64 = 3e-6;
+/// What a GPU moves, in bytes a second, and what a multiprocessor of it computes: leads, of which only the quotients count.
+const BYTES: f64 = 2e12;
+const RATE: f64 = 4e11;
+
+/// A tile, and the parts that sums are made in, by workgroups of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The tile.
+    pub tile: Tile,
+    /// Parts, of which each has some products: 1 or more.
+    pub splits: usize,
+}
+
+impl Tile {
+    /// Invocations of a workgroup.
+    pub fn threads(&self) -> usize {
+        self.rows * self.columns / (16 * self.quads[0] * self.quads[1])
+    }
+
+    /// The constants of `common/tile.wgsl`, for sums of floats or integers.
+    pub fn spec(&self, spec: Spec, float: bool) -> Spec {
+        let [m, n] = self.quads.map(|q| q as u32);
+        spec.u32("ROWS", self.rows as u32)
+            .u32("COLUMNS", self.columns as u32)
+            .u32("DEPTH", self.depth as u32)
+            .u32("QUADS_M", m)
+            .u32("QUADS_N", n)
+            .u32("SUMS", 4 * m * n)
+            .flag("FLOAT", float)
+    }
+
+    /// For labels.
+    pub fn name(&self) -> String {
+        format!("{}x{}x{}", self.rows, self.columns, self.depth)
+    }
+
+    /// Seconds that `count` products of `rows` by `k` by `columns` take in `splits` parts, about.
+    fn cost(&self, units: usize, [rows, columns, k]: [usize; 3], count: usize, splits: usize) -> f64 {
+        let groups = rows.div_ceil(self.rows) * columns.div_ceil(self.columns) * count * splits;
+        let steps = k.div_ceil(self.depth).div_ceil(splits) + 2;
+        let each = 2.0 * (self.rows * self.columns * steps * self.depth) as f64 / (RATE * self.share as f64 / 100.0);
+        let parts = 8.0 * (rows * columns * count * splits) as f64 / BYTES;
+        groups.div_ceil(units) as f64 * each + if splits > 1 { DISPATCH + parts } else { 0.0 }
+    }
+}
+
+/// The tile for `count` products of `rows` by `k` by `columns`, and the parts of their sums. `fits` says which tiles
+/// the operands take.
+pub fn choose(profile: &Profile, size: [usize; 3], count: usize, fits: impl Fn(&Tile) -> bool) -> Choice {
+    let most = |t: &Tile| size[2].div_ceil(t.depth).clamp(1, MOST_SPLITS);
+    if let Some((tile, splits)) = profile.forced
+        && let Some(tile) = TILES.get(tile).filter(|t| fits(t))
+    {
+        return Choice { tile: *tile, splits: splits.clamp(1, most(tile)) };
+    }
+    let splits = |t: &Tile| (0..).map(|s| 1 << s).take_while(|s| *s <= most(t)).collect::<Vec<_>>();
+    let all = TILES.iter().filter(|t| fits(t));
+    let choices = all.flat_map(|t| splits(t).into_iter().map(|splits| Choice { tile: *t, splits }));
+    let cost = |c: &Choice| c.tile.cost(profile.units, size, count, c.splits);
+    choices.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Choice { tile: TILES[3], splits: 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tile_fits_every_device() {
+        let base = Profile::base();
+        for t in TILES {
+            let bytes = 4 * t.depth * (t.rows + t.columns + 8);
+            assert!(t.threads() <= base.max_invocations as usize, "{t:?}");
+            assert!(bytes <= base.max_workgroup_memory as usize, "{t:?}");
+        }
+    }
+
+    #[test]
+    fn large_products_take_large_tiles_and_small_ones_are_split() {
+        let profile = Profile::base();
+        let large = choose(&profile, [4096, 4096, 4096], 1, |_| true);
+        assert_eq!((large.tile, large.splits), (TILES[0], 1));
+        let small = choose(&profile, [128, 128, 8192], 1, |_| true);
+        assert!(small.splits > 1, "{small:?}");
+    }
+}
