@@ -1,13 +1,26 @@
-// Matrix products by tiles in workgroup memory: 64 rows by 64 columns a workgroup, 4 by 4 an invocation. Reads and
-// writes are by single elements, so any strides will do.
+// Matrix products by tiles in workgroup memory. While a workgroup multiplies two tiles, it loads the next two.
 
 //#include common/product.wgsl
+//#include common/tile.wgsl
 
-const SIDE: u32 = 64u;
-const DEPTH: u32 = 16u;
+// Vectors that an invocation loads of each tile.
+const LOADS_A: u32 = 1u; //#param
+const LOADS_B: u32 = 1u; //#param
+// Rows of blocks of an invocation, but for the last.
+const MOVED: u32 = 3u; //#param
+// 4 * QUADS_M
+const OWN_ROWS: u32 = 4u; //#param
 
+//#if A_VEC
+alias A = vec4<f32>; //#param
+//#else
 alias A = f32; //#param
+//#endif
+//#if B_VEC
+alias B = vec4<f32>; //#param
+//#else
 alias B = f32; //#param
+//#endif
 alias Out = f32; //#param
 
 @group(0) @binding(1) var<storage, read> a: array<A>;
@@ -18,59 +31,202 @@ alias Out = f32; //#param
 @group(0) @binding(3) var<storage, read_write> y: array<Out>;
 //#endif
 
-// Both with k outermost. An element more than the side keeps the transposing writes of A in different banks.
-var<workgroup> a_tile: array<Acc, DEPTH * (SIDE + 1u)>;
-var<workgroup> b_tile: array<Acc, DEPTH * SIDE>;
+// Four elements of A, zeros beyond its ends: along k from (m, k) on, or along m.
+fn load_a(at: i32, m: u32, k: u32, end: u32) -> vec4<Acc> {
+    var v = vec4<Acc>();
+//#if A_ALONG_K
+    if m < params.m && k < end {
+//#if A_VEC
+        v = vec4<Acc>(a[at + i32(m) * params.a_m + i32(k / 4u)]);
+//#else
+        let start = at + i32(m) * params.a_m + i32(k) * params.a_k;
+        v.x = Acc(a[start]);
+        if k + 1u < end { v.y = Acc(a[start + params.a_k]); }
+        if k + 2u < end { v.z = Acc(a[start + 2 * params.a_k]); }
+        if k + 3u < end { v.w = Acc(a[start + 3 * params.a_k]); }
+//#endif
+    }
+//#else
+    if m < params.m && k < end {
+//#if A_VEC
+        v = vec4<Acc>(a[at + i32(m / 4u) + i32(k) * params.a_k]);
+//#else
+        let start = at + i32(m) * params.a_m + i32(k) * params.a_k;
+        v.x = Acc(a[start]);
+        if m + 1u < params.m { v.y = Acc(a[start + params.a_m]); }
+        if m + 2u < params.m { v.z = Acc(a[start + 2 * params.a_m]); }
+        if m + 3u < params.m { v.w = Acc(a[start + 3 * params.a_m]); }
+//#endif
+    }
+//#endif
+    return v;
+}
 
-@compute @workgroup_size(256, 1, 1)
+// Four elements of B, zeros beyond its ends: along k from (k, n) on, or along n.
+fn load_b(at: i32, k: u32, n: u32, end: u32) -> vec4<Acc> {
+    var v = vec4<Acc>();
+//#if B_ALONG_K
+    if n < params.n && k < end {
+//#if B_VEC
+        v = vec4<Acc>(b[at + i32(n) * params.b_n + i32(k / 4u)]);
+//#else
+        let start = at + i32(n) * params.b_n + i32(k) * params.b_k;
+        v.x = Acc(b[start]);
+        if k + 1u < end { v.y = Acc(b[start + params.b_k]); }
+        if k + 2u < end { v.z = Acc(b[start + 2 * params.b_k]); }
+        if k + 3u < end { v.w = Acc(b[start + 3 * params.b_k]); }
+//#endif
+    }
+//#else
+    if n < params.n && k < end {
+//#if B_VEC
+        v = vec4<Acc>(b[at + i32(n / 4u) + i32(k) * params.b_k]);
+//#else
+        let start = at + i32(n) * params.b_n + i32(k) * params.b_k;
+        v.x = Acc(b[start]);
+        if n + 1u < params.n { v.y = Acc(b[start + params.b_n]); }
+        if n + 2u < params.n { v.z = Acc(b[start + 2 * params.b_n]); }
+        if n + 3u < params.n { v.w = Acc(b[start + 3 * params.b_n]); }
+//#endif
+    }
+//#endif
+    return v;
+}
+
+// Which vector of a tile is number `i`: along the depth and along the outer dim, in elements.
+fn place_a(i: u32) -> vec2<u32> {
+//#if A_ALONG_K
+    return vec2<u32>(i % (DEPTH / 4u) * 4u, i / (DEPTH / 4u));
+//#else
+    return vec2<u32>(i / (ROWS / 4u), i % (ROWS / 4u) * 4u);
+//#endif
+}
+
+fn place_b(i: u32) -> vec2<u32> {
+//#if B_ALONG_K
+    return vec2<u32>(i % (DEPTH / 4u) * 4u, i / (DEPTH / 4u));
+//#else
+    return vec2<u32>(i / (COLUMNS / 4u), i % (COLUMNS / 4u) * 4u);
+//#endif
+}
+
+fn put_a(place: vec2<u32>, v: vec4<Acc>) {
+    let at = place.x * LEFT_STEP + place.y / 4u;
+//#if A_ALONG_K
+    let c = place.y % 4u;
+    left[at][c] = v.x;
+    left[at + LEFT_STEP][c] = v.y;
+    left[at + 2u * LEFT_STEP][c] = v.z;
+    left[at + 3u * LEFT_STEP][c] = v.w;
+//#else
+    left[at] = v;
+//#endif
+}
+
+fn put_b(place: vec2<u32>, v: vec4<Acc>) {
+    let at = place.x * RIGHT_STEP + place.y / 4u;
+//#if B_ALONG_K
+    let c = place.y % 4u;
+    right[at][c] = v.x;
+    right[at + RIGHT_STEP][c] = v.y;
+    right[at + 2u * RIGHT_STEP][c] = v.z;
+    right[at + 3u * RIGHT_STEP][c] = v.w;
+//#else
+    right[at] = v;
+//#endif
+}
+
+// Stores row m and the columns from n on.
+fn store(at: Origin, part: u32, m: u32, n: u32, sum: vec4<Acc>) {
+    if m >= params.m || n >= params.n {
+        return;
+    }
+//#if SPLIT
+    // Sums in parts: as [part, batch, m, vectors of n].
+    y[(part * params.m + m) * ((params.n + 3u) / 4u) + n / 4u] = sum;
+//#else
+    let row = at.y + i32(m) * params.y_m;
+//#if Y_VEC
+    y[row + i32(n / 4u)] = Out(finish(sum.x, at, m, n), finish(sum.y, at, m, n + 1u), finish(sum.z, at, m, n + 2u),
+        finish(sum.w, at, m, n + 3u));
+//#else
+    let to = row + i32(n) * params.y_n;
+    y[to] = finish(sum.x, at, m, n);
+    if n + 1u < params.n { y[to + params.y_n] = finish(sum.y, at, m, n + 1u); }
+    if n + 2u < params.n { y[to + 2 * params.y_n] = finish(sum.z, at, m, n + 2u); }
+    if n + 3u < params.n { y[to + 3 * params.y_n] = finish(sum.w, at, m, n + 3u); }
+//#endif
+//#endif
+}
+
+@compute @workgroup_size(THREADS, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32) {
     let tile = group.y * groups.x + group.x;
     if tile >= params.tiles {
         return;
     }
-    let first_n = tile % params.tiles_n * SIDE;
-    let first_m = tile / params.tiles_n % params.tiles_m * SIDE;
-    let at = origin(tile / params.tiles_n / params.tiles_m);
-    let quad_n = lane % 16u;
-    let quad_m = lane / 16u;
-    var sums: array<vec4<Acc>, 4>;
-    for (var k0 = 0u; k0 < params.k; k0 += DEPTH) {
-        for (var i = lane; i < SIDE * DEPTH; i += 256u) {
-            let k = i % DEPTH;
-            let m = i / DEPTH;
-            var x = Acc();
-            if first_m + m < params.m && k0 + k < params.k {
-                x = Acc(a[at.a + i32(first_m + m) * params.a_m + i32(k0 + k) * params.a_k]);
-            }
-            a_tile[k * (SIDE + 1u) + m] = x;
+    let first_n = tile % params.tiles_n * COLUMNS;
+    let first_m = tile / params.tiles_n % params.tiles_m * ROWS;
+    let part = tile / (params.tiles_n * params.tiles_m);
+    let at = origin(part % params.stacked);
+    let begin = part / params.stacked * params.part;
+    let end = min(begin + params.part, params.k);
+
+    var next_a: array<vec4<Acc>, LOADS_A>;
+    var next_b: array<vec4<Acc>, LOADS_B>;
+    for (var i = 0u; i < LOADS_A; i++) { //#unroll
+        let p = place_a(lane + i * THREADS);
+        next_a[i] = load_a(at.a, first_m + p.y, begin + p.x, end);
+    }
+    for (var i = 0u; i < LOADS_B; i++) { //#unroll
+        let p = place_b(lane + i * THREADS);
+        next_b[i] = load_b(at.b, begin + p.x, first_n + p.y, end);
+    }
+    for (var k = begin; k < end; k += DEPTH) {
+        for (var i = 0u; i < LOADS_A; i++) { //#unroll
+            put_a(place_a(lane + i * THREADS), next_a[i]);
         }
-        for (var i = lane; i < SIDE * DEPTH; i += 256u) {
-            let n = i % SIDE;
-            let k = i / SIDE;
-            var x = Acc();
-            if first_n + n < params.n && k0 + k < params.k {
-                x = Acc(b[at.b + i32(k0 + k) * params.b_k + i32(first_n + n) * params.b_n]);
-            }
-            b_tile[k * SIDE + n] = x;
+        for (var i = 0u; i < LOADS_B; i++) { //#unroll
+            put_b(place_b(lane + i * THREADS), next_b[i]);
         }
         workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k++) {
-            let at_b = k * SIDE + quad_n * 4u;
-            let bs = vec4<Acc>(b_tile[at_b], b_tile[at_b + 1u], b_tile[at_b + 2u], b_tile[at_b + 3u]);
-            for (var i = 0u; i < 4u; i++) {
-                sums[i] += a_tile[k * (SIDE + 1u) + quad_m * 4u + i] * bs;
+        let after = k + DEPTH;
+        if after < end {
+            for (var i = 0u; i < LOADS_A; i++) { //#unroll
+                let p = place_a(lane + i * THREADS);
+                next_a[i] = load_a(at.a, first_m + p.y, after + p.x, end);
+            }
+            for (var i = 0u; i < LOADS_B; i++) { //#unroll
+                let p = place_b(lane + i * THREADS);
+                next_b[i] = load_b(at.b, after + p.x, first_n + p.y, end);
             }
         }
+        multiply(lane);
         workgroupBarrier();
     }
-    for (var i = 0u; i < 4u; i++) {
-        let m = first_m + quad_m * 4u + i;
-        for (var j = 0u; j < 4u; j++) {
-            let n = first_n + quad_n * 4u + j;
-            if m < params.m && n < params.n {
-                y[at.y + i32(m) * params.y_m + i32(n) * params.y_n] = finish(sums[i][j], at, m, n);
+
+    let m = first_m + lane / ACROSS * 4u;
+    let n = first_n + lane % ACROSS * 4u;
+//#if LONG
+    // A loop, so that what is long stands once: the rows move up to the first.
+    for (var i = 0u; i < OWN_ROWS; i++) {
+        let row = m + i % 4u + i / 4u * (DOWN * 4u);
+        for (var r = 0u; r < QUADS_N; r++) { //#unroll
+            store(at, part, row, n + r * ACROSS * 4u, sums[r]);
+        }
+        for (var j = 0u; j < MOVED; j++) { //#unroll
+            for (var r = 0u; r < QUADS_N; r++) { //#unroll
+                sums[j * QUADS_N + r] = sums[(j + 1u) * QUADS_N + r];
             }
         }
     }
+//#else
+    for (var i = 0u; i < OWN_ROWS; i++) { //#unroll
+        let row = m + i % 4u + i / 4u * (DOWN * 4u);
+        for (var r = 0u; r < QUADS_N; r++) { //#unroll
+            store(at, part, row, n + r * ACROSS * 4u, sums[i * QUADS_N + r]);
+        }
+    }
+//#endif
 }

@@ -16,6 +16,9 @@ struct Params {
     tiles_m: u32,
     tiles_n: u32,
     tiles: u32,
+    // Matrices, and the products that one workgroup sums; where it adds parts of sums, how many.
+    stacked: u32,
+    part: u32,
     a_base: i32,
     a_m: i32,
     a_k: i32,
@@ -42,8 +45,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 //#if BIAS
-alias C = f32; //#param
-@group(0) @binding(3) var<storage, read> bias: array<C>;
+alias Bias = f32; //#param
+@group(0) @binding(3) var<storage, read> bias: array<Bias>;
 //#endif
 
 struct Origin {

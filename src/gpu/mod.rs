@@ -168,6 +168,15 @@ fn rank(info: &wgpu::AdapterInfo) -> (usize, usize) {
     (kind, (info.backend == wgpu::Backend::Gl) as usize)
 }
 
+/// Whether an adapter multiplies cooperative matrices of 16 by 16, float16 summed in float32.
+fn multiplies(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let fits = |p: &wgpu::CooperativeMatrixProperties| {
+        [p.m_size, p.n_size, p.k_size] == [16; 3] && p.ab_type == F16 && p.cr_type == F32
+    };
+    adapter.cooperative_matrix_properties().iter().any(fits)
+}
+
 async fn adapters(options: &GpuOptions) -> Result<Vec<wgpu::Adapter>> {
     let backends = options.backends()?;
     #[cfg(not(target_arch = "wasm32"))]
@@ -225,6 +234,9 @@ impl Gpu {
         if !options.base_profile {
             want |= wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         }
+        if !options.base_profile && multiplies(&adapter) {
+            want |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        }
         features |= adapter.features() & want;
         let mut limits = adapter.limits();
         if let Some(most) = options.max_binding {
@@ -236,6 +248,9 @@ impl Gpu {
                 required_features: features,
                 required_limits: limits,
                 memory_hints: wgpu::MemoryHints::Performance,
+                // SAFETY: cooperative matrices are the only experimental feature that is asked for, and the kernels that
+                // have them keep within their buffers as all others do.
+                experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
                 ..Default::default()
             })
             .await
@@ -265,13 +280,16 @@ impl Gpu {
         let f16 = has(wgpu::Features::SHADER_F16) && !cpu;
         let subgroups = has(wgpu::Features::SUBGROUP);
         let lanes = [info.subgroup_min_size, info.subgroup_max_size];
-        let named = [(cpu, "cpu"), (f16, "f16"), (subgroups, "subgroup")];
+        let matrices = has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) && multiplies(adapter);
+        let coop = matrices && f16 && lanes == [32, 32];
+        let named = [(cpu, "cpu"), (f16, "f16"), (subgroups, "subgroup"), (coop, "coop")];
         let names: Vec<&str> = named.iter().filter(|(on, _)| *on).map(|(_, n)| *n).collect();
         let base = Profile::base();
         let profile = Profile {
             name: if names.is_empty() { "base".into() } else { names.join("+") },
             f16,
             subgroups,
+            coop,
             cpu,
             // SwiftShader has subgroups too, of 4, and walks them lane by lane
             broadcasts: (cpu && subgroups && info.driver == "llvmpipe" && lanes[0] == lanes[1]).then_some(lanes[0]),

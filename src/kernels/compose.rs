@@ -330,7 +330,7 @@ impl<'a> Expander<'a> {
             let kept = branches.last().is_none_or(|b| b.kept);
             let Some((before, directive)) = line.split_once("//#") else {
                 // `enable f16;` is a file's own way to parse as it stands; the whole text's is set at the end.
-                if kept && line.trim() != "enable f16;" {
+                if kept && !line.starts_with("enable ") {
                     out.push_str(line);
                     out.push('\n');
                 }
@@ -613,6 +613,9 @@ impl<'a> Linker<'a> {
         let mut out = String::with_capacity(2 * main.len());
         if self.seen.iter().any(|ident| is_half(ident)) {
             out.push_str("enable f16;\n");
+        }
+        if self.seen.contains("coop_mat16x16") {
+            out.push_str("enable wgpu_cooperative_matrix;\n");
         }
         out.push_str(main);
         for (items, reached) in &self.groups {

@@ -1,28 +1,24 @@
-//! Matrix products: `shaders/matmul_tile.wgsl` (software adapters), `matmul_shared.wgsl` (GPUs), `matmul_single.wgsl`
-//! (64-bit integers). What is chosen depends on element types, strides and the extents of a matrix, never on a batch.
+//! Matrix products: `shaders/matmul_tile.wgsl` (software adapters), `matmul_single.wgsl` (64-bit integers), and those of
+//! `matmul_gpu.rs`. What is chosen depends on element types, strides and the extents of a matrix.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::copy::collapse;
 use super::epilogue::{self, Epilogue};
+pub use super::matmul_pack::{right, right_made, right_of};
 use super::{
-    DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, rank_class,
+    DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, matmul_gpu,
+    rank_class,
 };
-use crate::dtype::DType;
-use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, View};
-use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, shape};
 
 /// Invocations of a workgroup of the tile kernel, side by side along the columns.
-const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 /// Rows that an invocation of the tile kernel makes.
 const TILE_ROWS: usize = 8;
 /// The same where lanes hand on what each reads.
 const BROADCAST_ROWS: usize = 2 * LANES;
-/// Rows and columns of a workgroup of the shared-memory kernel.
-const SIDE: usize = 64;
 
 /// `out = alpha · a × b + beta · bias` over equal batch dims: `a` is `[.., m, k]`, `b` `[.., k, n]`, `out` and `bias`
 /// `[.., m, n]`. Any strides will do (0 where a batch or the bias repeats).
@@ -93,152 +89,12 @@ impl Right {
 }
 
 /// How many vectors of 4 columns an invocation of the tile kernel makes, for matrices of `n` columns.
-fn tile_vectors(n: usize) -> usize {
+pub(super) fn tile_vectors(n: usize) -> usize {
     if n > LANES * 4 { 2 } else { 1 }
 }
 
-/// Input `i` as the right factor of a product, `[.., k, n]` or, `transposed`, `[.., n, k]`. A constant is laid out in
-/// panels once where the kernel gains from it. Rank 2 or more.
-///
-/// # Errors
-/// As [`LowerCx::prepacked`].
-pub fn right(cx: &mut LowerCx<'_>, i: usize, transposed: bool) -> Result<Right> {
-    let dtype = cx.input_type(i)?.dtype;
-    if cx.value(i).is_some() {
-        return right_of(cx, i, transposed, dtype, "", |t| Ok(t.clone()));
-    }
-    let v = cx.input(i)?;
-    Ok(Right::View(if transposed { matrix_transposed(&v) } else { v }))
-}
-
-/// As [`right`], of what `prepare` makes of constant input `i`: a tensor of the same shape and of type `dtype`. `tag`
-/// names what it does.
-///
-/// # Errors
-/// As [`LowerCx::prepacked`].
-pub fn right_of(
-    cx: &mut LowerCx<'_>,
-    i: usize,
-    transposed: bool,
-    dtype: DType,
-    tag: &str,
-    prepare: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
-) -> Result<Right> {
-    let s = cx.input_type(i)?.shape;
-    right_made(cx, i, TensorType::new(dtype, s), transposed, tag, prepare)
-}
-
-/// As [`right_of`], of a tensor of type `t` that `prepare` makes; `tag` is not empty where it changes anything.
-///
-/// # Errors
-/// As [`LowerCx::prepacked`].
-pub fn right_made(
-    cx: &mut LowerCx<'_>,
-    i: usize,
-    t: TensorType,
-    transposed: bool,
-    tag: &str,
-    prepare: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
-) -> Result<Right> {
-    let (dtype, s) = (t.dtype, t.shape);
-    let rank = s.len();
-    ensure!(rank >= 2, Internal, "a right factor of rank {rank}");
-    let (mut k, mut n) = (s[rank - 2], s[rank - 1]);
-    if transposed {
-        (k, n) = (n, k);
-    }
-    let device = cx.profile().device_type(dtype)?;
-    let packs = cx.profile().cpu && tiles(device) && n >= LANES;
-    let width = tile_vectors(n) * 4 * LANES;
-    let stack = shape::numel(&s[..rank - 2]);
-    let limit = cx.profile().max_binding as usize / device.bytes();
-    if stack * k * n.next_multiple_of(width) > limit {
-        let most = limit / (stack * k).max(1) / width * width;
-        ensure!(most > 0, Limit, "{width} columns of {s:?} are more than the device binds");
-        let prepare = Arc::new(prepare);
-        let part = |cx: &mut LowerCx<'_>, first: usize| {
-            let range = first..n.min(first + most);
-            let tag = format!("{tag} columns {range:?}");
-            let prepare = prepare.clone();
-            let mut shape = s.clone();
-            shape[if transposed { rank - 2 } else { rank - 1 }] = range.len();
-            let make = move |t: &Tensor| columns(&prepare(t)?, range.clone(), transposed);
-            packed_right(cx, i, transposed, TensorType::new(dtype, shape), packs, &tag, make)
-        };
-        return Ok(Right::Parts((0..n).step_by(most).map(|first| part(cx, first)).collect::<Result<_>>()?));
-    }
-    packed_right(cx, i, transposed, TensorType::new(dtype, s), packs, tag, prepare)
-}
-
-/// Constant input `i` as what `prepare` makes of it, of type `t`; in panels where it `packs`.
-fn packed_right(
-    cx: &mut LowerCx<'_>,
-    i: usize,
-    transposed: bool,
-    t: TensorType,
-    packs: bool,
-    tag: &str,
-    prepare: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
-) -> Result<Right> {
-    let [batch @ .., rows, columns] = t.shape.as_slice() else { bail!(Internal, "a right factor of {t}") };
-    let (k, n) = if transposed { (*columns, *rows) } else { (*rows, *columns) };
-    if !packs {
-        let v = if tag.is_empty() { cx.input(i)? } else { cx.prepacked(i, tag, t, prepare)? };
-        return Ok(Right::View(if transposed { matrix_transposed(&v) } else { v }));
-    }
-    let width = tile_vectors(n) * 4 * LANES;
-    let packed = [batch, &[n.div_ceil(width), k, width]].concat();
-    let tag = format!("{tag} panels of {width}{}", if transposed { ", transposed" } else { "" });
-    let to = TensorType::new(t.dtype, packed.clone());
-    let make = move |source: &Tensor| panels(&prepare(source)?, &packed, n, transposed);
-    Ok(Right::Panels { view: cx.prepacked(i, &tag, to, make)?, n })
-}
-
-/// Some columns of the matrices of `source`, which are rows of it where it is `transposed`.
-fn columns(source: &Tensor, range: Range<usize>, transposed: bool) -> Result<Tensor> {
-    let [batch @ .., rows, columns] = source.shape() else { bail!(Internal, "columns of {:?}", source.shape()) };
-    let (size, row) = (source.dtype().size(), columns * source.dtype().size());
-    let mut bytes = vec![];
-    for matrix in 0..shape::numel(batch) {
-        let matrix = matrix * rows * row;
-        if transposed {
-            bytes.extend_from_slice(&source.bytes()[matrix + range.start * row..matrix + range.end * row]);
-        } else {
-            for r in 0..*rows {
-                let from = matrix + r * row;
-                bytes.extend_from_slice(&source.bytes()[from + range.start * size..from + range.end * size]);
-            }
-        }
-    }
-    let kept = if transposed { [range.len(), *columns] } else { [*rows, range.len()] };
-    Tensor::from_bytes(source.dtype(), [batch, &kept].concat(), bytes)
-}
-
-/// The matrices of `source` with their columns in panels.
-fn panels(source: &Tensor, packed: &[usize], n: usize, transposed: bool) -> Result<Tensor> {
-    let [batch @ .., count, k, width] = packed else { bail!(Internal, "panels of rank {}", packed.len()) };
-    let (count, k, width, size) = (*count, *k, *width, source.dtype().size());
-    let (step_k, step_n) = if transposed { (1, k) } else { (n, 1) };
-    let from = source.bytes();
-    let mut to = vec![0u8; shape::numel(packed) * size];
-    for b in 0..shape::numel(batch) {
-        for panel in 0..count {
-            let columns = (n - panel * width).min(width);
-            for row in 0..k {
-                let target = ((b * count + panel) * k + row) * width;
-                for c in 0..columns {
-                    let s = b * k * n + row * step_k + (panel * width + c) * step_n;
-                    let t = target + c;
-                    to[t * size..(t + 1) * size].copy_from_slice(&from[s * size..(s + 1) * size]);
-                }
-            }
-        }
-    }
-    Tensor::from_bytes(source.dtype(), packed, to)
-}
-
 /// Whether WGSL's own operators multiply the type.
-fn tiles(t: DeviceType) -> bool {
+pub(super) fn tiles(t: DeviceType) -> bool {
     !matches!(t, DeviceType::I64 | DeviceType::U64 | DeviceType::F64)
 }
 
@@ -275,32 +131,32 @@ enum Access {
 }
 
 /// The variant that all three kernels have in common.
-#[derive(Debug)]
-struct Common {
-    a: DeviceType,
-    b: DeviceType,
-    bias: Option<DeviceType>,
+#[derive(Debug, Clone)]
+pub(super) struct Common {
+    pub a: DeviceType,
+    pub b: DeviceType,
+    pub bias: Option<DeviceType>,
     /// The type of the product itself.
-    made: DeviceType,
-    out: DeviceType,
-    end: Option<Arc<Epilogue>>,
-    rank: usize,
-    scales: bool,
-    scales_bias: bool,
+    pub made: DeviceType,
+    pub out: DeviceType,
+    pub end: Option<Arc<Epilogue>>,
+    pub rank: usize,
+    pub scales: bool,
+    pub scales_bias: bool,
 }
 
 impl Common {
-    fn acc(&self) -> DeviceType {
+    pub fn acc(&self) -> DeviceType {
         accumulator(self.made)
     }
 
-    fn label(&self, variant: &str) -> String {
+    pub fn label(&self, variant: &str) -> String {
         let bias = if self.bias.is_some() { "+bias" } else { "" };
         let end = Epilogue::label(self.end.as_deref());
         format!("product {variant} {}x{}>{}{bias}{end}", self.a.name(), self.b.name(), self.out.name())
     }
 
-    fn spec(&self, file: &'static str) -> Spec {
+    pub fn spec(&self, file: &'static str) -> Spec {
         let acc = self.acc();
         let mut scaling = String::new();
         if self.scales {
@@ -319,7 +175,7 @@ impl Common {
             .ty("Y", self.out)
             .u32("RANK", self.rank as u32)
             .flag("BIAS", self.bias.is_some())
-            .wgsl("C", self.bias.unwrap_or(DeviceType::F32).wgsl())
+            .wgsl("Bias", self.bias.unwrap_or(DeviceType::F32).wgsl())
             .code("EPILOGUE", scaling)
     }
 
@@ -347,7 +203,7 @@ fn tile_rows(profile: &Profile) -> usize {
     if broadcasts(profile) { BROADCAST_ROWS } else { TILE_ROWS }
 }
 
-fn storage(t: DeviceType, vec: bool) -> String {
+pub(super) fn storage(t: DeviceType, vec: bool) -> String {
     if vec { format!("vec4<{}>", t.wgsl()) } else { t.wgsl().into() }
 }
 
@@ -375,19 +231,6 @@ impl Kernel for Tile {
             .flag("Y_VEC", self.y_vec)
             .flag("K_REST", self.k_rest)
             .flag("LONG", c.end.as_ref().is_some_and(|e| e.is_long()))
-    }
-}
-
-#[derive(Debug)]
-struct Shared(Common);
-
-impl Kernel for Shared {
-    fn label(&self) -> String {
-        self.0.label("shared")
-    }
-
-    fn spec(&self, _: &Profile) -> Spec {
-        self.0.elements("matmul_shared.wgsl")
     }
 }
 
@@ -433,11 +276,6 @@ impl Steps {
         [&mut self.base, &mut self.row, &mut self.column, &mut self.tile].into_iter().for_each(|s| *s /= 4);
         self.batch.iter_mut().for_each(|s| *s /= 4);
     }
-
-    fn in_vectors(mut self) -> Steps {
-        self.count_vectors();
-        self
-    }
 }
 
 /// The params of [`epilogue::matrices`].
@@ -448,7 +286,7 @@ pub(super) fn read_params(params: Params, end: Option<&Epilogue>, reads: &[Steps
     reads.iter().fold(params, |p, s| p.array_i32(&s.batch, class))
 }
 
-fn matrix_transposed(v: &View) -> View {
+pub(super) fn matrix_transposed(v: &View) -> View {
     let r = v.rank();
     let perm: Vec<usize> = (0..r - 2).chain([r - 1, r - 2]).collect();
     v.permuted(&perm)
@@ -504,9 +342,13 @@ pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     if let Some(flat) = batch_as_rows(p) {
         return product(cx, &flat);
     }
-    let few_columns = p.b.columns() < LANES && cx.profile().cpu;
+    let rows = p.out.shape[p.out.rank() - 2];
+    let few_columns = match cx.profile().cpu {
+        true => p.b.columns() < LANES,
+        false => p.b.columns() <= matmul_gpu::FEW && rows > matmul_gpu::FEW,
+    };
     if let (true, Right::View(b)) = (few_columns, &p.b) {
-        // lanes lie along the columns: of few columns and many rows make many columns and few rows
+        // invocations lie along the columns: of few columns and many rows make many columns and few rows
         let flip = matrix_transposed;
         let bias = p.bias.as_ref().map(flip);
         let reads = p.reads.iter().map(flip).collect();
@@ -516,116 +358,206 @@ pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
     emit(cx, p)
 }
 
+/// A product in the kernels' terms.
+pub(super) struct Call<'p> {
+    p: &'p Product,
+    right: &'p View,
+    pub common: Common,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    /// Columns that can be read of the right factor.
+    n_read: usize,
+    extents: Vec<usize>,
+    pub a: Steps,
+    pub b: Steps,
+    c: Steps,
+    pub y: Steps,
+    reads: Vec<Steps>,
+}
+
+/// How a kernel cuts a product.
+pub(super) struct Cut {
+    /// Tiles along rows, along columns, and in all.
+    pub tiles: [usize; 3],
+    /// Products that a workgroup sums.
+    pub part: usize,
+    pub grid: [u32; 3],
+}
+
+impl<'p> Call<'p> {
+    fn new(cx: &LowerCx<'_>, p: &'p Product) -> Result<Call<'p>> {
+        let (b, inner) = match &p.b {
+            Right::View(v) => (v, 2),
+            Right::Panels { view, .. } => (view, 3),
+            Right::Parts(_) => bail!(Internal, "a right factor in parts"),
+        };
+        let rank = p.out.rank();
+        let (m, n) = (p.out.shape[rank - 2], p.out.shape[rank - 1]);
+        let k = p.a.shape[rank - 1];
+        let batch = &p.out.shape[..rank - 2];
+        let b_lead = b.rank() - inner;
+        let b_k = b.shape[b.rank() - 2];
+        let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch && b_k == k;
+        ensure!(
+            fits && p.b.columns() == n,
+            Internal,
+            "{:?} x {:?} does not make {:?}",
+            p.a.shape,
+            b.shape,
+            p.out.shape
+        );
+        let made = p.end.as_ref().map_or(p.out.device, |e| e.from());
+        let float = made.is_float();
+        ensure!(float || (p.alpha == 1.0 && p.beta == 1.0), Unsupported, "scaled products of {}", p.out.dtype);
+
+        let none = vec![0; batch.len()];
+        let c_strides = p.bias.as_ref().map_or(&none[..], |c| &c.strides[..batch.len()]);
+        let lead = |v: &View| v.strides[..batch.len()].to_vec();
+        let (a_lead, b_lead, y_lead) = (lead(&p.a), lead(b), lead(&p.out));
+        let mut leads = vec![&a_lead[..], &b_lead, c_strides, &y_lead];
+        leads.extend(p.reads.iter().map(|v| &v.strides[..batch.len()]));
+        let (extents, mut steps) = collapse(batch, &leads);
+        let read_batches = steps.split_off(4);
+        let [a_batch, b_batch, c_batch, y_batch] = steps.try_into().unwrap_or_default();
+        let common = Common {
+            a: p.a.device,
+            b: b.device,
+            bias: p.bias.as_ref().map(|c| c.device),
+            made,
+            out: p.out.device,
+            end: p.end.clone(),
+            rank: rank_class(extents.len()),
+            scales: p.alpha != 1.0,
+            scales_bias: p.beta != 1.0,
+        };
+        Ok(Call {
+            right: b,
+            common,
+            m,
+            n,
+            k,
+            n_read: n,
+            a: Steps::new(cx, &p.a, 2, a_batch),
+            b: Steps::new(cx, b, inner, b_batch),
+            c: p.bias.as_ref().map(|c| Steps::new(cx, c, 2, c_batch)).unwrap_or_default(),
+            y: Steps::new(cx, &p.out, 2, y_batch),
+            reads: p.reads.iter().zip(read_batches).map(|(v, s)| Steps::new(cx, v, 2, s)).collect(),
+            extents,
+            p,
+        })
+    }
+
+    /// How many matrices the product has.
+    pub fn stacked(&self) -> usize {
+        shape::numel(&self.extents)
+    }
+
+    /// Whether rows of the result are whole vectors of 4.
+    pub fn y_vec(&self) -> bool {
+        self.n.is_multiple_of(4) && self.p.out.device.bytes() <= 4 && self.y.vectors(self.y.column, &[self.y.row])
+    }
+
+    /// The params of a kernel that ends in `end`.
+    fn params(&self, cut: &Cut, end: Option<&Epilogue>) -> Params {
+        let class = self.common.rank;
+        let mut params = Params::new();
+        let [tiles_m, tiles_n, tiles] = cut.tiles;
+        for extent in [self.m, self.n, self.k, self.n_read, tiles_m, tiles_n, tiles, self.stacked(), cut.part] {
+            params = params.u32(extent);
+        }
+        let (a, b, c, y) = (&self.a, &self.b, &self.c, &self.y);
+        for step in [a.base, a.row, a.column, b.base, b.row, b.column, b.tile] {
+            params = params.i32(step);
+        }
+        for step in [c.base, c.row, c.column, y.base, y.row, y.column] {
+            params = params.i32(step);
+        }
+        params = params.f32(self.p.alpha).f32(self.p.beta).array_u32(&self.extents, class, 1);
+        for steps in [a, b, c, y] {
+            params = params.array_i32(&steps.batch, class);
+        }
+        read_params(params, end, &self.reads, class)
+    }
+
+    /// Dispatches a kernel that makes the result from what `from` binds: the factors, or parts of sums.
+    fn finish(&self, cx: &mut LowerCx<'_>, kernel: &dyn Kernel, cut: &Cut, from: [&View; 2]) -> Result<()> {
+        ensure!(cut.grid[1] <= MAX_GROUPS, Limit, "{} tiles in one product", cut.tiles[2]);
+        let mut binds: Vec<Bind<'_>> = from.into_iter().map(Bind::Read).collect();
+        binds.extend(self.p.bias.as_ref().map(Bind::Read));
+        binds.push(Bind::Write(&self.p.out));
+        binds.extend(self.p.reads.iter().map(Bind::Read));
+        cx.dispatch(kernel, self.params(cut, self.p.end.as_deref()), &binds, cut.grid)
+    }
+
+    /// Dispatches a kernel that makes the result.
+    pub fn dispatch(&self, cx: &mut LowerCx<'_>, kernel: &dyn Kernel, cut: &Cut) -> Result<()> {
+        self.finish(cx, kernel, cut, [&self.p.a, self.right])?;
+        cx.takes_flops(2 * self.stacked() * self.m * self.n * self.k);
+        Ok(())
+    }
+
+    /// Dispatches a kernel that makes parts of the sums, and one that adds these and makes the result.
+    pub fn dispatch_parts(
+        &self,
+        cx: &mut LowerCx<'_>,
+        [kernel, sum]: [&dyn Kernel; 2],
+        cut: &Cut,
+        parts: &View,
+    ) -> Result<()> {
+        ensure!(cut.grid[1] <= MAX_GROUPS, Limit, "{} tiles in one product", cut.tiles[2]);
+        let binds = [Bind::Read(&self.p.a), Bind::Read(self.right), Bind::Write(parts)];
+        cx.dispatch(kernel, self.params(cut, None), &binds, cut.grid)?;
+        cx.takes_flops(2 * self.stacked() * self.m * self.n * self.k);
+        let grid = linear_grid(parts.numel() / parts.shape[0] / 4, LINEAR_WORKGROUP);
+        // where other kernels bind the second factor, this one has nothing to bind
+        self.finish(cx, sum, &Cut { tiles: cut.tiles, part: parts.shape[0], grid }, [parts, parts])
+    }
+}
+
 fn emit(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
-    let (b, inner) = match &p.b {
-        Right::View(v) => (v, 2),
-        Right::Panels { view, .. } => (view, 3),
-        Right::Parts(_) => bail!(Internal, "a right factor in parts"),
-    };
-    let rank = p.out.rank();
-    let (m, n) = (p.out.shape[rank - 2], p.out.shape[rank - 1]);
-    let k = p.a.shape[rank - 1];
-    let batch = &p.out.shape[..rank - 2];
-    let b_lead = b.rank() - inner;
-    let b_k = b.shape[b.rank() - 2];
-    let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch && b_k == k;
-    ensure!(fits && p.b.columns() == n, Internal, "{:?} x {:?} does not make {:?}", p.a.shape, b.shape, p.out.shape);
-    let made = p.end.as_ref().map_or(p.out.device, |e| e.from());
-    let float = made.is_float();
-    ensure!(float || (p.alpha == 1.0 && p.beta == 1.0), Unsupported, "scaled products of {}", p.out.dtype);
+    let mut call = Call::new(cx, p)?;
     if p.out.numel() == 0 {
         return Ok(());
     }
-
-    let none = vec![0; batch.len()];
-    let c_strides = p.bias.as_ref().map_or(&none[..], |c| &c.strides[..batch.len()]);
-    let lead = |v: &View| v.strides[..batch.len()].to_vec();
-    let (a_lead, b_lead, y_lead) = (lead(&p.a), lead(b), lead(&p.out));
-    let mut leads = vec![&a_lead[..], &b_lead, c_strides, &y_lead];
-    leads.extend(p.reads.iter().map(|v| &v.strides[..batch.len()]));
-    let (extents, mut steps) = collapse(batch, &leads);
-    let read_batches = steps.split_off(4);
-    let [a_batch, b_batch, c_batch, y_batch] = steps.try_into().unwrap_or_default();
-    let reads: Vec<Steps> = p.reads.iter().zip(read_batches).map(|(v, s)| Steps::new(cx, v, 2, s)).collect();
-    let mut sa = Steps::new(cx, &p.a, 2, a_batch);
-    let mut sb = Steps::new(cx, b, inner, b_batch);
-    let sc = p.bias.as_ref().map(|c| Steps::new(cx, c, 2, c_batch)).unwrap_or_default();
-    let mut sy = Steps::new(cx, &p.out, 2, y_batch);
-
-    let common = Common {
-        a: p.a.device,
-        b: b.device,
-        bias: p.bias.as_ref().map(|c| c.device),
-        made,
-        out: p.out.device,
-        end: p.end.clone(),
-        rank: rank_class(extents.len()),
-        scales: p.alpha != 1.0,
-        scales_bias: p.beta != 1.0,
-    };
-    let class = common.rank;
-    let stacked = shape::numel(&extents);
-    let mut n_read = n;
-    let (kernel, tiles_m, tiles_n, grid): (Box<dyn Kernel>, usize, usize, [u32; 3]);
+    let (m, n, k, stacked) = (call.m, call.n, call.k, call.stacked());
+    let common = call.common.clone();
     if !tiles(common.acc()) {
-        let single = [p.a.device, b.device].iter().all(|t| t.class() == common.acc().class());
-        ensure!(single, Internal, "a product of {} and {}", p.a.device.name(), b.device.name());
-        (tiles_m, tiles_n) = (m, n);
-        grid = linear_grid(m * n * stacked, LINEAR_WORKGROUP);
-        kernel = Box::new(Single(common));
-    } else if cx.profile().cpu {
-        let vectors = tile_vectors(n);
-        let width = vectors * 4 * LANES;
-        let whole = k.is_multiple_of(4);
-        let a_vec = whole && sa.vectors(sa.column, &[sa.row]);
-        let access = match p.b {
-            Right::Panels { .. } => Access::Rows,
-            _ if n.is_multiple_of(4) && sb.vectors(sb.column, &[sb.row]) => Access::Rows,
-            _ if whole && sb.vectors(sb.row, &[sb.column]) => Access::Columns,
-            _ => Access::Single,
-        };
-        let y_vec = n.is_multiple_of(4) && p.out.device.bytes() <= 4 && sy.vectors(sy.column, &[sy.row]);
-        match p.b {
-            Right::Panels { .. } => n_read = n.next_multiple_of(width),
-            _ => sb.tile = sb.column * width as i64,
-        }
-        if access != Access::Single {
-            sb = sb.in_vectors();
-        }
-        if access == Access::Rows {
-            sb.column = 1;
-        }
-        sa = if a_vec { sa.in_vectors() } else { sa };
-        sy = if y_vec { sy.in_vectors() } else { sy };
-        (tiles_m, tiles_n) = (m.div_ceil(tile_rows(cx.profile())), n.div_ceil(width));
-        grid = linear_grid(tiles_m * tiles_n * stacked * LANES, LANES as u32);
-        kernel = Box::new(Tile { common, a_vec, b: access, y_vec, k_rest: !whole, vectors });
-    } else {
-        (tiles_m, tiles_n) = (m.div_ceil(SIDE), n.div_ceil(SIDE));
-        grid = linear_grid(tiles_m * tiles_n * stacked, 1);
-        kernel = Box::new(Shared(common));
+        let single = [common.a, common.b].iter().all(|t| t.class() == common.acc().class());
+        ensure!(single, Internal, "a product of {} and {}", common.a.name(), common.b.name());
+        let grid = linear_grid(m * n * stacked, LINEAR_WORKGROUP);
+        return call.dispatch(cx, &Single(common), &Cut { tiles: [m, n, m * n * stacked], part: k, grid });
     }
-    ensure!(grid[1] <= MAX_GROUPS, Limit, "{} tiles in one product", tiles_m * tiles_n * stacked);
-    let mut params = Params::new();
-    for extent in [m, n, k, n_read, tiles_m, tiles_n, tiles_m * tiles_n * stacked] {
-        params = params.u32(extent);
+    if !cx.profile().cpu {
+        return matmul_gpu::emit(cx, call);
     }
-    for step in [sa.base, sa.row, sa.column, sb.base, sb.row, sb.column, sb.tile] {
-        params = params.i32(step);
+    let vectors = tile_vectors(n);
+    let width = vectors * 4 * LANES;
+    let whole = k.is_multiple_of(4);
+    let a_vec = whole && call.a.vectors(call.a.column, &[call.a.row]);
+    let access = match p.b {
+        Right::Panels { .. } => Access::Rows,
+        _ if n.is_multiple_of(4) && call.b.vectors(call.b.column, &[call.b.row]) => Access::Rows,
+        _ if whole && call.b.vectors(call.b.row, &[call.b.column]) => Access::Columns,
+        _ => Access::Single,
+    };
+    let y_vec = call.y_vec();
+    match p.b {
+        Right::Panels { .. } => call.n_read = n.next_multiple_of(width),
+        _ => call.b.tile = call.b.column * width as i64,
     }
-    for step in [sc.base, sc.row, sc.column, sy.base, sy.row, sy.column] {
-        params = params.i32(step);
+    if access != Access::Single {
+        call.b.count_vectors();
     }
-    params = params.f32(p.alpha).f32(p.beta).array_u32(&extents, class, 1);
-    for steps in [sa.batch, sb.batch, sc.batch, sy.batch] {
-        params = params.array_i32(&steps, class);
+    if access == Access::Rows {
+        call.b.column = 1;
     }
-    params = read_params(params, p.end.as_deref(), &reads, class);
-    let mut binds = vec![Bind::Read(&p.a), Bind::Read(b)];
-    binds.extend(p.bias.as_ref().map(Bind::Read));
-    binds.push(Bind::Write(&p.out));
-    binds.extend(p.reads.iter().map(Bind::Read));
-    cx.dispatch(kernel.as_ref(), params, &binds, grid)?;
-    cx.takes_flops(2 * stacked * m * n * k);
-    Ok(())
+    [(a_vec, &mut call.a), (y_vec, &mut call.y)]
+        .into_iter()
+        .filter(|(vec, _)| *vec)
+        .for_each(|(_, s)| s.count_vectors());
+    let (tiles_m, tiles_n) = (m.div_ceil(tile_rows(cx.profile())), n.div_ceil(width));
+    let all = tiles_m * tiles_n * stacked;
+    let cut = Cut { tiles: [tiles_m, tiles_n, all], part: k, grid: linear_grid(all * LANES, LANES as u32) };
+    call.dispatch(cx, &Tile { common, a_vec, b: access, y_vec, k_rest: !whole, vectors }, &cut)
 }

@@ -24,6 +24,8 @@ pub mod join;
 pub mod linear_attention;
 pub mod loss;
 pub mod matmul;
+mod matmul_gpu;
+mod matmul_pack;
 pub mod non_zero;
 pub mod norm;
 pub mod order;

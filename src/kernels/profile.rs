@@ -14,6 +14,8 @@ pub struct Profile {
     pub f16: bool,
     /// Subgroup operations.
     pub subgroups: bool,
+    /// Products of cooperative matrices of 16 by 16: float16, summed in float32, by subgroups of 32.
+    pub coop: bool,
     /// A software adapter: big register tiles, no workgroup memory.
     pub cpu: bool,
     /// On a software adapter the invocations of a subgroup, where one hands its value to the others for less than a load.
@@ -44,6 +46,7 @@ impl Profile {
             name: "base".into(),
             f16: false,
             subgroups: false,
+            coop: false,
             cpu: false,
             broadcasts: None,
             units: 32,
@@ -62,8 +65,8 @@ impl Profile {
         let base = Profile::base();
         let f16 = Profile { name: "f16".into(), f16: true, subgroups: true, ..base.clone() };
         let tiles = (0..TILES.len()).map(|t| {
-            let name = format!("f16 tile {t}");
-            Profile { name, forced: Some((t, 1 + t % 2)), ..f16.clone() }
+            let (name, coop) = (format!("f16 tile {t}"), true);
+            Profile { name, coop, forced: Some((t, 1 + t % 2)), max_workgroup_memory: 48 << 10, ..f16.clone() }
         });
         let tiles: Vec<Profile> = tiles.collect();
         let mut all = vec![

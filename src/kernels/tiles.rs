@@ -33,6 +33,17 @@ pub const TILES: [Tile; 7] = [
     tile(32, 32, 32, [1, 1], 30),
 ];
 
+/// Those of cooperative matrices (`shaders/matmul_coop.wgsl`), whose blocks are matrices of 16 by 16 of a subgroup.
+pub const COOP_TILES: [Tile; 7] = [
+    tile(128, 256, 32, [4, 4], 700),
+    tile(128, 128, 32, [4, 4], 600),
+    tile(128, 128, 32, [2, 4], 600),
+    tile(64, 128, 32, [2, 4], 500),
+    tile(64, 64, 32, [2, 2], 400),
+    tile(32, 64, 64, [2, 1], 300),
+    tile(32, 32, 64, [1, 1], 200),
+];
+
 /// Parts that sums are made in at most.
 const MOST_SPLITS: usize = 64;
 /// What another dispatch costs, in seconds.
@@ -51,6 +62,19 @@ pub struct Choice {
 }
 
 impl Tile {
+    /// Subgroups of a workgroup that multiplies cooperative matrices.
+    pub fn subgroups(&self) -> usize {
+        self.rows * self.columns / (256 * self.quads[0] * self.quads[1])
+    }
+
+    /// Bytes of two tiles of float16 with what pads them, and of a matrix of sums for each subgroup.
+    pub fn coop_bytes(&self, stages: usize) -> usize {
+        let padded = |rows: usize, columns: usize| 2 * rows * (columns + 8);
+        let tiles = padded(self.rows, self.depth).max(padded(self.depth, self.rows))
+            + padded(self.columns, self.depth).max(padded(self.depth, self.columns));
+        stages * tiles + 1024 * self.subgroups()
+    }
+
     /// Invocations of a workgroup.
     pub fn threads(&self) -> usize {
         self.rows * self.columns / (16 * self.quads[0] * self.quads[1])
@@ -86,17 +110,32 @@ impl Tile {
 /// The tile for `count` products of `rows` by `k` by `columns`, and the parts of their sums. `fits` says which tiles
 /// the operands take.
 pub fn choose(profile: &Profile, size: [usize; 3], count: usize, fits: impl Fn(&Tile) -> bool) -> Choice {
+    choose_of(&TILES, profile, size, count, fits)
+}
+
+/// As [`choose`], from the table of cooperative matrices.
+pub fn choose_coop(profile: &Profile, size: [usize; 3], count: usize) -> Choice {
+    choose_of(&COOP_TILES, profile, size, count, |_| true)
+}
+
+fn choose_of(
+    table: &[Tile],
+    profile: &Profile,
+    size: [usize; 3],
+    count: usize,
+    fits: impl Fn(&Tile) -> bool,
+) -> Choice {
     let most = |t: &Tile| size[2].div_ceil(t.depth).clamp(1, MOST_SPLITS);
     if let Some((tile, splits)) = profile.forced
-        && let Some(tile) = TILES.get(tile).filter(|t| fits(t))
+        && let Some(tile) = table.get(tile % table.len()).filter(|t| fits(t))
     {
         return Choice { tile: *tile, splits: splits.clamp(1, most(tile)) };
     }
     let splits = |t: &Tile| (0..).map(|s| 1 << s).take_while(|s| *s <= most(t)).collect::<Vec<_>>();
-    let all = TILES.iter().filter(|t| fits(t));
+    let all = table.iter().filter(|t| fits(t));
     let choices = all.flat_map(|t| splits(t).into_iter().map(|splits| Choice { tile: *t, splits }));
     let cost = |c: &Choice| c.tile.cost(profile.units, size, count, c.splits);
-    choices.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Choice { tile: TILES[3], splits: 1 })
+    choices.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Choice { tile: table[0], splits: 1 })
 }
 
 #[cfg(test)]

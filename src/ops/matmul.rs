@@ -352,6 +352,17 @@ fn matmul_cases() -> Vec<Case> {
         all.extend([case(d, &[3, 5], &[5, 4]), case(d, &[2, 9, 16], &[16, 36])]);
         all.extend(constant(d, &[2, 9, 16], &[16, 33]));
     }
+    // beyond the largest tiles of GPUs, sums in parts, few rows and few columns
+    let large: &[(&[usize], &[usize])] = &[
+        (&[130, 70], &[70, 264]),
+        (&[2, 40, 200], &[2, 200, 36]),
+        (&[3, 300], &[300, 140]),
+        (&[2, 1, 260], &[2, 260, 9]),
+        (&[150, 132], &[132, 3]),
+    ];
+    for d in [F32, F16, I32] {
+        all.extend(large.iter().map(|(a, b)| case(d, a, b)));
+    }
     let constants: &[(&[usize], &[usize])] = &[
         (&[3, 5], &[5, 4]),
         (&[1, 12], &[12, 70]),
@@ -370,7 +381,7 @@ fn gemm_cases() -> Vec<Case> {
     for (d, trans_a, trans_b) in
         [(F32, 0, 0), (F32, 0, 1), (F32, 1, 0), (F32, 1, 1), (F16, 0, 1), (BF16, 0, 1), (I32, 1, 0), (U64, 0, 1)]
     {
-        for (m, k, n) in [(5, 7, 9), (12, 8, 40), (1, 16, 33), (20, 4, 3)] {
+        for (m, k, n) in [(5, 7, 9), (12, 8, 40), (1, 16, 33), (20, 4, 3), (132, 40, 136)] {
             let a = if trans_a == 1 { [k, m] } else { [m, k] };
             let b = if trans_b == 1 { [n, k] } else { [k, n] };
             let case = || Case::new("Gemm", 13).int("transA", trans_a).int("transB", trans_b).rand(d, &a).sum(k);

@@ -1,0 +1,301 @@
+//! Matrix products on GPUs: `shaders/matmul_shared.wgsl` by tiles in workgroup memory, of float16
+//! `matmul_coop.wgsl` by cooperative matrices; of a few rows `matmul_rows.wgsl` and `matmul_dots.wgsl`, which read the
+//! right factor once. Where a result is small for its sums, workgroups make parts of these, which `matmul_sum.wgsl` adds.
+
+use super::matmul::{Call, Common, Cut, storage};
+use super::tiles::{self, Choice, Tile};
+use super::{DeviceType, Kernel, Profile, Spec, linear_grid};
+use crate::dtype::DType;
+use crate::plan::LowerCx;
+use crate::{Result, bail};
+
+/// Rows that are few.
+pub(super) const FEW: usize = 4;
+/// Columns of a workgroup of the two kernels for few rows.
+const ROWS_COLUMNS: usize = 128;
+const DOTS_COLUMNS: usize = 8;
+/// Invocations of a workgroup of these.
+const THREADS: usize = 256;
+/// The least products in a part of a sum of few rows: as many as the slices of a workgroup have under way at a time.
+const FEW_PART: usize = 32;
+/// Workgroups of few rows for each multiprocessor that keep its loads under way.
+const FEW_GROUPS: usize = 4;
+
+/// How a kernel reads a factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Read {
+    /// Whether neighbouring invocations read along the summed dim.
+    along_k: bool,
+    /// Whether in vectors of 4.
+    vec: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    common: Common,
+    tile: Tile,
+    a: Read,
+    b: Read,
+    y_vec: bool,
+    /// Whether it makes parts of sums.
+    split: bool,
+}
+
+impl Kernel for Shared {
+    fn label(&self) -> String {
+        let parts = if self.split { " parts" } else { "" };
+        self.common.label(&format!("shared {}{parts}", self.tile.name()))
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let (c, t) = (&self.common, &self.tile);
+        let loads = |outer: usize| (outer * t.depth / 4 / t.threads()) as u32;
+        let rows = 4 * t.quads[0] as u32;
+        let long = c.end.as_ref().is_some_and(|e| e.is_long() || t.quads != [1, 1]);
+        t.spec(c.spec("matmul_shared.wgsl"), c.acc() == DeviceType::F32)
+            .wgsl("A", storage(c.a, self.a.vec))
+            .wgsl("B", storage(c.b, self.b.vec))
+            .wgsl("Out", storage(c.out, self.y_vec || self.split))
+            .u32("LOADS_A", loads(t.rows))
+            .u32("LOADS_B", loads(t.columns))
+            .u32("OWN_ROWS", rows)
+            .u32("MOVED", rows - 1)
+            .flag("A_ALONG_K", self.a.along_k)
+            .flag("A_VEC", self.a.vec)
+            .flag("B_ALONG_K", self.b.along_k)
+            .flag("B_VEC", self.b.vec)
+            .flag("Y_VEC", self.y_vec)
+            .flag("SPLIT", self.split)
+            .flag("LONG", long)
+    }
+}
+
+#[derive(Debug)]
+struct Coop {
+    common: Common,
+    tile: Tile,
+    a: Read,
+    b: Read,
+    y_vec: bool,
+    stages: usize,
+    /// Whether it makes parts of sums.
+    split: bool,
+}
+
+impl Kernel for Coop {
+    fn label(&self) -> String {
+        let parts = if self.split { " parts" } else { "" };
+        self.common.label(&format!("coop {}{parts}", self.tile.name()))
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let (c, t) = (&self.common, &self.tile);
+        let loads = |outer: usize| (outer * t.depth / 4 / (32 * t.subgroups())) as u32;
+        let [m, n] = t.quads.map(|q| q as u32);
+        c.spec("matmul_coop.wgsl")
+            .wgsl("Out", storage(c.out, self.y_vec || self.split))
+            .u32("ROWS", t.rows as u32)
+            .u32("COLUMNS", t.columns as u32)
+            .u32("DEPTH", t.depth as u32)
+            .u32("FRAGS_M", m)
+            .u32("FRAGS_N", n)
+            .u32("FRAGS", m * n)
+            .u32("STAGES", self.stages as u32)
+            .u32("LOADS_A", loads(t.rows))
+            .u32("LOADS_B", loads(t.columns))
+            .flag("A_ALONG_K", self.a.along_k)
+            .flag("B_ALONG_K", self.b.along_k)
+            .flag("Y_VEC", self.y_vec)
+            .flag("SPLIT", self.split)
+            .flag("TWO_STAGES", self.stages == 2)
+    }
+}
+
+#[derive(Debug)]
+struct Sum {
+    common: Common,
+    y_vec: bool,
+}
+
+impl Kernel for Sum {
+    fn label(&self) -> String {
+        self.common.label("sum of parts")
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let c = &self.common;
+        c.spec("matmul_sum.wgsl").wgsl("Out", storage(c.out, self.y_vec)).flag("Y_VEC", self.y_vec)
+    }
+}
+
+#[derive(Debug)]
+struct Rows {
+    common: Common,
+    few: usize,
+    b_vec: bool,
+    split: bool,
+}
+
+impl Kernel for Rows {
+    fn label(&self) -> String {
+        self.common.label(if self.split { "rows parts" } else { "rows" })
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let c = &self.common;
+        c.spec("matmul_rows.wgsl")
+            .wgsl("A", c.a.wgsl())
+            .wgsl("B", storage(c.b, self.b_vec))
+            .wgsl("Out", storage(c.out, self.split))
+            .u32("FEW", self.few as u32)
+            .u32("HELD", (self.few * THREADS) as u32)
+            .u32("AHEAD", 4)
+            .flag("B_VEC", self.b_vec)
+            .flag("SPLIT", self.split)
+    }
+}
+
+#[derive(Debug)]
+struct Dots {
+    common: Common,
+    few: usize,
+    a_vec: bool,
+}
+
+impl Kernel for Dots {
+    fn label(&self) -> String {
+        self.common.label("dots")
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let c = &self.common;
+        c.spec("matmul_dots.wgsl")
+            .wgsl("A", storage(c.a, self.a_vec))
+            .wgsl("B", storage(c.b, true))
+            .wgsl("Out", c.out.wgsl())
+            .u32("FEW", self.few as u32)
+            .u32("HELD", (self.few * THREADS) as u32)
+            .u32("AHEAD", 2)
+            .flag("A_VEC", self.a_vec)
+    }
+}
+
+/// The kernels of a product whose sums are made in parts: the parts themselves are a product and nothing else.
+fn of_parts(common: &Common) -> Common {
+    let acc = common.acc();
+    Common { bias: None, end: None, made: acc, out: acc, scales: false, scales_bias: false, ..common.clone() }
+}
+
+/// Emits the product of floats or 32-bit integers.
+///
+/// # Errors
+/// `Limit` beyond what the device can bind or dispatch.
+pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
+    let (m, n, k, stacked) = (call.m, call.n, call.k, call.stacked());
+    let k_vec = k.is_multiple_of(4);
+    let b_dense = k_vec && call.b.vectors(call.b.row, &[call.b.column]);
+    if m <= FEW && b_dense && n > 1 {
+        let a_vec = call.a.vectors(call.a.column, &[call.a.row]);
+        if a_vec {
+            call.a.count_vectors();
+        }
+        call.b.count_vectors();
+        let few = m.next_power_of_two();
+        let tiles_n = n.div_ceil(DOTS_COLUMNS);
+        let all = tiles_n * stacked;
+        let cut = Cut { tiles: [1, tiles_n, all], part: k, grid: linear_grid(all, 1) };
+        return call.dispatch(cx, &Dots { common: call.common.clone(), few, a_vec }, &cut);
+    }
+    let acc = match call.common.acc() {
+        DeviceType::F32 => DType::F32,
+        DeviceType::I32 => DType::I32,
+        DeviceType::U32 => DType::U32,
+        other => bail!(Internal, "products summed in {}", other.name()),
+    };
+    let part_bytes = 4 * (stacked * m * n.next_multiple_of(4)) as u64;
+    let most = (cx.profile().max_binding / part_bytes.max(1)).max(1) as usize;
+    if m <= FEW {
+        let b_vec = n.is_multiple_of(4) && call.b.vectors(call.b.column, &[call.b.row]);
+        if b_vec {
+            call.b.count_vectors();
+        }
+        let few = m.next_power_of_two();
+        let tiles_n = n.div_ceil(ROWS_COLUMNS);
+        let wanted = (FEW_GROUPS * cx.profile().units).div_ceil(tiles_n * stacked);
+        let wanted = cx.profile().forced.map_or(wanted, |(_, splits)| splits);
+        let (part, splits) = in_parts(k, FEW_PART, wanted.min(most));
+        let all = tiles_n * stacked * splits;
+        let cut = Cut { tiles: [1, tiles_n, all], part, grid: linear_grid(all, 1) };
+        if splits == 1 {
+            return call.dispatch(cx, &Rows { common: call.common.clone(), few, b_vec, split: false }, &cut);
+        }
+        let kernel = Rows { common: of_parts(&call.common), few, b_vec, split: true };
+        return parts(cx, call, &kernel, &cut, splits, acc);
+    }
+
+    let a_along_k = call.a.column == 1 || call.a.row != 1;
+    let b_along_k = call.b.row == 1 && call.b.column != 1;
+    let a_vec = match a_along_k {
+        true => k_vec && call.a.vectors(call.a.column, &[call.a.row]),
+        false => m.is_multiple_of(4) && call.a.vectors(call.a.row, &[call.a.column]),
+    };
+    let b_vec = match b_along_k {
+        true => b_dense,
+        false => n.is_multiple_of(4) && call.b.vectors(call.b.column, &[call.b.row]),
+    };
+    if a_vec {
+        call.a.count_vectors();
+    }
+    if b_vec {
+        call.b.count_vectors();
+    }
+    let halves = [call.common.a, call.common.b] == [DeviceType::F16; 2];
+    let coop = cx.profile().coop && halves && a_vec && b_vec && acc == DType::F32;
+    let Choice { tile, splits } = match coop {
+        true => tiles::choose_coop(cx.profile(), [m, n, k], stacked),
+        false => tiles::choose(cx.profile(), [m, n, k], stacked, |_| true),
+    };
+    let stages = 1 + usize::from(tile.coop_bytes(2) <= cx.profile().max_workgroup_memory as usize);
+    let (part, splits) = in_parts(k, tile.depth, splits.min(most));
+    let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
+    let all = tiles_m * tiles_n * stacked * splits;
+    let cut = Cut { tiles: [tiles_m, tiles_n, all], part, grid: linear_grid(all, 1) };
+    let (a, b) = (Read { along_k: a_along_k, vec: a_vec }, Read { along_k: b_along_k, vec: b_vec });
+    let split = splits > 1;
+    let y_vec = call.y_vec() && !split;
+    if y_vec {
+        call.y.count_vectors();
+    }
+    let common = if split { of_parts(&call.common) } else { call.common.clone() };
+    let kernel: Box<dyn Kernel> = match coop {
+        true => Box::new(Coop { common, tile, a, b, y_vec, stages, split }),
+        false => Box::new(Shared { common, tile, a, b, y_vec, split }),
+    };
+    match split {
+        true => parts(cx, call, kernel.as_ref(), &cut, splits, acc),
+        false => call.dispatch(cx, kernel.as_ref(), &cut),
+    }
+}
+
+/// The products of each of `splits` parts of a sum of `k`, a multiple of `unit`, and how many parts that makes.
+fn in_parts(k: usize, unit: usize, splits: usize) -> (usize, usize) {
+    let part = k.div_ceil(splits.max(1)).next_multiple_of(unit).max(unit);
+    (part, k.div_ceil(part).max(1))
+}
+
+fn parts(
+    cx: &mut LowerCx<'_>,
+    mut call: Call<'_>,
+    kernel: &dyn Kernel,
+    cut: &Cut,
+    splits: usize,
+    acc: DType,
+) -> Result<()> {
+    let made = cx.temp(acc, &[splits, call.stacked(), call.m, call.n.next_multiple_of(4)])?;
+    let y_vec = call.y_vec();
+    if y_vec {
+        call.y.count_vectors();
+    }
+    let sum = Sum { common: call.common.clone(), y_vec };
+    call.dispatch_parts(cx, [kernel, &sum], cut, &made)
+}
