@@ -23,6 +23,8 @@ struct Params {
     pd: u32, ph: u32, pw: u32,
     // a step along the pixels of one invocation as image, depth, height, width
     step_n: u32, step_d: u32, step_h: u32, step_w: u32,
+    // where sums are made in parts by workgroups of their own: how many, the steps of each, the elements of the output
+    parts: u32, part_steps: u32, elements: u32,
     // where input and output begin, and the steps along their dims (negative ones wrap around)
     x_base: u32, x_image: u32, x_channel: u32, x_depth: u32, x_row: u32, x_column: u32,
     y_base: u32, y_image: u32, y_group: u32, y_channel: u32, y_pixel: u32,

@@ -1,8 +1,9 @@
 //! Convolution: `shaders/conv_depthwise.wgsl` for one channel a group on software adapters, `conv_lanes.wgsl` where the
-//! lanes of a subgroup hand on what they read, else `conv.wgsl`.
+//! lanes of a subgroup hand on what they read, `conv_shared.wgsl` on GPUs, else `conv.wgsl`.
 
 use std::sync::Arc;
 
+use super::conv_shared::Tiled;
 use super::epilogue::{Ends, Epilogue, Flat, Load};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid};
 use crate::dtype::DType;
@@ -38,7 +39,7 @@ pub struct Shape {
 const PART: u32 = 64;
 
 /// The type that products are summed in.
-fn sums_of(device: DeviceType) -> DeviceType {
+pub(super) fn sums_of(device: DeviceType) -> DeviceType {
     if device == DeviceType::I32 { DeviceType::I32 } else { DeviceType::F32 }
 }
 
@@ -76,16 +77,18 @@ fn in_parts(spec: Spec, parts: bool) -> Spec {
 
 /// What the kernels have in common.
 #[derive(Debug)]
-struct Common<'a> {
+pub(super) struct Common<'a> {
     /// The type of what is read, and that of what is summed.
     input: DeviceType,
-    device: DeviceType,
+    pub device: DeviceType,
     out: DeviceType,
     transposed: bool,
     padded: bool,
     bias: bool,
     /// Whether sums are of more than a few parts.
     long: bool,
+    /// Whether the epilogue is more code than should stand many times.
+    pub long_end: bool,
     /// What lies outside of the input.
     outside: Option<String>,
     start: &'a Load,
@@ -94,12 +97,12 @@ struct Common<'a> {
 }
 
 impl Common<'_> {
-    fn label(&self, tile: &str) -> String {
+    pub fn label(&self, tile: &str) -> String {
         let what = if self.transposed { "conv transposed" } else { "conv" };
         format!("{what} {tile}{}{}", if self.padded { " padded" } else { "" }, self.suffix)
     }
 
-    fn spec(&self, file: &'static str) -> Spec {
+    pub fn spec(&self, file: &'static str) -> Spec {
         let spec = self.start.spec(self.end, Spec::new(file));
         let acc = sums_of(self.device);
         spec.wgsl("X", self.input.wgsl())
@@ -361,9 +364,12 @@ pub fn convolve(
         Some(l) => Tile { quads: l.vectors * l.lanes, columns: l.own, wx: l.lanes, wy: 1 },
         None => Tile::choose(cx.profile(), s.oc),
     };
-    let weights = packed(cx, s, filters, tile.quads)?;
     let pixels = s.batch * plane;
-    let tiles = s.oc.div_ceil(4 * tile.quads);
+    let single = lanes.is_none() && planes.is_none();
+    let tiled = if single { Tiled::choose(cx.profile(), s) } else { None };
+    let quads = tiled.map_or(tile.quads, |t| t.tile.rows / 4);
+    let weights = packed(cx, s, filters, quads)?;
+    let tiles = s.oc.div_ceil(4 * quads);
     let rows = s.group * tiles;
     let mut step = [0; 4];
     let mut rest = tile.wx;
@@ -378,6 +384,8 @@ pub fn convolve(
         params = list.iter().fold(params, |p, v| p.u32(*v));
     }
     params = step.iter().fold(params, |p, v| p.u32(*v));
+    let (parts, part_steps) = tiled.map_or((1, 0), |t| (t.parts, t.part_steps));
+    params = params.u32(parts).u32(part_steps).u32(out.numel());
     for v in [&x, &out] {
         params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));
     }
@@ -395,6 +403,7 @@ pub fn convolve(
     let (device, out_device) = (ends.start.map_or(x.device, Epilogue::to), out.device);
     let outside = ends.end.filter(|_| *around).and_then(Epilogue::first);
     let (start, end, bias_there) = (&load, &flat, bias.is_some());
+    let long_end = ends.end.is_some_and(Epilogue::is_long);
     let common = Common {
         input: x.device,
         device,
@@ -403,6 +412,7 @@ pub fn convolve(
         padded,
         bias: bias_there,
         long,
+        long_end,
         outside,
         start,
         end,
@@ -411,6 +421,11 @@ pub fn convolve(
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Write(&out)];
     binds.extend(bias.as_ref().map(Bind::Read));
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
+    let sides = if s.transposed { &s.input } else { &s.output };
+    let flops = 2 * s.batch * s.group * s.oc * s.ic * sides.iter().chain(&s.kernel).product::<usize>();
+    if let Some(tiled) = tiled {
+        return tiled.convolve(cx, &common, params, &binds, [pixels, rows, out.numel()], flops);
+    }
     // vectors of four pixels, which lie in one row or plane
     let vectors = |extent: usize| {
         let bounds = [out.offset as isize, out.strides[0], out.strides[1], out.strides[2], extent as isize];
@@ -428,9 +443,7 @@ pub fn convolve(
         _ => (Box::new(Direct { common, tile }), [gx, gy as u32, gz]),
     };
     cx.dispatch(kernel.as_ref(), params, &binds, grid)?;
-    let sides = if s.transposed { &s.input } else { &s.output };
-    let products = s.batch * s.group * s.oc * s.ic * sides.iter().chain(&s.kernel).product::<usize>();
-    cx.takes_flops(2 * products);
+    cx.takes_flops(flops);
     Ok(())
 }
 

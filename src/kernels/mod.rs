@@ -12,6 +12,7 @@ pub mod boxes;
 pub mod causal_conv;
 pub mod col2im;
 pub mod conv;
+mod conv_shared;
 pub mod copy;
 pub mod deform;
 pub mod det;

@@ -402,6 +402,12 @@ fn conv_cases() -> Vec<Case> {
         new(&[2, 50, 12, 12], &[70, 50, 3, 3], true).ints("pads", &[1, 1, 1, 1]),
         new(&[1, 9, 7, 7], &[40, 9, 2, 2], false).ints("strides", &[2, 2]),
         new(&[1, 8, 9, 8], &[72, 4, 3, 3], true).int("group", 2).ints("pads", &[0, 1, 0, 1]),
+        // tiles in workgroup memory: channels left over, windows outside, several images and groups in a tile
+        new(&[1, 40, 9, 11], &[48, 40, 3, 3], true).ints("pads", &[2, 2, 2, 2]).ints("dilations", &[2, 2]),
+        new(&[3, 33, 7, 7], &[130, 33, 3, 3], true).ints("pads", &[1, 1, 1, 1]),
+        new(&[2, 6, 13, 10], &[24, 3, 3, 3], true).int("group", 2).ints("pads", &[1, 1, 1, 1]),
+        plain(&[2, 130, 7, 7], &[100, 130, 1, 1]),
+        new(&[1, 10, 3, 8, 7], &[20, 10, 2, 3, 3], false).ints("pads", &[1, 1, 1, 0, 1, 1]),
         // one channel a group: tiles that are not full, windows outside on all sides
         new(&[2, 5, 11, 16], &[5, 1, 7, 7], true).int("group", 5).ints("pads", &[3, 3, 3, 3]),
         plain(&[1, 3, 9, 30], &[3, 1, 3, 5]).int("group", 3).ints("pads", &[1, 4, 2, 4]).ints("strides", &[1, 2]),
@@ -429,6 +435,8 @@ fn transpose_cases() -> Vec<Case> {
         new(&[1, 1, 3, 3], &[1, 2, 3, 3], 2).ints("strides", &[3, 2]).ints("output_shape", &[12, 8]),
         new(&[1, 2, 3, 3], &[2, 1, 2, 2], 0).ints("dilations", &[2, 2]),
         new(&[1, 12, 6, 6], &[12, 40, 3, 3], 40).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
+        new(&[2, 20, 5, 7], &[20, 9, 3, 4], 9).ints("strides", &[2, 3]).ints("pads", &[1, 1, 0, 2]),
+        new(&[1, 4, 5, 5], &[4, 12, 3, 3], 24).int("group", 2).ints("strides", &[2, 1]),
         new(&[2, 3, 6], &[3, 2, 4], 2).ints("strides", &[2]).ints("pads", &[1, 1]),
         new(&[1, 2, 3, 4, 5], &[2, 3, 2, 3, 3], 3).ints("strides", &[1, 2, 3]),
         new(&[1, 6, 5, 5], &[6, 1, 4, 4], 0).int("group", 6).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),

@@ -1,0 +1,269 @@
+// Convolution as a product of tiles in workgroup memory: rows are output channels of a group, columns are output pixels,
+// the depth is taps and input channels. A step takes DEPTH channels of one tap or, of few channels (SMALL), DEPTH of
+// the taps' channels one after the other, in the order of the weights: [group, tile, tap, input channel, ROWS].
+//
+// What a step needs is read into registers while the step before it is computed. A vector of the right tile holds
+// pixels that are a fourth of its columns apart: so neighbouring invocations read and write neighbouring pixels.
+
+//#include common/conv.wgsl
+//#include common/tile.wgsl
+
+const FOUR: u32 = 4u; //#param
+// Vectors of each tile that an invocation reads in a step.
+const LEFT_LOADS: u32 = 1u; //#param
+const RIGHT_LOADS: u32 = 1u; //#param
+// Rows and columns of the result that it makes: 4 * QUADS_M, 4 * QUADS_N.
+const OWN_ROWS: u32 = 4u; //#param
+const OWN_COLUMNS: u32 = 4u; //#param
+// SUMS - QUADS_N
+const MOVED: u32 = 3u; //#param
+
+const LEFT_WIDTH: u32 = ROWS / 4u;
+const APART: u32 = COLUMNS / 4u;
+// From one vector that an invocation reads of the right tile to the next.
+const NEXT: u32 = THREADS / APART;
+
+// What was read for the next step.
+var<private> own_left: array<vec4<T>, LEFT_LOADS>;
+var<private> own_right: array<vec4<X>, RIGHT_LOADS>;
+var<private> windows: array<Window, FOUR>;
+
+// A tap and an input channel of the group.
+struct Place {
+    kd: u32,
+    kh: u32,
+    kw: u32,
+    c: u32,
+}
+
+fn place_at(tap: u32, c: u32) -> Place {
+    let line = tap / params.kw;
+    return Place(line / params.kh, line % params.kh, tap % params.kw, c);
+}
+
+// Where channel 0 under a tap of the windows lies, and whether it is inside.
+struct Four {
+    at: vec4<u32>,
+    inside: vec4<bool>,
+}
+
+fn four_at(p: Place) -> Four {
+    let a = tap_at(windows[0], p.kd, p.kh, p.kw);
+    let b = tap_at(windows[1], p.kd, p.kh, p.kw);
+    let c = tap_at(windows[2], p.kd, p.kh, p.kw);
+    let d = tap_at(windows[3], p.kd, p.kh, p.kw);
+    return Four(vec4<u32>(a.at, b.at, c.at, d.at), vec4<bool>(a.inside, b.inside, c.inside, d.inside));
+}
+
+fn read_four(at: vec4<u32>, channel: u32) -> vec4<X> {
+    let all = at + vec4<u32>(channel * params.x_channel);
+    return vec4<X>(x[all.x], x[all.y], x[all.z], x[all.w]);
+}
+
+// Of the vectors of weights from `head` on there are `rest`.
+fn read_left(lane: u32, head: u32, rest: u32) {
+    for (var i = 0u; i < LEFT_LOADS; i++) { //#unroll
+        own_left[i] = weights[head + min(lane + i * THREADS, rest - 1u)];
+    }
+}
+
+fn write_left(lane: u32, rest: u32) {
+    for (var i = 0u; i < LEFT_LOADS; i++) { //#unroll
+        let v = lane + i * THREADS;
+        left[v / LEFT_WIDTH * LEFT_STEP + v % LEFT_WIDTH] = select(vec4<Acc>(), vec4<Acc>(own_left[i]), v < rest);
+    }
+}
+
+// What four pixels of a channel of all groups are in the product.
+fn taken(four: vec4<X>, channel: u32, inside: vec4<bool>) -> vec4<Acc> {
+    var values: vec4<Acc>;
+    //#insert READS
+    for (var j = 0u; j < FOUR; j++) { //#unroll
+        let loaded = four[j];
+        //#insert LOAD
+        values[j] = v;
+    }
+    //#if PADDED
+    values = select(vec4<Acc>(outside()), values, inside);
+    //#endif
+    return values;
+}
+
+//#if SMALL
+var<private> own_inside: array<vec4<bool>, RIGHT_LOADS>;
+var<private> own_channel: array<u32, RIGHT_LOADS>;
+var<private> own_alive: array<bool, RIGHT_LOADS>;
+
+// The place `by` further on.
+fn moved(place: Place, by: Place) -> Place {
+    var p = Place(place.kd + by.kd, place.kh + by.kh, place.kw + by.kw, place.c + by.c);
+    if p.c >= params.ic { p.c -= params.ic; p.kw += 1u; }
+    if p.kw >= params.kw { p.kw -= params.kw; p.kh += 1u; }
+    if p.kh >= params.kh { p.kh -= params.kh; p.kd += 1u; }
+    return p;
+}
+
+// Reads from this invocation's place on, and gives its place in the next step.
+fn read_right(place: Place, by: Place) -> Place {
+    var p = place;
+    for (var i = 0u; i < RIGHT_LOADS; i++) { //#unroll
+        let four = four_at(p);
+        let alive = p.kd < params.kd;
+        own_right[i] = read_four(select(vec4<u32>(params.x_base), four.at, alive), p.c);
+        own_inside[i] = four.inside;
+        own_channel[i] = p.c;
+        own_alive[i] = alive;
+        p = moved(p, by);
+    }
+    return p;
+}
+
+fn write_right(lane: u32, first: u32) {
+    for (var i = 0u; i < RIGHT_LOADS; i++) { //#unroll
+        let values = taken(own_right[i], first + own_channel[i], own_inside[i]);
+        let k = lane / APART + i * NEXT;
+        right[k * RIGHT_STEP + lane % APART] = select(vec4<Acc>(), values, own_alive[i]);
+    }
+}
+//#else
+var<private> under: Four;
+
+// Reads the channels of the group from `c` on, of which there are `rest`.
+fn read_right(lane: u32, c: u32, rest: u32) {
+    for (var i = 0u; i < RIGHT_LOADS; i++) { //#unroll
+        own_right[i] = read_four(under.at, c + min(lane / APART + i * NEXT, rest - 1u));
+    }
+}
+
+fn write_right(lane: u32, first: u32, rest: u32) {
+    for (var i = 0u; i < RIGHT_LOADS; i++) { //#unroll
+        let k = lane / APART + i * NEXT;
+        let values = taken(own_right[i], first + min(k, rest - 1u), under.inside);
+        right[k * RIGHT_STEP + lane % APART] = select(vec4<Acc>(), values, k < rest);
+    }
+}
+//#endif
+
+// Stores the sum of channel `o` of group `g`, of the pixel whose channel 0 of all groups is element `first` of the output
+// and whose group begins at `to`.
+fn store(g: u32, o: u32, to: u32, first: u32, alive: bool, sum: Acc) {
+    if o >= params.oc || !alive {
+        return;
+    }
+    let channel = g * params.oc + o;
+    let at = first + channel * params.out_plane;
+    //#if SPLIT
+    y[to + at] = sum;
+    //#else
+    y[to + o * params.y_channel] = finish(sum + bias_of(channel), channel, at);
+    //#endif
+}
+
+@compute @workgroup_size(THREADS, 1, 1)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32) {
+    let index = wid.y * groups.x + wid.x;
+    let across = (params.pixels + COLUMNS - 1u) / COLUMNS;
+    let row = index % params.rows;
+    let first_pixel = index / params.rows % across * COLUMNS;
+    let part = index / params.rows / across;
+    if part >= params.parts {
+        return;
+    }
+    let g = row / params.tiles;
+    let ic = params.ic;
+    let depth = params.kd * params.kh * params.kw * ic;
+    for (var j = 0u; j < FOUR; j++) { //#unroll
+        let p = first_pixel + lane % APART + j * APART;
+        windows[j] = window_at(pixel_at(p), g, p < params.pixels);
+    }
+
+    let begin = part * params.part_steps;
+    //#if SMALL
+    let steps = (depth + DEPTH - 1u) / DEPTH;
+    let end = min(begin + params.part_steps, steps);
+    let k = begin * DEPTH + lane / APART;
+    var place = place_at(k / ic, k % ic);
+    let by = place_at(NEXT / ic, NEXT % ic);
+    var head = (row * depth + begin * DEPTH) * LEFT_WIDTH;
+    let last = (row + 1u) * depth * LEFT_WIDTH;
+    read_left(lane, head, last - head);
+    place = read_right(place, by);
+    for (var s = begin; s < end; s++) {
+        write_left(lane, last - head);
+        write_right(lane, g * ic);
+        workgroupBarrier();
+        if s + 1u < end {
+            head += DEPTH * LEFT_WIDTH;
+            read_left(lane, head, last - head);
+            place = read_right(place, by);
+        }
+        multiply(lane);
+        workgroupBarrier();
+    }
+    //#else
+    let chunks = (ic + DEPTH - 1u) / DEPTH;
+    let end = min(begin + params.part_steps, params.kd * params.kh * params.kw * chunks);
+    var place = place_at(begin / chunks, begin % chunks * DEPTH);
+    var head = (row * depth + begin / chunks * ic + place.c) * LEFT_WIDTH;
+    under = four_at(place);
+    read_left(lane, head, (ic - place.c) * LEFT_WIDTH);
+    read_right(lane, place.c, ic - place.c);
+    for (var s = begin; s < end; s++) {
+        write_left(lane, (ic - place.c) * LEFT_WIDTH);
+        write_right(lane, g * ic + place.c, ic - place.c);
+        workgroupBarrier();
+        if s + 1u < end {
+            head += min(DEPTH, ic - place.c) * LEFT_WIDTH;
+            place.c += DEPTH;
+            if place.c >= ic {
+                place.c = 0u;
+                place.kw += 1u;
+                if place.kw == params.kw { place.kw = 0u; place.kh += 1u; }
+                if place.kh == params.kh { place.kh = 0u; place.kd += 1u; }
+                under = four_at(place);
+            }
+            read_left(lane, head, (ic - place.c) * LEFT_WIDTH);
+            read_right(lane, place.c, ic - place.c);
+        }
+        multiply(lane);
+        workgroupBarrier();
+    }
+    //#endif
+
+    var to: array<u32, OWN_COLUMNS>;
+    var first: array<u32, OWN_COLUMNS>;
+    var alive: array<bool, OWN_COLUMNS>;
+    for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
+        let p = first_pixel + lane % ACROSS + j / 4u * ACROSS + j % 4u * APART;
+        let image = p / params.out_plane;
+        let pixel = p % params.out_plane;
+        first[j] = image * params.group * params.out_plane * params.oc + pixel;
+        //#if SPLIT
+        to[j] = part * params.elements;
+        //#else
+        to[j] = params.y_base + image * params.y_image + g * params.y_group + pixel * params.y_pixel;
+        //#endif
+        alive[j] = p < params.pixels;
+    }
+    let o = row % params.tiles * ROWS + lane / ACROSS * 4u;
+    //#if LONG
+    // A loop, so that what is long stands once a column: the rows move up to the first.
+    for (var q = 0u; q < OWN_ROWS; q++) {
+        let channel = o + q / 4u * (4u * DOWN) + q % 4u;
+        for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
+            store(g, channel, to[j], first[j], alive[j], sums[j / 4u][j % 4u]);
+        }
+        for (var i = 0u; i < MOVED; i++) { //#unroll
+            sums[i] = sums[i + QUADS_N];
+        }
+    }
+    //#else
+    for (var q = 0u; q < OWN_ROWS; q++) { //#unroll
+        let channel = o + q / 4u * (4u * DOWN) + q % 4u;
+        for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
+            store(g, channel, to[j], first[j], alive[j], sums[q * QUADS_N + j / 4u][j % 4u]);
+        }
+    }
+    //#endif
+}
