@@ -41,8 +41,9 @@ const SIZE_B: u32 = DEPTH * STEP_B;
 
 alias Out = f32; //#param
 
-@group(0) @binding(1) var<storage, read> a: array<vec4<f16>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f16>>;
+// Eight elements each.
+@group(0) @binding(1) var<storage, read> a: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<u32>>;
 //#if BIAS
 @group(0) @binding(4) var<storage, read_write> y: array<Out>;
 //#else
@@ -54,53 +55,98 @@ var<workgroup> right: array<vec4<f16>, STAGES * SIZE_B>;
 // A matrix of sums for each subgroup, on its way out.
 var<workgroup> done: array<f32, SUBGROUPS * 256u>;
 
-// Four elements of A, zeros beyond its ends: along k from (m, k) on, or along m.
-fn load_a(at: i32, m: u32, k: u32, end: u32) -> vec4<f16> {
-    if m >= params.m || k >= end {
-        return vec4<f16>();
-    }
+// Where the eight elements of A from (k, m) on lie, along k or along m. Beyond the last m the last are
+// read, and what comes of them is not stored.
+fn find_a(at: i32, k: u32, m: u32) -> i32 {
 //#if A_ALONG_K
-    return a[at + i32(m) * params.a_m + i32(k / 4u)];
+    return at + i32(min(m, params.m - 1u)) * params.a_m + i32(k / 8u);
 //#else
-    return a[at + i32(m / 4u) + i32(k) * params.a_k];
+    return at + i32(min(m, params.m - 8u) / 8u) + i32(k) * params.a_k;
 //#endif
 }
 
-// Four elements of B, zeros beyond its ends: along k from (k, n) on, or along n.
-fn load_b(at: i32, k: u32, n: u32, end: u32) -> vec4<f16> {
-    if n >= params.n || k >= end {
-        return vec4<f16>();
+// How far a tile lies from the next.
+fn step_a() -> i32 {
+//#if A_ALONG_K
+    return i32(DEPTH / 8u);
+//#else
+    return i32(DEPTH) * params.a_k;
+//#endif
+}
+
+// Eight elements, zeros from `end` on.
+fn load_a(place: i32, k: u32, end: u32) -> vec4<u32> {
+//#if K_REST
+    if k >= end {
+        return vec4<u32>();
     }
-//#if B_ALONG_K
-    return b[at + i32(n) * params.b_n + i32(k / 4u)];
-//#else
-    return b[at + i32(n / 4u) + i32(k) * params.b_k];
 //#endif
+    return a[place];
 }
 
-// Which vector of a tile is number `i`: along the depth and along the outer dim, in elements, and its place.
+// What is number `i` of a tile's eights: where it begins along the depth and along the outer dim, and its place.
 fn place_a(i: u32) -> vec3<u32> {
 //#if A_ALONG_K
-    let k = i % (DEPTH / 4u);
-    let m = i / (DEPTH / 4u);
-    return vec3<u32>(k * 4u, m, m * STEP_A + k);
+    let k = i % (DEPTH / 8u);
+    let m = i / (DEPTH / 8u);
+    return vec3<u32>(k * 8u, m, m * STEP_A + k * 2u);
 //#else
-    let k = i / (ROWS / 4u);
-    let m = i % (ROWS / 4u);
-    return vec3<u32>(k, m * 4u, k * STEP_A + m);
+    let k = i / (ROWS / 8u);
+    let m = i % (ROWS / 8u);
+    return vec3<u32>(k, m * 8u, k * STEP_A + m * 2u);
 //#endif
 }
 
+fn put_a(place: u32, v: vec4<u32>) {
+    left[place] = bitcast<vec4<f16>>(v.xy);
+    left[place + 1u] = bitcast<vec4<f16>>(v.zw);
+}
+
+// Where the eight elements of B from (k, n) on lie, along k or along n. Beyond the last n the last are
+// read, and what comes of them is not stored.
+fn find_b(at: i32, k: u32, n: u32) -> i32 {
+//#if B_ALONG_K
+    return at + i32(min(n, params.n - 1u)) * params.b_n + i32(k / 8u);
+//#else
+    return at + i32(min(n, params.n - 8u) / 8u) + i32(k) * params.b_k;
+//#endif
+}
+
+// How far a tile lies from the next.
+fn step_b() -> i32 {
+//#if B_ALONG_K
+    return i32(DEPTH / 8u);
+//#else
+    return i32(DEPTH) * params.b_k;
+//#endif
+}
+
+// Eight elements, zeros from `end` on.
+fn load_b(place: i32, k: u32, end: u32) -> vec4<u32> {
+//#if K_REST
+    if k >= end {
+        return vec4<u32>();
+    }
+//#endif
+    return b[place];
+}
+
+// What is number `i` of a tile's eights: where it begins along the depth and along the outer dim, and its place.
 fn place_b(i: u32) -> vec3<u32> {
 //#if B_ALONG_K
-    let k = i % (DEPTH / 4u);
-    let n = i / (DEPTH / 4u);
-    return vec3<u32>(k * 4u, n, n * STEP_B + k);
+    let k = i % (DEPTH / 8u);
+    let n = i / (DEPTH / 8u);
+    return vec3<u32>(k * 8u, n, n * STEP_B + k * 2u);
 //#else
-    let k = i / (COLUMNS / 4u);
-    let n = i % (COLUMNS / 4u);
-    return vec3<u32>(k, n * 4u, k * STEP_B + n);
+    let k = i / (COLUMNS / 8u);
+    let n = i % (COLUMNS / 8u);
+    return vec3<u32>(k, n * 8u, k * STEP_B + n * 2u);
 //#endif
+}
+
+fn put_b(place: u32, v: vec4<u32>) {
+    right[place] = bitcast<vec4<f16>>(v.xy);
+    right[place + 1u] = bitcast<vec4<f16>>(v.zw);
 }
 
 // Stores eight columns of a matrix of sums, a half of one of its rows.
@@ -154,34 +200,40 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let across = lane / 32u % ACROSS * (16u * FRAGS_N);
 
     var sums: array<coop_mat16x16<f32, C>, FRAGS>;
-    var next_a: array<vec4<f16>, LOADS_A>;
-    var next_b: array<vec4<f16>, LOADS_B>;
+    var places_a: array<i32, LOADS_A>;
+    var places_b: array<i32, LOADS_B>;
+    var next_a: array<vec4<u32>, LOADS_A>;
+    var next_b: array<vec4<u32>, LOADS_B>;
     for (var i = 0u; i < LOADS_A; i++) { //#unroll
         let p = place_a(lane + i * THREADS);
-        next_a[i] = load_a(at.a, first_m + p.y, begin + p.x, end);
+        places_a[i] = find_a(at.a, begin + p.x, first_m + p.y);
+        next_a[i] = load_a(places_a[i], begin + p.x, end);
     }
     for (var i = 0u; i < LOADS_B; i++) { //#unroll
         let p = place_b(lane + i * THREADS);
-        next_b[i] = load_b(at.b, begin + p.x, first_n + p.y, end);
+        places_b[i] = find_b(at.b, begin + p.x, first_n + p.y);
+        next_b[i] = load_b(places_b[i], begin + p.x, end);
     }
+    var moved_a = 0;
+    var moved_b = 0;
     var stage = 0u;
     for (var k = begin; k < end; k += DEPTH) {
         for (var i = 0u; i < LOADS_A; i++) { //#unroll
-            left[stage * SIZE_A + place_a(lane + i * THREADS).z] = next_a[i];
+            put_a(stage * SIZE_A + place_a(lane + i * THREADS).z, next_a[i]);
         }
         for (var i = 0u; i < LOADS_B; i++) { //#unroll
-            right[stage * SIZE_B + place_b(lane + i * THREADS).z] = next_b[i];
+            put_b(stage * SIZE_B + place_b(lane + i * THREADS).z, next_b[i]);
         }
         workgroupBarrier();
+        moved_a += step_a();
+        moved_b += step_b();
         let after = k + DEPTH;
         if after < end {
             for (var i = 0u; i < LOADS_A; i++) { //#unroll
-                let p = place_a(lane + i * THREADS);
-                next_a[i] = load_a(at.a, first_m + p.y, after + p.x, end);
+                next_a[i] = load_a(places_a[i] + moved_a, after + place_a(lane + i * THREADS).x, end);
             }
             for (var i = 0u; i < LOADS_B; i++) { //#unroll
-                let p = place_b(lane + i * THREADS);
-                next_b[i] = load_b(at.b, after + p.x, first_n + p.y, end);
+                next_b[i] = load_b(places_b[i] + moved_b, after + place_b(lane + i * THREADS).x, end);
             }
         }
         for (var d = 0u; d < DEPTH; d += 16u) {

@@ -31,66 +31,142 @@ alias Out = f32; //#param
 @group(0) @binding(3) var<storage, read_write> y: array<Out>;
 //#endif
 
-// Four elements of A, zeros beyond its ends: along k from (m, k) on, or along m.
-fn load_a(at: i32, m: u32, k: u32, end: u32) -> vec4<Acc> {
-    var v = vec4<Acc>();
+// Where four elements of A lie: along k from (k, m) on, or along m. Beyond the last m the last is read,
+// and what comes of it is not stored.
+//#if A_ONE
+alias PlaceA = i32;
+//#else
+alias PlaceA = vec4<i32>;
+//#endif
+
+fn find_a(at: i32, k: u32, m: u32) -> PlaceA {
 //#if A_ALONG_K
-    if m < params.m && k < end {
+    let start = at + i32(min(m, params.m - 1u)) * params.a_m;
 //#if A_VEC
-        v = vec4<Acc>(a[at + i32(m) * params.a_m + i32(k / 4u)]);
+    return start + i32(k / 4u);
 //#else
-        let start = at + i32(m) * params.a_m + i32(k) * params.a_k;
-        v.x = Acc(a[start]);
-        if k + 1u < end { v.y = Acc(a[start + params.a_k]); }
-        if k + 2u < end { v.z = Acc(a[start + 2 * params.a_k]); }
-        if k + 3u < end { v.w = Acc(a[start + 3 * params.a_k]); }
+    return start + i32(k) * params.a_k;
 //#endif
-    }
 //#else
-    if m < params.m && k < end {
 //#if A_VEC
-        v = vec4<Acc>(a[at + i32(m / 4u) + i32(k) * params.a_k]);
+    return at + i32(min(m, params.m - 4u) / 4u) + i32(k) * params.a_k;
 //#else
-        let start = at + i32(m) * params.a_m + i32(k) * params.a_k;
-        v.x = Acc(a[start]);
-        if m + 1u < params.m { v.y = Acc(a[start + params.a_m]); }
-        if m + 2u < params.m { v.z = Acc(a[start + 2 * params.a_m]); }
-        if m + 3u < params.m { v.w = Acc(a[start + 3 * params.a_m]); }
+    let each = min(vec4<u32>(m, m + 1u, m + 2u, m + 3u), vec4<u32>(params.m - 1u));
+    return vec4<i32>(at + i32(k) * params.a_k) + vec4<i32>(each) * params.a_m;
 //#endif
-    }
 //#endif
-    return v;
 }
 
-// Four elements of B, zeros beyond its ends: along k from (k, n) on, or along n.
-fn load_b(at: i32, k: u32, n: u32, end: u32) -> vec4<Acc> {
+// How far a tile lies from the next.
+fn step_a() -> i32 {
+//#if A_ALONG_K
+//#if A_VEC
+    return i32(DEPTH / 4u);
+//#else
+    return i32(DEPTH) * params.a_k;
+//#endif
+//#else
+    return i32(DEPTH) * params.a_k;
+//#endif
+}
+
+// The four elements that lie `moved` further on than `place`, zeros from `end` on.
+fn load_a(place: PlaceA, moved: i32, k: u32, end: u32) -> vec4<Acc> {
+//#if K_REST
+    if k >= end {
+        return vec4<Acc>();
+    }
+//#endif
+//#if A_VEC
+    return vec4<Acc>(a[place + moved]);
+//#else
+    let p = place + moved;
+//#if A_ALONG_K
     var v = vec4<Acc>();
-//#if B_ALONG_K
-    if n < params.n && k < end {
-//#if B_VEC
-        v = vec4<Acc>(b[at + i32(n) * params.b_n + i32(k / 4u)]);
+    v.x = Acc(a[p]);
+//#if K_REST
+    if k + 1u < end { v.y = Acc(a[p + params.a_k]); }
+    if k + 2u < end { v.z = Acc(a[p + 2 * params.a_k]); }
+    if k + 3u < end { v.w = Acc(a[p + 3 * params.a_k]); }
 //#else
-        let start = at + i32(n) * params.b_n + i32(k) * params.b_k;
-        v.x = Acc(b[start]);
-        if k + 1u < end { v.y = Acc(b[start + params.b_k]); }
-        if k + 2u < end { v.z = Acc(b[start + 2 * params.b_k]); }
-        if k + 3u < end { v.w = Acc(b[start + 3 * params.b_k]); }
-//#endif
-    }
-//#else
-    if n < params.n && k < end {
-//#if B_VEC
-        v = vec4<Acc>(b[at + i32(n / 4u) + i32(k) * params.b_k]);
-//#else
-        let start = at + i32(n) * params.b_n + i32(k) * params.b_k;
-        v.x = Acc(b[start]);
-        if n + 1u < params.n { v.y = Acc(b[start + params.b_n]); }
-        if n + 2u < params.n { v.z = Acc(b[start + 2 * params.b_n]); }
-        if n + 3u < params.n { v.w = Acc(b[start + 3 * params.b_n]); }
-//#endif
-    }
+    v.y = Acc(a[p + params.a_k]);
+    v.z = Acc(a[p + 2 * params.a_k]);
+    v.w = Acc(a[p + 3 * params.a_k]);
 //#endif
     return v;
+//#else
+    return vec4<Acc>(Acc(a[p.x]), Acc(a[p.y]), Acc(a[p.z]), Acc(a[p.w]));
+//#endif
+//#endif
+}
+
+// Where four elements of B lie: along k from (k, n) on, or along n. Beyond the last n the last is read,
+// and what comes of it is not stored.
+//#if B_ONE
+alias PlaceB = i32;
+//#else
+alias PlaceB = vec4<i32>;
+//#endif
+
+fn find_b(at: i32, k: u32, n: u32) -> PlaceB {
+//#if B_ALONG_K
+    let start = at + i32(min(n, params.n - 1u)) * params.b_n;
+//#if B_VEC
+    return start + i32(k / 4u);
+//#else
+    return start + i32(k) * params.b_k;
+//#endif
+//#else
+//#if B_VEC
+    return at + i32(min(n, params.n - 4u) / 4u) + i32(k) * params.b_k;
+//#else
+    let each = min(vec4<u32>(n, n + 1u, n + 2u, n + 3u), vec4<u32>(params.n - 1u));
+    return vec4<i32>(at + i32(k) * params.b_k) + vec4<i32>(each) * params.b_n;
+//#endif
+//#endif
+}
+
+// How far a tile lies from the next.
+fn step_b() -> i32 {
+//#if B_ALONG_K
+//#if B_VEC
+    return i32(DEPTH / 4u);
+//#else
+    return i32(DEPTH) * params.b_k;
+//#endif
+//#else
+    return i32(DEPTH) * params.b_k;
+//#endif
+}
+
+// The four elements that lie `moved` further on than `place`, zeros from `end` on.
+fn load_b(place: PlaceB, moved: i32, k: u32, end: u32) -> vec4<Acc> {
+//#if K_REST
+    if k >= end {
+        return vec4<Acc>();
+    }
+//#endif
+//#if B_VEC
+    return vec4<Acc>(b[place + moved]);
+//#else
+    let p = place + moved;
+//#if B_ALONG_K
+    var v = vec4<Acc>();
+    v.x = Acc(b[p]);
+//#if K_REST
+    if k + 1u < end { v.y = Acc(b[p + params.b_k]); }
+    if k + 2u < end { v.z = Acc(b[p + 2 * params.b_k]); }
+    if k + 3u < end { v.w = Acc(b[p + 3 * params.b_k]); }
+//#else
+    v.y = Acc(b[p + params.b_k]);
+    v.z = Acc(b[p + 2 * params.b_k]);
+    v.w = Acc(b[p + 3 * params.b_k]);
+//#endif
+    return v;
+//#else
+    return vec4<Acc>(Acc(b[p.x]), Acc(b[p.y]), Acc(b[p.z]), Acc(b[p.w]));
+//#endif
+//#endif
 }
 
 // Which vector of a tile is number `i`: along the depth and along the outer dim, in elements.
@@ -173,16 +249,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let begin = part / params.stacked * params.part;
     let end = min(begin + params.part, params.k);
 
+    var places_a: array<PlaceA, LOADS_A>;
+    var places_b: array<PlaceB, LOADS_B>;
     var next_a: array<vec4<Acc>, LOADS_A>;
     var next_b: array<vec4<Acc>, LOADS_B>;
     for (var i = 0u; i < LOADS_A; i++) { //#unroll
         let p = place_a(lane + i * THREADS);
-        next_a[i] = load_a(at.a, first_m + p.y, begin + p.x, end);
+        places_a[i] = find_a(at.a, begin + p.x, first_m + p.y);
+        next_a[i] = load_a(places_a[i], 0, begin + p.x, end);
     }
     for (var i = 0u; i < LOADS_B; i++) { //#unroll
         let p = place_b(lane + i * THREADS);
-        next_b[i] = load_b(at.b, begin + p.x, first_n + p.y, end);
+        places_b[i] = find_b(at.b, begin + p.x, first_n + p.y);
+        next_b[i] = load_b(places_b[i], 0, begin + p.x, end);
     }
+    var moved_a = 0;
+    var moved_b = 0;
     for (var k = begin; k < end; k += DEPTH) {
         for (var i = 0u; i < LOADS_A; i++) { //#unroll
             put_a(place_a(lane + i * THREADS), next_a[i]);
@@ -191,15 +273,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             put_b(place_b(lane + i * THREADS), next_b[i]);
         }
         workgroupBarrier();
+        moved_a += step_a();
+        moved_b += step_b();
         let after = k + DEPTH;
         if after < end {
             for (var i = 0u; i < LOADS_A; i++) { //#unroll
-                let p = place_a(lane + i * THREADS);
-                next_a[i] = load_a(at.a, first_m + p.y, after + p.x, end);
+                next_a[i] = load_a(places_a[i], moved_a, after + place_a(lane + i * THREADS).x, end);
             }
             for (var i = 0u; i < LOADS_B; i++) { //#unroll
-                let p = place_b(lane + i * THREADS);
-                next_b[i] = load_b(at.b, after + p.x, first_n + p.y, end);
+                next_b[i] = load_b(places_b[i], moved_b, after + place_b(lane + i * THREADS).x, end);
             }
         }
         multiply(lane);

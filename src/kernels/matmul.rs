@@ -268,13 +268,24 @@ impl Steps {
 
     /// Whether vectors of 4 along the step `unit` are whole and aligned, the other steps being `others`.
     pub fn vectors(&self, unit: i64, others: &[i64]) -> bool {
-        unit == 1 && self.base % 4 == 0 && others.iter().all(|s| s % 4 == 0) && self.batch.iter().all(|s| s % 4 == 0)
+        self.wide(4, unit, others)
+    }
+
+    /// As [`Steps::vectors`], of vectors of `width`.
+    pub fn wide(&self, width: i64, unit: i64, others: &[i64]) -> bool {
+        let whole = |s: &i64| s % width == 0;
+        unit == 1 && whole(&self.base) && others.iter().all(whole) && self.batch.iter().all(|s| whole(&(*s as i64)))
     }
 
     /// Counts in vectors of 4.
     pub fn count_vectors(&mut self) {
-        [&mut self.base, &mut self.row, &mut self.column, &mut self.tile].into_iter().for_each(|s| *s /= 4);
-        self.batch.iter_mut().for_each(|s| *s /= 4);
+        self.count_wide(4);
+    }
+
+    /// Counts in vectors of `width`.
+    pub fn count_wide(&mut self, width: i64) {
+        [&mut self.base, &mut self.row, &mut self.column, &mut self.tile].into_iter().for_each(|s| *s /= width);
+        self.batch.iter_mut().for_each(|s| *s /= width as isize);
     }
 }
 

@@ -2,7 +2,7 @@
 //! `matmul_coop.wgsl` by cooperative matrices; of a few rows `matmul_rows.wgsl` and `matmul_dots.wgsl`, which read the
 //! right factor once. Where a result is small for its sums, workgroups make parts of these, which `matmul_sum.wgsl` adds.
 
-use super::matmul::{Call, Common, Cut, storage};
+use super::matmul::{Call, Common, Cut, Steps, storage};
 use super::tiles::{self, Choice, Tile};
 use super::{DeviceType, Kernel, Profile, Spec, linear_grid};
 use crate::dtype::DType;
@@ -21,6 +21,9 @@ const FEW_PART: usize = 32;
 /// Workgroups of few rows for each multiprocessor that keep its loads under way.
 const FEW_GROUPS: usize = 4;
 
+/// Elements that an invocation loads at once of factors that are multiplied as cooperative matrices.
+const WIDE: usize = 8;
+
 /// How a kernel reads a factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Read {
@@ -37,6 +40,8 @@ struct Shared {
     a: Read,
     b: Read,
     y_vec: bool,
+    /// Whether the last tile has fewer products than others.
+    k_rest: bool,
     /// Whether it makes parts of sums.
     split: bool,
 }
@@ -62,8 +67,11 @@ impl Kernel for Shared {
             .u32("MOVED", rows - 1)
             .flag("A_ALONG_K", self.a.along_k)
             .flag("A_VEC", self.a.vec)
+            .flag("A_ONE", self.a.vec || self.a.along_k)
             .flag("B_ALONG_K", self.b.along_k)
             .flag("B_VEC", self.b.vec)
+            .flag("B_ONE", self.b.vec || self.b.along_k)
+            .flag("K_REST", self.k_rest)
             .flag("Y_VEC", self.y_vec)
             .flag("SPLIT", self.split)
             .flag("LONG", long)
@@ -77,6 +85,7 @@ struct Coop {
     a: Read,
     b: Read,
     y_vec: bool,
+    k_rest: bool,
     stages: usize,
     /// Whether it makes parts of sums.
     split: bool,
@@ -90,7 +99,7 @@ impl Kernel for Coop {
 
     fn spec(&self, _: &Profile) -> Spec {
         let (c, t) = (&self.common, &self.tile);
-        let loads = |outer: usize| (outer * t.depth / 4 / (32 * t.subgroups())) as u32;
+        let loads = |outer: usize| (outer * t.depth / WIDE / (32 * t.subgroups())) as u32;
         let [m, n] = t.quads.map(|q| q as u32);
         c.spec("matmul_coop.wgsl")
             .wgsl("Out", storage(c.out, self.y_vec || self.split))
@@ -105,6 +114,7 @@ impl Kernel for Coop {
             .u32("LOADS_B", loads(t.columns))
             .flag("A_ALONG_K", self.a.along_k)
             .flag("B_ALONG_K", self.b.along_k)
+            .flag("K_REST", self.k_rest)
             .flag("Y_VEC", self.y_vec)
             .flag("SPLIT", self.split)
             .flag("TWO_STAGES", self.stages == 2)
@@ -243,14 +253,17 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         true => b_dense,
         false => n.is_multiple_of(4) && call.b.vectors(call.b.column, &[call.b.row]),
     };
-    if a_vec {
-        call.a.count_vectors();
-    }
-    if b_vec {
-        call.b.count_vectors();
-    }
-    let halves = [call.common.a, call.common.b] == [DeviceType::F16; 2];
-    let coop = cx.profile().coop && halves && a_vec && b_vec && acc == DType::F32;
+    let wide = |along_k: bool, s: &Steps, [outer, outer_step, k_step]: [i64; 3]| match along_k {
+        true => k.is_multiple_of(WIDE) && s.wide(WIDE as i64, k_step, &[outer_step]),
+        false => outer % WIDE as i64 == 0 && s.wide(WIDE as i64, outer_step, &[k_step]),
+    };
+    let coop = cx.profile().coop
+        && [call.common.a, call.common.b] == [DeviceType::F16; 2]
+        && acc == DType::F32
+        && wide(a_along_k, &call.a, [m as i64, call.a.row, call.a.column])
+        && wide(b_along_k, &call.b, [n as i64, call.b.column, call.b.row]);
+    let width = if coop { WIDE as i64 } else { 4 };
+    [(a_vec, &mut call.a), (b_vec, &mut call.b)].into_iter().filter(|(v, _)| *v).for_each(|(_, s)| s.count_wide(width));
     let Choice { tile, splits } = match coop {
         true => tiles::choose_coop(cx.profile(), [m, n, k], stacked),
         false => tiles::choose(cx.profile(), [m, n, k], stacked, |_| true),
@@ -261,15 +274,15 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
     let all = tiles_m * tiles_n * stacked * splits;
     let cut = Cut { tiles: [tiles_m, tiles_n, all], part, grid: linear_grid(all, 1) };
     let (a, b) = (Read { along_k: a_along_k, vec: a_vec }, Read { along_k: b_along_k, vec: b_vec });
-    let split = splits > 1;
+    let (split, k_rest) = (splits > 1, k == 0 || !k.is_multiple_of(tile.depth));
     let y_vec = call.y_vec() && !split;
     if y_vec {
         call.y.count_vectors();
     }
     let common = if split { of_parts(&call.common) } else { call.common.clone() };
     let kernel: Box<dyn Kernel> = match coop {
-        true => Box::new(Coop { common, tile, a, b, y_vec, stages, split }),
-        false => Box::new(Shared { common, tile, a, b, y_vec, split }),
+        true => Box::new(Coop { common, tile, a, b, y_vec, k_rest, stages, split }),
+        false => Box::new(Shared { common, tile, a, b, y_vec, k_rest, split }),
     };
     match split {
         true => parts(cx, call, kernel.as_ref(), &cut, splits, acc),
