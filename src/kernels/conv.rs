@@ -1,5 +1,5 @@
-//! Convolution: `shaders/conv_depthwise.wgsl` for one channel a group on software adapters, `conv_lanes.wgsl` where the
-//! lanes of a subgroup hand on what they read, `conv_shared.wgsl` on GPUs, else `conv.wgsl`.
+//! Convolution: `shaders/conv_depthwise.wgsl` for one channel a group, `conv_lanes.wgsl` where the lanes of a subgroup
+//! hand on what they read, `conv_shared.wgsl` on GPUs, else `conv.wgsl`.
 
 use std::sync::Arc;
 
@@ -202,6 +202,8 @@ impl Kernel for Lanes<'_> {
 /// A tile of pixels whose input stays in registers, of one channel a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plane {
+    /// Tiles of a workgroup, side by side.
+    lanes: u32,
     rows: usize,
     columns: usize,
     /// Height and width each.
@@ -213,14 +215,15 @@ impl Plane {
     /// Elements of the input under a tile that are read at most: each is a register.
     const UNDER: usize = 80;
 
-    /// For software adapters, where loads are what costs.
+    /// A load for each product is what costs, on software adapters and on GPUs.
     fn choose(profile: &Profile, s: &Shape) -> Option<Plane> {
         let flat = s.kernel[0] == 1 && s.input[0] == 1 && s.output[0] == 1 && s.begin[0] == 0;
         let single = s.ic == 1 && s.oc == 1 && !s.transposed && s.dilations[1..] == [1, 1];
-        if !profile.cpu || !flat || !single || s.input.contains(&0) {
+        if !flat || !single || s.input.contains(&0) {
             return None;
         }
         let tile = |rows| Plane {
+            lanes: if profile.cpu { 8 } else { LINEAR_WORKGROUP },
             rows,
             columns: 4,
             kernel: [s.kernel[1], s.kernel[2]],
@@ -236,7 +239,7 @@ impl Plane {
 
     fn grid(&self, s: &Shape) -> [u32; 3] {
         let tiles = s.output[1].div_ceil(self.rows) * s.output[2].div_ceil(self.columns);
-        linear_grid(s.batch * s.group * tiles, Depthwise::LANES)
+        linear_grid(s.batch * s.group * tiles, self.lanes)
     }
 }
 
@@ -247,13 +250,9 @@ struct Depthwise<'a> {
     y_vec: bool,
 }
 
-impl Depthwise<'_> {
-    const LANES: u32 = 8;
-}
-
 impl Kernel for Depthwise<'_> {
     fn label(&self) -> String {
-        let Plane { rows, columns, kernel: [kh, kw], strides: [sh, sw] } = self.tile;
+        let Plane { rows, columns, kernel: [kh, kw], strides: [sh, sw], .. } = self.tile;
         format!("conv depthwise {rows}x{columns} of {kh}x{kw} by {sh}x{sw}{}", self.common.suffix)
     }
 
@@ -261,7 +260,7 @@ impl Kernel for Depthwise<'_> {
         let t = &self.tile;
         self.common
             .spec("conv_depthwise.wgsl")
-            .u32("LANES", Depthwise::LANES)
+            .u32("LANES", t.lanes)
             .u32("ROWS", t.rows as u32)
             .u32("COLUMNS", t.columns as u32)
             .u32("KERNEL_H", t.kernel[0] as u32)

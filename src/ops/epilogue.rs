@@ -353,6 +353,7 @@ fn begun_cases(name: &'static str) -> Vec<Case> {
         all.push(make([d; 2], ended, &[2, 4, 6, 7], &[6, 2, 1, 1], &grouped));
         all.push(make([d; 2], ended, &[1, 5, 6, 7], &[9, 5, 3, 3], &pads));
     }
+    all.push(make([F32; 2], ended, &[1, 40, 6, 7], &[33, 40, 3, 3], &pads));
     all.push(make([I8, F32], ended, &[2, 5, 6, 7], &[9, 5, 1, 1], &[]));
     all.push(make([U8, F32], ended, &[1, 5, 6, 7], &[9, 5, 3, 3], &pads));
     all
