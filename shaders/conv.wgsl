@@ -8,6 +8,11 @@ const COLUMNS: u32 = 8u; //#param
 const PART: u32 = 64u; //#param
 const WX: u32 = 8u; //#param
 const WY: u32 = 1u; //#param
+//#if ONCE
+// QUADS * COLUMNS, and one less
+const SUMS: u32 = 16u; //#param
+const MOVED: u32 = 15u; //#param
+//#endif
 
 // Stores four output channels of a group, from `o` on, of the pixel whose channel 0 is element `first` of the output
 // and whose group begins at `to`.
@@ -112,6 +117,22 @@ fn main(
     //#endif
 
     let o = row % params.tiles * (QUADS * 4u);
+    //#if ONCE
+    // A loop, so that what is long stands once: the sums move up to the first.
+    for (var i = 0u; i < SUMS; i++) {
+        let p = first + i / QUADS * WX;
+        if p < params.pixels {
+            let image = p / params.out_plane;
+            let pixel = p % params.out_plane;
+            let to = params.y_base + image * params.y_image + g * params.y_group + pixel * params.y_pixel;
+            let dense = image * params.group * params.out_plane * params.oc + pixel;
+            store(to, dense, g, o + i % QUADS * 4u, acc[0]);
+        }
+        for (var k = 0u; k < MOVED; k++) { //#unroll
+            acc[k] = acc[k + 1u];
+        }
+    }
+    //#else
     for (var j = 0u; j < COLUMNS; j++) { //#unroll
         let p = first + j * WX;
         if p < params.pixels {
@@ -124,4 +145,5 @@ fn main(
             }
         }
     }
+    //#endif
 }

@@ -16,6 +16,8 @@ const UNDER_H: u32 = 6u; //#param
 const UNDER_W: u32 = 6u; //#param
 const UNDER: u32 = 36u; //#param
 const SUMS: u32 = 16u; //#param
+// SUMS - 1
+const MOVED: u32 = 15u; //#param
 
 @compute @workgroup_size(LANES, 1, 1)
 fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -60,6 +62,32 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     }
 
     let shift = bias_of(channel);
+    //#if ONCE
+    // A loop, so that what is long stands once: the sums move up to the first.
+    //#if Y_VEC
+    var made: vec4<Y>;
+    //#endif
+    for (var i = 0u; i < SUMS; i++) {
+        let r = i / COLUMNS;
+        let c = i % COLUMNS;
+        if h + r < params.oh && w + c < params.ow {
+            let pixel = (h + r) * params.ow + w + c;
+            let at = (image * params.group + channel) * params.out_plane + pixel;
+            let to = params.y_base + image * params.y_image + channel * params.y_group + pixel * params.y_pixel;
+            //#if Y_VEC
+            made = vec4<Y>(made.yzw, finish(sums[0] + shift, channel, at));
+            if c == 3u {
+                y[to / 4u] = made;
+            }
+            //#else
+            y[to] = finish(sums[0] + shift, channel, at);
+            //#endif
+        }
+        for (var k = 0u; k < MOVED; k++) { //#unroll
+            sums[k] = sums[k + 1u];
+        }
+    }
+    //#else
     for (var r = 0u; r < ROWS; r++) { //#unroll
         if h + r < params.oh {
             let pixel = (h + r) * params.ow + w;
@@ -79,4 +107,5 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
             //#endif
         }
     }
+    //#endif
 }

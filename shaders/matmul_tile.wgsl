@@ -161,6 +161,23 @@ fn store_vector(at: Origin, m: u32, n: u32, sums: vec4<Acc>) {
         return;
     }
     let row = at.y + i32(m) * params.y_m;
+//#if ONCE
+    // A loop, so that what is long stands once: the sums move up to the first.
+    var rest = sums;
+//#if Y_VEC
+    var made = Out();
+    for (var c = 0u; c < 4u; c++) {
+        made = Out(made.yzw, finish(rest.x, at, m, n + c));
+        rest = rest.yzwx;
+    }
+    y[row + i32(n / 4u)] = made;
+//#else
+    for (var c = n; c < min(n + 4u, params.n); c++) {
+        y[row + i32(c) * params.y_n] = finish(rest.x, at, m, c);
+        rest = rest.yzwx;
+    }
+//#endif
+//#else
 //#if Y_VEC
     y[row + i32(n / 4u)] = Out(finish(sums.x, at, m, n), finish(sums.y, at, m, n + 1u), finish(sums.z, at, m, n + 2u),
         finish(sums.w, at, m, n + 3u));
@@ -178,12 +195,23 @@ fn store_vector(at: Origin, m: u32, n: u32, sums: vec4<Acc>) {
         y[to + 3 * params.y_n] = finish(sums.w, at, m, n + 3u);
     }
 //#endif
+//#endif
 }
 
 fn store(at: Origin, m: u32, n: u32, sums: Strip) {
-    store_vector(at, m, n, sums.first);
 //#if WIDE
+//#if ONCE
+    var vector = sums.first;
+    for (var c = n; c <= n + LANES * 4u; c += LANES * 4u) {
+        store_vector(at, m, c, vector);
+        vector = sums.second;
+    }
+//#else
+    store_vector(at, m, n, sums.first);
     store_vector(at, m, n + LANES * 4u, sums.second);
+//#endif
+//#else
+    store_vector(at, m, n, sums.first);
 //#endif
 }
 

@@ -131,6 +131,9 @@ impl Kernel for Direct<'_> {
         in_parts(self.common.spec("conv.wgsl"), profile.cpu && self.common.long)
             .u32("QUADS", self.tile.quads as u32)
             .u32("COLUMNS", self.tile.columns as u32)
+            .u32("SUMS", (self.tile.quads * self.tile.columns) as u32)
+            .u32("MOVED", (self.tile.quads * self.tile.columns) as u32 - 1)
+            .flag("ONCE", self.common.end.is_long() && profile.compiles_slowly())
             .flag("Y_VEC", false)
             .u32("WX", self.tile.wx as u32)
             .u32("WY", self.tile.wy as u32)
@@ -254,7 +257,7 @@ impl Kernel for Depthwise<'_> {
         format!("conv depthwise {rows}x{columns} of {kh}x{kw} by {sh}x{sw}{}", self.common.suffix)
     }
 
-    fn spec(&self, _: &Profile) -> Spec {
+    fn spec(&self, profile: &Profile) -> Spec {
         let t = &self.tile;
         self.common
             .spec("conv_depthwise.wgsl")
@@ -269,6 +272,8 @@ impl Kernel for Depthwise<'_> {
             .u32("UNDER_W", t.under(1) as u32)
             .u32("UNDER", (t.under(0) * t.under(1)) as u32)
             .u32("SUMS", (t.rows * t.columns) as u32)
+            .u32("MOVED", (t.rows * t.columns) as u32 - 1)
+            .flag("ONCE", self.common.end.is_long() && profile.compiles_slowly())
             .flag("Y_VEC", self.y_vec)
     }
 }

@@ -278,6 +278,7 @@ enum Access {
 pub struct Flat {
     label: String,
     to: Option<DeviceType>,
+    long: bool,
     fields: String,
     declarations: String,
     result: String,
@@ -352,13 +353,18 @@ impl Flat {
         let strides = if list.is_empty() { vec![] } else { strides };
         let numbers = end.params(Params::new().u32(0u32));
         let (label, to) = (Epilogue::label(Some(end)), Some(end.to()));
-        let result = end.result("v", &places);
-        Flat { label, to, fields, declarations, result, bases, shape, strides, rank, numbers }
+        let (result, long) = (end.result("v", &places), end.is_long());
+        Flat { label, to, long, fields, declarations, result, bases, shape, strides, rank, numbers }
     }
 
     /// For the kernel's label.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Whether it is more code than should stand many times in a kernel.
+    pub fn is_long(&self) -> bool {
+        self.long
     }
 
     /// The type that is stored where the kernel makes `made`.

@@ -358,6 +358,7 @@ impl Kernel for Tile {
 
     fn spec(&self, profile: &Profile) -> Spec {
         let (c, broadcasts) = (&self.common, broadcasts(profile));
+        let long = c.end.as_ref().is_some_and(|e| e.is_long());
         c.spec("matmul_tile.wgsl")
             .wgsl("A", storage(c.a, self.a_vec))
             .wgsl("B", storage(c.b, self.b != Access::Single))
@@ -374,7 +375,8 @@ impl Kernel for Tile {
             .flag("B_COLUMNS", self.b == Access::Columns)
             .flag("Y_VEC", self.y_vec)
             .flag("K_REST", self.k_rest)
-            .flag("LONG", c.end.as_ref().is_some_and(|e| e.is_long()))
+            .flag("LONG", long)
+            .flag("ONCE", long && profile.compiles_slowly())
     }
 }
 

@@ -406,6 +406,9 @@ pub(super) fn case(
 
 pub(super) const RESIDUAL: &[(&str, &[usize])] = &[("Add", &[1]), ("Relu", &[])];
 pub(super) const GATED: &[(&str, &[usize])] = &[("Mul", &[1]), ("Sub", &[2]), ("Sigmoid", &[]), ("Mul", &[0])];
+/// Longer than should stand many times in a kernel.
+const LONG: &[(&str, &[usize])] =
+    &[("Mul", &[1]), ("Sub", &[2]), ("Sigmoid", &[]), ("Mul", &[0]), ("Tanh", &[]), ("Abs", &[]), ("Neg", &[])];
 pub(super) const COMPARED: &[(&str, &[usize])] = &[("Less", &[1]), ("Not", &[])];
 pub(super) const WIDE: &[(&str, &[usize])] =
     &[("Add", &[1]), ("Mul", &[2]), ("Add", &[3]), ("Sub", &[4]), ("Max", &[5])];
@@ -429,6 +432,7 @@ fn conv_cases() -> Vec<Case> {
         all.push(new(&[true, true, false], 1, RESIDUAL).absent().constant(ramp(d, &[1, 9, 1, 1])));
         all.push(new(&[true, true, false], 2, GATED).absent().rand(d, &[2, 9, 1, 1]).constant(ramp(d, &[])));
         all.push(new(&[true, true, false], 2, GATED).absent().rand(d, &[7]).rand(d, &[2, 1, 6, 7]));
+        all.push(new(&[true; 3], 2, LONG).constant(ramp(d, &[9])).rand(d, &[2, 9, 6, 7]).rand(d, &[]));
         // where 16-bit floats are held in 32 bits, sums are not rounded before they are compared
         if d != F16 {
             all.push(new(&[true, true, false], 1, COMPARED).absent().rand(d, &[6, 1]));
@@ -442,6 +446,12 @@ fn conv_cases() -> Vec<Case> {
     let c = case(name, &depthwise, &[true, true, false], 1, RESIDUAL).rand(F32, &[3, 6, 11]);
     let c = c.constant(ramp(F32, &[6, 1, 3])).absent();
     all.push(c.rand(F32, &[3, 6, 5]).sum(3));
+    // rows of whole vectors, and others
+    for w in [8, 7] {
+        let attrs = [("group", Attr::Int(6)), ("pads", Attr::Ints(vec![1; 4]))];
+        let c = case(name, &attrs, &[true, true, false], 2, LONG).rand(F32, &[2, 6, 5, w]);
+        all.push(c.constant(ramp(F32, &[6, 1, 3, 3])).absent().rand(F32, &[2, 6, 5, w]).rand(F32, &[]).sum(9));
+    }
     let infinite = Tensor::scalar(f32::INFINITY);
     for batch in [0, 2] {
         let c = case(name, &[], &[true, true, false], 1, &[("Min", &[1])]).rand(F32, &[batch, 2, 4, 4]);
@@ -477,6 +487,7 @@ fn matmul_cases() -> Vec<Case> {
             all.push(pair(new(1, RESIDUAL)).rand(d, y));
             all.push(fed(new(1, RESIDUAL)).rand(d, n));
             all.push(pair(new(2, GATED)).constant(ramp(d, n)).constant(ramp(d, &[])));
+            all.push(pair(new(2, LONG)).rand(d, y).rand(d, n));
             let rows = if y.len() > 1 { vec![y[y.len() - 2], 1] } else { vec![1] };
             all.push(pair(new(1, COMPARED)).rand(d, &rows));
             let wide = pair(new(5, WIDE));
