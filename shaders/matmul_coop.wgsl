@@ -41,9 +41,13 @@ const SIZE_B: u32 = DEPTH * STEP_B;
 
 alias Out = f32; //#param
 
-// Eight elements each.
-@group(0) @binding(1) var<storage, read> a: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<u32>>;
+struct Eight {
+    low: vec4<f16>,
+    high: vec4<f16>,
+}
+
+@group(0) @binding(1) var<storage, read> a: array<Eight>;
+@group(0) @binding(2) var<storage, read> b: array<Eight>;
 //#if BIAS
 @group(0) @binding(4) var<storage, read_write> y: array<Out>;
 //#else
@@ -75,10 +79,10 @@ fn step_a() -> i32 {
 }
 
 // Eight elements, zeros from `end` on.
-fn load_a(place: i32, k: u32, end: u32) -> vec4<u32> {
+fn load_a(place: i32, k: u32, end: u32) -> Eight {
 //#if K_REST
     if k >= end {
-        return vec4<u32>();
+        return Eight();
     }
 //#endif
     return a[place];
@@ -97,9 +101,9 @@ fn place_a(i: u32) -> vec3<u32> {
 //#endif
 }
 
-fn put_a(place: u32, v: vec4<u32>) {
-    left[place] = bitcast<vec4<f16>>(v.xy);
-    left[place + 1u] = bitcast<vec4<f16>>(v.zw);
+fn put_a(place: u32, v: Eight) {
+    left[place] = v.low;
+    left[place + 1u] = v.high;
 }
 
 // Where the eight elements of B from (k, n) on lie, along k or along n. Beyond the last n the last are
@@ -122,10 +126,10 @@ fn step_b() -> i32 {
 }
 
 // Eight elements, zeros from `end` on.
-fn load_b(place: i32, k: u32, end: u32) -> vec4<u32> {
+fn load_b(place: i32, k: u32, end: u32) -> Eight {
 //#if K_REST
     if k >= end {
-        return vec4<u32>();
+        return Eight();
     }
 //#endif
     return b[place];
@@ -144,9 +148,9 @@ fn place_b(i: u32) -> vec3<u32> {
 //#endif
 }
 
-fn put_b(place: u32, v: vec4<u32>) {
-    right[place] = bitcast<vec4<f16>>(v.xy);
-    right[place + 1u] = bitcast<vec4<f16>>(v.zw);
+fn put_b(place: u32, v: Eight) {
+    right[place] = v.low;
+    right[place + 1u] = v.high;
 }
 
 // Stores eight columns of a matrix of sums, a half of one of its rows.
@@ -202,8 +206,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var sums: array<coop_mat16x16<f32, C>, FRAGS>;
     var places_a: array<i32, LOADS_A>;
     var places_b: array<i32, LOADS_B>;
-    var next_a: array<vec4<u32>, LOADS_A>;
-    var next_b: array<vec4<u32>, LOADS_B>;
+    var next_a: array<Eight, LOADS_A>;
+    var next_b: array<Eight, LOADS_B>;
     for (var i = 0u; i < LOADS_A; i++) { //#unroll
         let p = place_a(lane + i * THREADS);
         places_a[i] = find_a(at.a, begin + p.x, first_m + p.y);
