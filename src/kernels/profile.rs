@@ -92,11 +92,6 @@ impl Profile {
         self.cpu && self.broadcasts.is_none()
     }
 
-    /// Whether much code in a kernel takes the driver's compiler minutes and gigabytes, as SwiftShader's does.
-    pub fn compiles_slowly(&self) -> bool {
-        self.cpu && self.broadcasts.is_none()
-    }
-
     /// The type that stands for `dtype` on this device.
     ///
     /// # Errors
