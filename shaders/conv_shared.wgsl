@@ -235,7 +235,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     var first: array<u32, OWN_COLUMNS>;
     var alive: array<bool, OWN_COLUMNS>;
     for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
-        let p = first_pixel + lane % ACROSS + j / 4u * ACROSS + j % 4u * APART;
+        let p = first_pixel + across_of(lane) + j / 4u * ACROSS + j % 4u * APART;
         let image = p / params.out_plane;
         let pixel = p % params.out_plane;
         first[j] = image * params.group * params.out_plane * params.oc + pixel;
@@ -246,7 +246,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         //#endif
         alive[j] = p < params.pixels;
     }
-    let o = row % params.tiles * ROWS + lane / ACROSS * 4u;
+    let o = row % params.tiles * ROWS + down_of(lane) * 4u;
     //#if LONG
     // A loop, so that what is long stands once a column: the rows move up to the first.
     for (var q = 0u; q < OWN_ROWS; q++) {

@@ -13,8 +13,6 @@ const FRAGS_M: u32 = 2u; //#param
 const FRAGS_N: u32 = 4u; //#param
 // FRAGS_M * FRAGS_N
 const FRAGS: u32 = 8u; //#param
-// Tiles in workgroup memory at a time: with two, the next are written while the present ones are read.
-const STAGES: u32 = 2u; //#param
 // Vectors that an invocation loads of each tile.
 const LOADS_A: u32 = 4u; //#param
 const LOADS_B: u32 = 4u; //#param
@@ -54,8 +52,8 @@ struct Eight {
 @group(0) @binding(3) var<storage, read_write> y: array<Out>;
 //#endif
 
-var<workgroup> left: array<vec4<f16>, STAGES * SIZE_A>;
-var<workgroup> right: array<vec4<f16>, STAGES * SIZE_B>;
+var<workgroup> left: array<vec4<f16>, SIZE_A>;
+var<workgroup> right: array<vec4<f16>, SIZE_B>;
 // A matrix of sums for each subgroup, on its way out.
 var<workgroup> done: array<f32, SUBGROUPS * 256u>;
 
@@ -220,13 +218,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     var moved_a = 0;
     var moved_b = 0;
-    var stage = 0u;
     for (var k = begin; k < end; k += DEPTH) {
         for (var i = 0u; i < LOADS_A; i++) { //#unroll
-            put_a(stage * SIZE_A + place_a(lane + i * THREADS).z, next_a[i]);
+            put_a(place_a(lane + i * THREADS).z, next_a[i]);
         }
         for (var i = 0u; i < LOADS_B; i++) { //#unroll
-            put_b(stage * SIZE_B + place_b(lane + i * THREADS).z, next_b[i]);
+            put_b(place_b(lane + i * THREADS).z, next_b[i]);
         }
         workgroupBarrier();
         moved_a += step_a();
@@ -244,27 +241,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             var by: array<coop_mat16x16<f16, B>, FRAGS_N>;
             for (var j = 0u; j < FRAGS_N; j++) { //#unroll
 //#if B_ALONG_K
-                by[j] = coopLoad<coop_mat16x16<f16, B>>(&right[stage * SIZE_B + (across + j * 16u) * STEP_B + d / 4u], STEP_B);
+                by[j] = coopLoad<coop_mat16x16<f16, B>>(&right[(across + j * 16u) * STEP_B + d / 4u], STEP_B);
 //#else
-                by[j] = coopLoadT<coop_mat16x16<f16, B>>(&right[stage * SIZE_B + d * STEP_B + across / 4u + j * 4u], STEP_B);
+                by[j] = coopLoadT<coop_mat16x16<f16, B>>(&right[d * STEP_B + across / 4u + j * 4u], STEP_B);
 //#endif
             }
             for (var i = 0u; i < FRAGS_M; i++) { //#unroll
 //#if A_ALONG_K
-                let x = coopLoadT<coop_mat16x16<f16, A>>(&left[stage * SIZE_A + (down + i * 16u) * STEP_A + d / 4u], STEP_A);
+                let x = coopLoadT<coop_mat16x16<f16, A>>(&left[(down + i * 16u) * STEP_A + d / 4u], STEP_A);
 //#else
-                let x = coopLoad<coop_mat16x16<f16, A>>(&left[stage * SIZE_A + d * STEP_A + down / 4u + i * 4u], STEP_A);
+                let x = coopLoad<coop_mat16x16<f16, A>>(&left[d * STEP_A + down / 4u + i * 4u], STEP_A);
 //#endif
                 for (var j = 0u; j < FRAGS_N; j++) { //#unroll
                     sums[i * FRAGS_N + j] = coopMultiplyAdd(x, by[j], sums[i * FRAGS_N + j]);
                 }
             }
         }
-//#if TWO_STAGES
-        stage = 1u - stage;
-//#else
         workgroupBarrier();
-//#endif
     }
 
     for (var i = 0u; i < FRAGS_M; i++) { //#unroll

@@ -288,8 +288,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         workgroupBarrier();
     }
 
-    let m = first_m + lane / ACROSS * 4u;
-    let n = first_n + lane % ACROSS * 4u;
+    let m = first_m + down_of(lane) * 4u;
+    let n = first_n + across_of(lane) * 4u;
 //#if LONG
     // A loop, so that what is long stands once: the rows move up to the first.
     for (var i = 0u; i < OWN_ROWS; i++) {

@@ -14,6 +14,8 @@ const STRIP_LANES: usize = 8;
 const STRIP_ROWS: usize = 8;
 /// Elements that a row of queries, keys or values may have: more would not leave room for a tile of keys.
 const MOST_WIDTH: usize = 128;
+/// Bytes of scores that GPUs keep from stage to stage.
+const MOST_SCORES: usize = 128 << 20;
 /// Steps of a thread's loops that software adapters run to their end.
 const MOST_STEPS: usize = 60_000;
 
@@ -168,6 +170,10 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
     // a few queries of many keys leave most of a device idle
     ensure!(m >= 4 || n <= 256, Unsupported, "{m} queries of {n} keys");
     ensure!(d.max(w) <= MOST_WIDTH, Unsupported, "depth {d}, width {w}");
+    // GPUs multiply whole matrices faster than strips of them, and scores in their caches cost little
+    let bytes = 4 * shape::numel(batch) * m * n;
+    let profile = cx.profile();
+    ensure!(profile.cpu || profile.forced.is_some() || bytes > MOST_SCORES, Unsupported, "{bytes} bytes of scores");
     let steps = n.div_ceil(STRIP_LANES * 4) * d.next_multiple_of(4) * 5 / 4 + 4 * n;
     ensure!(!cx.profile().cpu || steps < MOST_STEPS, Unsupported, "{n} keys in one loop");
 

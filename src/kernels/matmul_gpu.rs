@@ -86,7 +86,6 @@ struct Coop {
     b: Read,
     y_vec: bool,
     k_rest: bool,
-    stages: usize,
     /// Whether it makes parts of sums.
     split: bool,
 }
@@ -109,7 +108,6 @@ impl Kernel for Coop {
             .u32("FRAGS_M", m)
             .u32("FRAGS_N", n)
             .u32("FRAGS", m * n)
-            .u32("STAGES", self.stages as u32)
             .u32("LOADS_A", loads(t.rows))
             .u32("LOADS_B", loads(t.columns))
             .flag("A_ALONG_K", self.a.along_k)
@@ -117,7 +115,6 @@ impl Kernel for Coop {
             .flag("K_REST", self.k_rest)
             .flag("Y_VEC", self.y_vec)
             .flag("SPLIT", self.split)
-            .flag("TWO_STAGES", self.stages == 2)
     }
 }
 
@@ -268,7 +265,6 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         true => tiles::choose_coop(cx.profile(), [m, n, k], stacked),
         false => tiles::choose(cx.profile(), [m, n, k], stacked, |_| true),
     };
-    let stages = 1 + usize::from(tile.coop_bytes(2) <= cx.profile().max_workgroup_memory as usize);
     let (part, splits) = in_parts(k, tile.depth, splits.min(most));
     let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
     let all = tiles_m * tiles_n * stacked * splits;
@@ -281,7 +277,7 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
     }
     let common = if split { of_parts(&call.common) } else { call.common.clone() };
     let kernel: Box<dyn Kernel> = match coop {
-        true => Box::new(Coop { common, tile, a, b, y_vec, k_rest, stages, split }),
+        true => Box::new(Coop { common, tile, a, b, y_vec, k_rest, split }),
         false => Box::new(Shared { common, tile, a, b, y_vec, k_rest, split }),
     };
     match split {

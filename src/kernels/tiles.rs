@@ -22,35 +22,37 @@ const fn tile(rows: usize, columns: usize, depth: usize, quads: [usize; 2], shar
     Tile { rows, columns, depth, quads, share }
 }
 
-/// From large to small.
-pub const TILES: [Tile; 7] = [
-    tile(128, 128, 8, [2, 2], 70),
+/// From large to small. Shares are those measured on an H200 (benches/RESULTS.md).
+pub const TILES: [Tile; 8] = [
+    tile(128, 128, 16, [2, 2], 65),
+    tile(128, 128, 8, [2, 2], 57),
     tile(128, 64, 16, [2, 1], 60),
-    tile(64, 128, 16, [1, 2], 60),
-    tile(64, 64, 16, [1, 1], 50),
-    tile(64, 32, 16, [1, 1], 40),
-    tile(32, 64, 16, [1, 1], 40),
+    tile(64, 128, 16, [1, 2], 57),
+    tile(64, 64, 16, [1, 1], 48),
+    tile(64, 32, 16, [1, 1], 37),
+    tile(32, 64, 16, [1, 1], 37),
     tile(32, 32, 32, [1, 1], 30),
 ];
 
 /// Those of cooperative matrices (`shaders/matmul_coop.wgsl`), whose blocks are matrices of 16 by 16 of a subgroup.
-pub const COOP_TILES: [Tile; 7] = [
-    tile(128, 256, 32, [4, 4], 700),
-    tile(128, 128, 32, [4, 4], 600),
-    tile(128, 128, 32, [2, 4], 600),
-    tile(64, 128, 32, [2, 4], 500),
-    tile(64, 64, 32, [2, 2], 400),
-    tile(32, 64, 64, [2, 1], 300),
-    tile(32, 32, 64, [1, 1], 200),
+pub const COOP_TILES: [Tile; 6] = [
+    tile(128, 256, 32, [4, 4], 360),
+    tile(256, 128, 32, [4, 4], 330),
+    tile(128, 128, 64, [2, 4], 320),
+    tile(64, 128, 64, [2, 2], 170),
+    tile(64, 64, 64, [2, 2], 110),
+    tile(32, 64, 64, [2, 1], 80),
 ];
 
 /// Parts that sums are made in at most.
 const MOST_SPLITS: usize = 64;
 /// What another dispatch costs, in seconds.
-const DISPATCH: f64 = 3e-6;
-/// What a GPU moves, in bytes a second, and what a multiprocessor of it computes: leads, of which only the quotients count.
-const BYTES: f64 = 2e12;
-const RATE: f64 = 4e11;
+const DISPATCH: f64 = 7e-6;
+/// What a workgroup waits for the next tiles, in seconds.
+const LATENCY: f64 = 3.6e-7;
+/// What a GPU moves of parts, in bytes a second, and what a multiprocessor of it computes, in operations a second.
+const BYTES: f64 = 1.8e12;
+const RATE: f64 = 5e11;
 
 /// A tile, and the parts that sums are made in, by workgroups of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +67,6 @@ impl Tile {
     /// Subgroups of a workgroup that multiplies cooperative matrices.
     pub fn subgroups(&self) -> usize {
         self.rows * self.columns / (256 * self.quads[0] * self.quads[1])
-    }
-
-    /// Bytes of two tiles of float16 with what pads them, and of a matrix of sums for each subgroup.
-    pub fn coop_bytes(&self, stages: usize) -> usize {
-        let padded = |rows: usize, columns: usize| 2 * rows * (columns + 8);
-        let tiles = padded(self.rows, self.depth).max(padded(self.depth, self.rows))
-            + padded(self.columns, self.depth).max(padded(self.depth, self.columns));
-        stages * tiles + 1024 * self.subgroups()
     }
 
     /// Invocations of a workgroup.
@@ -90,6 +84,7 @@ impl Tile {
             .u32("QUADS_N", n)
             .u32("SUMS", 4 * m * n)
             .flag("FLOAT", float)
+            .flag("AHEAD", self.quads == [2, 2])
     }
 
     /// For labels.
@@ -97,20 +92,29 @@ impl Tile {
         format!("{}x{}x{}", self.rows, self.columns, self.depth)
     }
 
-    /// Seconds that `count` products of `rows` by `k` by `columns` take in `splits` parts, about.
+    /// Bytes of workgroup memory that two tiles of 32-bit elements take.
+    pub fn bytes(&self) -> usize {
+        4 * self.depth * (self.rows + self.columns + 8)
+    }
+
+    /// Seconds that `count` products of `rows` by `k` by `columns` take in `splits` parts, about: those of one workgroup
+    /// after the other where there are many, else those of one.
     fn cost(&self, units: usize, [rows, columns, k]: [usize; 3], count: usize, splits: usize) -> f64 {
         let groups = rows.div_ceil(self.rows) * columns.div_ceil(self.columns) * count * splits;
-        let steps = k.div_ceil(self.depth).div_ceil(splits) + 2;
-        let each = 2.0 * (self.rows * self.columns * steps * self.depth) as f64 / (RATE * self.share as f64 / 100.0);
+        let steps = k.div_ceil(self.depth).div_ceil(splits) as f64;
+        let step = 2.0 * (self.rows * self.columns * self.depth) as f64 / (RATE * self.share as f64 / 100.0);
+        let alone = (steps + 1.0) * (LATENCY + step);
+        let together = (groups as f64 / units as f64) * steps * step;
         let parts = 8.0 * (rows * columns * count * splits) as f64 / BYTES;
-        groups.div_ceil(units) as f64 * each + if splits > 1 { DISPATCH + parts } else { 0.0 }
+        alone.max(together) + if splits > 1 { DISPATCH + parts } else { 0.0 }
     }
 }
 
 /// The tile for `count` products of `rows` by `k` by `columns`, and the parts of their sums. `fits` says which tiles
 /// the operands take.
 pub fn choose(profile: &Profile, size: [usize; 3], count: usize, fits: impl Fn(&Tile) -> bool) -> Choice {
-    choose_of(&TILES, profile, size, count, fits)
+    let room = profile.max_workgroup_memory as usize;
+    choose_of(&TILES, profile, size, count, |t| t.bytes() <= room && fits(t))
 }
 
 /// As [`choose`], from the table of cooperative matrices.
@@ -143,12 +147,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_tile_fits_every_device() {
+    fn all_tiles_but_the_largest_fit_every_device() {
         let base = Profile::base();
         for t in TILES {
-            let bytes = 4 * t.depth * (t.rows + t.columns + 8);
             assert!(t.threads() <= base.max_invocations as usize, "{t:?}");
-            assert!(bytes <= base.max_workgroup_memory as usize, "{t:?}");
+            assert_eq!(t.bytes() <= base.max_workgroup_memory as usize, t != TILES[0], "{t:?}");
         }
     }
 
@@ -156,7 +159,7 @@ mod tests {
     fn large_products_take_large_tiles_and_small_ones_are_split() {
         let profile = Profile::base();
         let large = choose(&profile, [4096, 4096, 4096], 1, |_| true);
-        assert_eq!((large.tile, large.splits), (TILES[0], 1));
+        assert_eq!((large.tile.rows, large.splits), (128, 1));
         let small = choose(&profile, [128, 128, 8192], 1, |_| true);
         assert!(small.splits > 1, "{small:?}");
     }
