@@ -33,7 +33,12 @@ fn stored(v: T, at: u32) -> Y {
 fn combine(a: f32, b: f32) -> f32 { return a + b; }
 
 fn larger(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+    //#if MASKED
     return vec4<f32>(f32_max(a.x, b.x), f32_max(a.y, b.y), f32_max(a.z, b.z), f32_max(a.w, b.w));
+    //#else
+    // whatever a device makes of a NaN, which its own weight tells too
+    return max(a, b);
+    //#endif
 }
 
 fn weights(v: vec4<f32>, top: f32) -> vec4<f32> {
@@ -99,6 +104,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     //#if LOG
     let log_sum = f32_log(sum);
+    //#else
+    let share = 1.0 / sum;
     //#endif
     //#if LONG
     for (var begin = 0u; begin < end; begin += BLOCK) {
@@ -111,9 +118,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         put(start, places(begin, lane, j), end, (held[j] - top) - log_sum);
         //#else
         //#if LONG
-        put(start, places(begin, lane, j), end, weights(held[j], top) / sum);
+        put(start, places(begin, lane, j), end, weights(held[j], top) * share);
         //#else
-        put(start, places(begin, lane, j), end, held[j] / sum);
+        put(start, places(begin, lane, j), end, held[j] * share);
         //#endif
         //#endif
     }

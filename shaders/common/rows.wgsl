@@ -76,7 +76,11 @@ fn taken(origin: u32, places: vec4<u32>, end: u32) -> vec4<f32> {
 
 // The elements that are in the row, zeros for the others.
 fn counted(v: vec4<f32>, at: vec4<u32>, end: u32) -> vec4<f32> {
+//#if VECTORS
+    return select(vec4<f32>(), v, at.x < end);
+//#else
     return select(vec4<f32>(), v, at < vec4<u32>(end));
+//#endif
 }
 
 fn put(start: u32, at: vec4<u32>, end: u32, v: vec4<f32>) {
