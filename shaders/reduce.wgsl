@@ -2,6 +2,7 @@
 // error carried along (Kahan, "Further remarks on reducing truncation errors", 1965), so that long sums stay exact.
 
 //#include common/linear_id.wgsl
+//#include common/reduce.wgsl
 
 alias T = f32; //#type
 alias A = f32; //#type
@@ -39,18 +40,6 @@ fn stored(v: R, at: u32) -> Y {
     //#insert RESULT
 }
 
-fn row_start(row: u32) -> i32 {
-    var rest = row;
-    var at = i32(params.base);
-    for (var k = KEPT; k > 0u; k--) {
-        let d = k - 1u;
-        let extent = params.kept[d / 4u][d % 4u];
-        at += i32(rest % extent) * params.kept_strides[d / 4u][d % 4u];
-        rest /= extent;
-    }
-    return at;
-}
-
 fn element(start: i32, i: u32) -> A {
     var rest = i;
     var at = start;
@@ -60,57 +49,7 @@ fn element(start: i32, i: u32) -> A {
         at += i32(rest % extent) * params.reduced_strides[d / 4u][d % 4u];
         rest /= extent;
     }
-    //#insert LOAD
-}
-
-fn combine(a: A, b: A) -> A {
-    //#if MAX
-    return A_max(a, b);
-    //#endif
-    //#if MIN
-    return A_min(a, b);
-    //#endif
-    //#if PROD
-    return A_mul(a, b);
-    //#endif
-    //#if SUM
-    return A_add(a, b);
-    //#endif
-}
-
-fn start_value() -> A {
-    //#if MAX
-    return A_lowest();
-    //#endif
-    //#if MIN
-    return A_highest();
-    //#endif
-    //#if PROD
-    return A_one();
-    //#endif
-    //#if SUM
-    return A_zero();
-    //#endif
-}
-
-fn mapped(x: A, top: A) -> A {
-    //#if ABS
-    return A_abs(x);
-    //#else
-    //#if SQUARE
-    return A_mul(x, x);
-    //#else
-    //#if EXP
-    //#if FLOAT
-    return A_exp(A_sub(x, top));
-    //#else
-    return x;
-    //#endif
-    //#else
-    return x;
-    //#endif
-    //#endif
-    //#endif
+    return loaded(source[at]);
 }
 
 fn largest(start: i32, first: u32, end: u32, step: u32) -> A {
@@ -151,30 +90,6 @@ fn total(start: i32, first: u32, end: u32, step: u32, top: A) -> A {
     }
     return sum;
     //#endif
-}
-
-fn finish(sum: A, top: A) -> R {
-    var y = sum;
-    //#if MEAN
-    y = A_div(y, A_from_u32(params.divisor));
-    //#endif
-    //#if FLOAT
-    //#if ROOT
-    y = A_sqrt(y);
-    //#endif
-    //#if LOG
-    y = A_log(y);
-    //#endif
-    //#if EXP
-    // of an infinite largest element nothing is left to add
-    y = select(A_add(y, top), top, A_is_inf(top));
-    //#endif
-    //#else
-    //#if ROOT
-    y = A_root(y);
-    //#endif
-    //#endif
-    //#insert STORE
 }
 
 //#if GROUP

@@ -1,6 +1,7 @@
 // exp(x - max) / sum along the middle of [outer, n, inner], its logarithm, or a one at the first maximum.
 
 //#include common/linear_id.wgsl
+//#include common/softmax.wgsl
 
 alias T = f32; //#type
 alias Y = f32; //#type
@@ -58,30 +59,6 @@ fn sum_of_all(lane: u32, value: f32) -> f32 {
     return all;
 }
 //#endif
-
-fn rounded(x: f32) -> f32 {
-    //#if STEPS
-    return T_to_f32(T_from_f32(x));
-    //#else
-    return x;
-    //#endif
-}
-
-fn weight(x: f32, top: f32) -> f32 {
-    //#if MASKED
-    if f32_is_inf(top) && top < 0.0 {
-        return 0.0;
-    }
-    //#endif
-    // where everything is -inf the difference is NaN on paper, but not on every driver
-    if f32_is_inf(top) {
-        if f32_is_nan(x) || top < 0.0 || x == top {
-            return f32_nan();
-        }
-        return 0.0;
-    }
-    return rounded(f32_exp(rounded(x - top)));
-}
 
 @compute @workgroup_size(64, 1, 1)
 //#if GROUP

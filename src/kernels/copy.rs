@@ -1,4 +1,4 @@
-//! Copies between strided views: `shaders/copy.wgsl`.
+//! Copies between strided views: `shaders/copy.wgsl`; on GPUs transposes by tiles: `shaders/copy_tile.wgsl`.
 
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid, rank_class};
 use crate::plan::{Bind, LowerCx, View};
@@ -44,6 +44,67 @@ impl Kernel for Copy {
     }
 }
 
+/// The least extent of a dim that tiles are worth it for.
+const WIDE: usize = 16;
+
+/// A transpose, by tiles.
+#[derive(Debug)]
+struct Tiles {
+    device: DeviceType,
+    rank: usize,
+}
+
+impl Tiles {
+    /// The side of a tile, and the elements of an invocation.
+    fn side(&self) -> (usize, usize) {
+        if self.device.bytes() == 2 { (64, 16) } else { (32, 4) }
+    }
+}
+
+impl Kernel for Tiles {
+    fn label(&self) -> String {
+        format!("copy tiles {}", word(self.device))
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let (side, turns) = self.side();
+        let spec = with_word(Spec::new("copy_tile.wgsl"), self.device).u32("RANK", self.rank as u32);
+        spec.u32("TILE", side as u32).u32("TURNS", turns as u32)
+    }
+}
+
+/// Copies by tiles what has its neighbours along dim `a` of the source and dim `b` of the target.
+fn transpose(
+    cx: &mut LowerCx<'_>,
+    [from, to]: [&View; 2],
+    shape: &[usize],
+    [from_strides, to_strides]: [&[isize]; 2],
+    [a, b]: [usize; 2],
+) -> Result<()> {
+    let others = || (0..shape.len()).filter(|d| *d != a && *d != b);
+    let pick = |list: &[isize]| others().map(|d| list[d]).collect::<Vec<isize>>();
+    let batch: Vec<usize> = others().map(|d| shape[d]).collect();
+    let rank = rank_class(batch.len());
+    let kernel = Tiles { device: from.device, rank };
+    let side = kernel.side().0;
+    let (across, down) = (shape[a].div_ceil(side), shape[b].div_ceil(side));
+    let tiles = across * down * batch.iter().product::<usize>();
+    let params = Params::new()
+        .u32(cx.base(from))
+        .u32(cx.base(to))
+        .u32(shape[a])
+        .u32(shape[b])
+        .i32(from_strides[b])
+        .i32(to_strides[a])
+        .u32(across)
+        .u32(down)
+        .u32(tiles)
+        .array_u32(&batch, rank, 1)
+        .array_i32(&pick(from_strides), rank)
+        .array_i32(&pick(to_strides), rank);
+    cx.dispatch(&kernel, params, &[Bind::Read(from), Bind::Write(to)], linear_grid(tiles, 1))
+}
+
 /// Copies `from` into `to`, which has the same shape (and may be a slice of a larger buffer).
 ///
 /// # Errors
@@ -61,6 +122,15 @@ pub fn copy(cx: &mut LowerCx<'_>, from: &View, to: &View) -> Result<()> {
     }
     let (shape, mut strides) = collapse(&from.shape, &[&from.strides, &to.strides]);
     let (Some(to_strides), Some(from_strides)) = (strides.pop(), strides.pop()) else { return Ok(()) };
+    let dense = |strides: &[isize]| (0..shape.len()).find(|d| strides[*d] == 1 && shape[*d] >= WIDE);
+    if let (false, Some(a), Some(b)) = (cx.profile().cpu, dense(&from_strides), dense(&to_strides))
+        && a != b
+        && to_strides[a] != 1
+        && from_strides[b] != 1
+        && from.numel() > 0
+    {
+        return transpose(cx, [from, to], &shape, [&from_strides, &to_strides], [a, b]);
+    }
     let rank = rank_class(shape.len());
     let params = Params::new()
         .u32(from.numel())

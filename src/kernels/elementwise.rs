@@ -11,6 +11,12 @@ use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
 use crate::{Result, ensure, err};
 
+/// Invocations of a workgroup on GPUs.
+const WIDE_WORKGROUP: u32 = 256;
+
+/// The most statements of a function that is short.
+const SHORT: usize = 4;
+
 /// An operator whose output 0 is a function of single elements of its inputs, broadcast to the output's shape.
 pub trait Elementwise {
     /// Writes the function; `args` are the inputs that are present, in order, `out` the output's element type.
@@ -213,6 +219,10 @@ pub struct Map {
     body: String,
     result: String,
     lanes: u32,
+    /// Invocations of a workgroup.
+    group: u32,
+    /// Whether each makes a second vector.
+    twice: bool,
     rank: usize,
     /// Whether the result goes by strides to where it was placed.
     placed: bool,
@@ -226,7 +236,11 @@ impl Kernel for Map {
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        Spec::new("elementwise.wgsl").code("DECLARATIONS", self.declarations()).code("BODY", self.main_body())
+        Spec::new("elementwise.wgsl")
+            .u32("GROUP", self.group)
+            .flag("TWICE", self.twice)
+            .code("DECLARATIONS", self.declarations())
+            .code("BODY", self.main_body())
     }
 }
 
@@ -303,6 +317,10 @@ impl Map {
         let last = format!("[{}][{}]", (self.rank - 1) / 4, (self.rank - 1) % 4);
         for (k, (t, access)) in self.inputs.iter().enumerate() {
             let element = match access {
+                Access::Dense if self.twice => {
+                    s += &format!("    let f{k} = in{k}[min(i + GROUP, params.count - 1u)];\n");
+                    format!("in{k}[i]")
+                }
                 Access::Dense if self.lanes == 4 => format!("in{k}[i]"),
                 Access::Dense => format!("in{k}[params.base{k} + i]"),
                 Access::Single => format!("in{k}[params.base{k}]"),
@@ -316,27 +334,35 @@ impl Map {
             };
             s += &format!("    let e{k} = {element};\n");
         }
-        let call = |lane: &str| {
+        let call = |vector: &str, lane: &str| {
             let args: Vec<String> = (self.inputs.iter().enumerate())
                 .map(|(k, (_, a))| match a {
                     Access::Single | Access::Number => format!("e{k}"),
-                    _ => format!("e{k}{lane}"),
+                    _ => format!("{vector}{k}{lane}"),
                 })
                 .collect();
             format!("apply({})", args.join(", "))
         };
         if self.lanes == 4 {
-            let lanes: Vec<String> = [".x", ".y", ".z", ".w"].into_iter().map(call).collect();
+            let all = |vector: &str| [".x", ".y", ".z", ".w"].map(|lane| call(vector, lane));
+            let lanes = all("e");
             if self.placed {
                 for (n, lane) in lanes.iter().enumerate() {
                     s += &format!("    result[to + {n} * params.to_strides{last}] = {lane};\n");
                 }
                 return s;
             }
-            s += &format!("    result[i] = vec4<{}>({});\n", self.output.wgsl(), lanes.join(", "));
+            let ty = self.output.wgsl();
+            s += &format!("    result[i] = vec4<{ty}>({});\n", lanes.join(", "));
+            if self.twice {
+                let more = all("f").join(", ");
+                s += &format!(
+                    "    if i + GROUP < params.count {{\n        result[i + GROUP] = vec4<{ty}>({more});\n    }}\n"
+                );
+            }
         } else {
             let to = if self.placed { "to" } else { "i" };
-            s += &format!("    result[{to}] = {};\n", call(""));
+            s += &format!("    result[{to}] = {};\n", call("e", ""));
         }
         s
     }
@@ -445,6 +471,8 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
     }
     let inputs: Vec<(DeviceType, Access)> = views.iter().map(|v| v.device).zip(accesses).collect();
     let threads = out.numel().div_ceil(lanes as usize);
+    // a long function does not stand eight times
+    let twice = !cx.profile().cpu && lanes == 4 && !strided && body.lines().count() <= SHORT;
 
     let mut params = Params::new().u32(threads);
     for (v, number) in views.iter().zip(&numbers) {
@@ -466,9 +494,12 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
     let (label, body, result) = (label.into(), body.into(), result.name.clone());
     let bound = views.iter().zip(&numbers).filter(|(_, n)| n.is_none());
     let mut binds: Vec<Bind<'_>> = bound.map(|(v, _)| Bind::Read(v)).collect();
-    let kernel = Map { label, inputs, numbers, output, body, result, lanes, rank, placed, few };
+    // on GPUs few workgroups that do much each
+    let group = if cx.profile().cpu { LINEAR_WORKGROUP } else { WIDE_WORKGROUP };
+    let grid = linear_grid(threads, if twice { 2 * group } else { group });
+    let kernel = Map { label, inputs, numbers, output, body, result, lanes, group, twice, rank, placed, few };
     binds.push(Bind::Write(out));
-    cx.dispatch(&kernel, params, &binds, linear_grid(threads, LINEAR_WORKGROUP))
+    cx.dispatch(&kernel, params, &binds, grid)
 }
 
 /// Every element of `from`, which broadcasts to `to`, converted as the Cast operator does.

@@ -38,6 +38,7 @@ pub mod reduce;
 pub mod resize;
 pub mod rnn;
 pub mod roi;
+mod rows;
 pub mod shift;
 pub mod sort;
 pub mod tiles;

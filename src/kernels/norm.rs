@@ -1,9 +1,11 @@
 //! Row kernels: softmax (`shaders/softmax.wgsl`), normalisation by mean and variance (`shaders/norm.wgsl`), local
 //! response normalisation (`shaders/lrn.wgsl`). Rows are given to threads or workgroups as in
-//! [`reduce`](super::reduce::rows_grid).
+//! [`reduce`](super::reduce::rows_grid); on GPUs those that lie densely are read once, by as many invocations as they are
+//! long (`shaders/softmax_rows.wgsl`, `shaders/norm_rows.wgsl`).
 
 use super::epilogue::{Epilogue, Flat};
 use super::reduce::rows_grid;
+use super::rows::Rows;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
 use crate::Result;
 use crate::plan::{Bind, LowerCx, View};
@@ -23,11 +25,22 @@ pub enum Soft {
     Masked,
 }
 
+impl Soft {
+    fn steps(self) -> bool {
+        matches!(self, Soft::Max | Soft::Masked)
+    }
+
+    fn blocks(self, device: DeviceType) -> bool {
+        self.steps() && device == DeviceType::BF16
+    }
+}
+
 #[derive(Debug)]
 struct Softmax<'a> {
     kind: Soft,
     device: DeviceType,
     group: bool,
+    rows: Option<Rows>,
     end: &'a Flat,
 }
 
@@ -37,15 +50,20 @@ impl Kernel for Softmax<'_> {
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        let spec = self.end.spec(Spec::new("softmax.wgsl"));
-        spec.ty("T", self.device)
+        let spec = match &self.rows {
+            Some(rows) => rows.spec(Spec::new("softmax_rows.wgsl")).ty("A", DeviceType::F32).flag("LONG", rows.long),
+            None => Spec::new("softmax.wgsl")
+                .flag("GROUP", self.group)
+                .flag("HARD", self.kind == Soft::Hard)
+                .flag("BLOCKS", self.kind.blocks(self.device)),
+        };
+        self.end
+            .spec(spec)
+            .ty("T", self.device)
             .ty("Y", self.end.stores(self.device))
-            .flag("GROUP", self.group)
             .flag("LOG", self.kind == Soft::Log)
-            .flag("HARD", self.kind == Soft::Hard)
             .flag("MASKED", self.kind == Soft::Masked)
-            .flag("STEPS", matches!(self.kind, Soft::Max | Soft::Masked))
-            .flag("BLOCKS", matches!(self.kind, Soft::Max | Soft::Masked) && self.device == DeviceType::BF16)
+            .flag("STEPS", self.kind.steps())
     }
 }
 
@@ -61,17 +79,23 @@ pub fn softmax(
     cx: &mut LowerCx<'_>,
     kind: Soft,
     x: &View,
-    rows: [usize; 3],
+    [outer, n, inner]: [usize; 3],
     (out, end): (&View, Option<&Epilogue>),
 ) -> Result<()> {
-    let [outer, n, inner] = rows;
     let group = !cx.profile().cpu || n > LONG;
-    let params = Params::new().u32(outer * inner).u32(n).u32(inner).u32(cx.base(x));
-    let grid = if n == 0 { [0; 3] } else { grid(cx, outer * inner, group) };
+    let held = !cx.profile().cpu && inner == 1 && n > 0 && kind != Soft::Hard && !kind.blocks(x.device);
+    let rows = held.then(|| Rows::of(n, cx.base(x).is_multiple_of(4)));
+    let params = Params::new().u32(outer * inner).u32(n);
+    let params = if rows.is_some() { params } else { params.u32(inner) }.u32(cx.base(x));
+    let grid = match &rows {
+        Some(rows) => rows.grid(outer),
+        None if n == 0 => [0; 3],
+        None => grid(cx, outer * inner, group),
+    };
     let flat = Flat::rows(cx, end, &out.shape, 3);
     let mut binds = vec![Bind::Read(x), Bind::Write(out)];
     binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
-    let kernel = Softmax { kind, device: x.device, group, end: &flat };
+    let kernel = Softmax { kind, device: x.device, group, rows, end: &flat };
     cx.dispatch(&kernel, flat.params(params), &binds, grid)
 }
 
@@ -81,6 +105,9 @@ struct Norm<'a> {
     scale: DeviceType,
     stat: DeviceType,
     group: bool,
+    rows: Option<Rows>,
+    /// Whether each element of a row has a scale and bias of its own, in the row's order.
+    own: bool,
     has_scale: bool,
     has_bias: bool,
     center: bool,
@@ -100,8 +127,18 @@ impl Kernel for Norm<'_> {
         let bias_at = binding(2, self.has_scale);
         let out_at = binding(bias_at, self.has_bias);
         let mean_at = out_at + 1;
-        let spec = self.end.spec(Spec::new("norm.wgsl"));
-        spec.ty("T", self.device)
+        let spec = match &self.rows {
+            Some(rows) => rows
+                .spec(Spec::new("norm_rows.wgsl"))
+                .ty("A", DeviceType::F32)
+                .flag("LONG", rows.long)
+                .flag("OWN", self.own)
+                .flag("OWN_VECTORS", self.own && rows.vectors),
+            None => Spec::new("norm.wgsl").flag("GROUP", self.group),
+        };
+        self.end
+            .spec(spec)
+            .ty("T", self.device)
             .ty("Y", self.end.stores(self.device))
             .ty("S", self.scale)
             .ty("M", self.stat)
@@ -109,7 +146,6 @@ impl Kernel for Norm<'_> {
             .u32("OUT_AT", out_at)
             .u32("MEAN_AT", mean_at)
             .u32("DEVIATION_AT", binding(mean_at, self.mean_out))
-            .flag("GROUP", self.group)
             .flag("SCALE", self.has_scale)
             .flag("BIAS", self.has_bias)
             .flag("CENTER", self.center)
@@ -155,6 +191,10 @@ pub fn norm(
     [mean, deviation]: [Option<&View>; 2],
 ) -> Result<()> {
     let group = !cx.profile().cpu || plan.length > LONG;
+    let aligned = [Some(x), scale, bias].iter().flatten().all(|v| cx.base(v).is_multiple_of(4));
+    let held = !cx.profile().cpu && plan.length > 0;
+    let rows = held.then(|| Rows::of(plan.length, aligned));
+    let own = plan.inner == 1 && plan.row_step == 0 && plan.channels == plan.length;
     let first_read = 3 + [scale, bias, mean, deviation].iter().flatten().count();
     let flat = Flat::rows(cx, end, &out.shape, first_read);
     let kernel = Norm {
@@ -162,6 +202,8 @@ pub fn norm(
         scale: scale.or(bias).map_or(x.device, |s| s.device),
         stat: mean.or(deviation).map_or(DeviceType::F32, |m| m.device),
         group,
+        rows,
+        own,
         has_scale: scale.is_some(),
         has_bias: bias.is_some(),
         center: plan.center,
@@ -187,7 +229,7 @@ pub fn norm(
     binds.extend(mean.map(Bind::Write));
     binds.extend(deviation.map(Bind::Write));
     binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
-    let grid = grid(cx, plan.rows, group);
+    let grid = rows.map_or_else(|| grid(cx, plan.rows, group), |rows| rows.grid(plan.rows));
     cx.dispatch(&kernel, flat.params(params), &binds, grid)
 }
 

@@ -1,4 +1,5 @@
-//! Pools: `shaders/pool.wgsl`, and MaxUnpool: `shaders/max_unpool.wgsl`.
+//! Pools: `shaders/pool.wgsl`, on GPUs those of small windows `shaders/pool_window.wgsl`; and MaxUnpool:
+//! `shaders/max_unpool.wgsl`.
 
 use super::copy::with_word;
 use super::epilogue::{Epilogue, Flat};
@@ -42,11 +43,17 @@ pub enum What {
     },
 }
 
+/// Elements of a window whose loops are written out, at most.
+const SMALL: usize = 25;
+const WINDOW_WORKGROUP: u32 = 256;
+
 #[derive(Debug)]
 struct Pool<'a> {
     device: DeviceType,
     what: What,
     places: bool,
+    /// Height and width of a window that is small.
+    window: Option<[usize; 2]>,
     end: &'a Flat,
 }
 
@@ -62,13 +69,20 @@ impl Kernel for Pool<'_> {
 
     fn spec(&self, _: &Profile) -> Spec {
         let p = if let What::Norm { p } = self.what { p } else { 1 };
-        let spec = self.end.spec(Spec::new("pool.wgsl"));
-        spec.ty("T", self.device)
+        let spec = match self.window {
+            Some([h, w]) => {
+                Spec::new("pool_window.wgsl").u32("ROWS", h as u32).u32("COLUMNS", w as u32).u32("TAPS", (h * w) as u32)
+            }
+            None => Spec::new("pool.wgsl")
+                .u32("P", p)
+                .flag("NORM", matches!(self.what, What::Norm { .. }))
+                .flag("INDICES", self.places),
+        };
+        self.end
+            .spec(spec)
+            .ty("T", self.device)
             .ty("Y", self.end.stores(self.device))
-            .u32("P", p)
             .flag("MAX", matches!(self.what, What::Max { .. }))
-            .flag("NORM", matches!(self.what, What::Norm { .. }))
-            .flag("INDICES", self.places)
     }
 }
 
@@ -86,19 +100,34 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, what: What, end: Option<&Epilogue>
     let places = if end.is_none() && cx.has_output(1) { Some(cx.output(1)?) } else { None };
     let mut params = Params::new().u32(out.numel());
     let reach: [usize; 3] = std::array::from_fn(|d| s.begin[d] + s.input[d] + s.end[d]);
+    let window = window(s, what).filter(|_| !cx.profile().cpu && places.is_none() && x.numel() > 0);
+    // of a small window neither the depth nor its extents
+    let first = if window.is_some() { 1 } else { 0 };
     for list in [&s.input, &s.output, &s.kernel, &s.strides, &s.dilations, &s.begin, &reach] {
-        params = list.iter().fold(params, |p, v| p.u32(*v));
+        if window.is_none() || !std::ptr::eq(list, &s.kernel) {
+            params = list[first..].iter().fold(params, |p, v| p.u32(*v));
+        }
     }
-    params = params.u32(what == What::Mean { count_pads: true }).u32(what == What::Max { column_major: true });
+    params = params.u32(what == What::Mean { count_pads: true });
+    if window.is_none() {
+        params = params.u32(what == What::Max { column_major: true });
+    }
     params = params.u32(s.channels);
     params = params.u32(cx.base(&x)).u32(x.strides[0]).u32(cx.base(&out)).u32(out.strides[0]);
-    let grid = linear_grid(out.numel(), LINEAR_WORKGROUP);
+    let grid = linear_grid(out.numel(), if window.is_some() { WINDOW_WORKGROUP } else { LINEAR_WORKGROUP });
     let flat = Flat::new(cx, end, &out.shape, 3);
-    let kernel = Pool { device: x.device, what, places: places.is_some(), end: &flat };
+    let kernel = Pool { device: x.device, what, places: places.is_some(), window, end: &flat };
     let mut binds = vec![Bind::Read(&x), Bind::Write(&out)];
     binds.extend(places.as_ref().map(Bind::Write));
     binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, flat.params(params), &binds, grid)
+}
+
+/// Height and width of a window that is small and no deeper than one.
+fn window(s: &Shape, what: What) -> Option<[usize; 2]> {
+    let flat = [s.input[0], s.output[0], s.kernel[0]] == [1; 3];
+    let [h, w] = [s.kernel[1], s.kernel[2]];
+    (flat && h * w <= SMALL && !matches!(what, What::Norm { .. })).then_some([h, w])
 }
 
 #[derive(Debug)]

@@ -1,7 +1,10 @@
 //! Reductions along axes and the index of an extreme: `shaders/reduce.wgsl`, `shaders/arg.wgsl`. Software adapters give
-//! each result a thread; GPUs give it a workgroup.
+//! each result a thread; GPUs give it a workgroup, but for what lies so that neighbouring invocations can read neighbouring
+//! elements: rows (`shaders/reduce_rows.wgsl`) and columns (`shaders/reduce_columns.wgsl`).
 
+use super::copy::collapse;
 use super::epilogue::{Epilogue, Flat};
+use super::rows::Rows;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
@@ -44,6 +47,86 @@ impl Fold {
 const LONG: usize = 4096;
 const PART: usize = 1024;
 
+/// Workgroups for each multiprocessor that keep it busy.
+const GROUPS: usize = 8;
+
+/// Columns that a workgroup reads side by side, and columns of an invocation where it reads vectors.
+const WIDTH: usize = 32;
+const COLUMNS: usize = 4;
+/// The least elements of a part of a row, and of a column.
+const ROW_PART: usize = 8192;
+const COLUMN_PART: usize = 64;
+
+/// How what is reduced lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Anyhow; also on software adapters.
+    Any,
+    /// The elements of a row are neighbours. Whether rows and parts of them can be read in vectors.
+    Rows(bool),
+    /// The columns are neighbours, so many of them, the elements of one so far apart. Whether they are read in vectors.
+    Columns { inner: usize, step: isize, vectors: bool },
+}
+
+impl Form {
+    fn of(cx: &LowerCx<'_>, fold: Fold, x: &View, axes: &[usize]) -> Form {
+        if cx.profile().cpu || x.numel() == 0 || fold == Fold::LogSumExp {
+            return Form::Any;
+        }
+        let side = |inside: bool| {
+            let (shape, strides) = side(x, axes, inside);
+            let (shape, mut strides) = collapse(&shape, &[&strides]);
+            (shape, strides.pop().unwrap_or_default())
+        };
+        let ((kept, kept_strides), (reduced, strides)) = (side(false), side(true));
+        let fours = |list: &[isize]| list.iter().all(|s| s % 4 == 0);
+        let aligned = x.device.bytes() <= 4 && cx.base(x).is_multiple_of(4);
+        let (length, step) = match (&reduced[..], &strides[..]) {
+            ([], _) => (1, 1),
+            ([length], [step]) => (*length, *step),
+            _ => return Form::Any,
+        };
+        let inner = match (kept.last(), kept_strides.last()) {
+            (Some(inner), Some(1)) => *inner,
+            _ => 1,
+        };
+        if length > 1 && step == 1 {
+            return Form::Rows(aligned && length.is_multiple_of(4) && fours(&kept_strides));
+        }
+        if length > 1 && inner >= WIDTH / 2 {
+            let outer = &kept_strides[..kept_strides.len() - 1];
+            let wide = inner.is_multiple_of(4) && inner >= WIDTH * COLUMNS;
+            return Form::Columns { inner, step, vectors: wide && aligned && step % 4 == 0 && fours(outer) };
+        }
+        Form::Any
+    }
+
+    /// Elements of a row or column that a workgroup takes.
+    fn part(self, profile: &Profile, length: usize, results: usize) -> usize {
+        let enough = profile.units * GROUPS;
+        let cut = |groups: usize, least: usize| match length {
+            _ if length <= 2 * least => length,
+            _ => length.div_ceil((enough / groups.max(1)).max(1)).next_multiple_of(least),
+        };
+        match self {
+            Form::Any if length <= LONG => length,
+            Form::Any => PART,
+            Form::Rows(_) => cut(results, ROW_PART).min(length),
+            Form::Columns { .. } => cut(self.across() * results / self.inner(), COLUMN_PART).min(length),
+        }
+    }
+
+    fn inner(self) -> usize {
+        if let Form::Columns { inner, .. } = self { inner } else { 1 }
+    }
+
+    /// Workgroups for the columns that are neighbours.
+    fn across(self) -> usize {
+        let vectors = matches!(self, Form::Columns { vectors: true, .. });
+        self.inner().div_ceil(WIDTH * if vectors { COLUMNS } else { 1 })
+    }
+}
+
 #[derive(Debug)]
 struct Reduce<'a> {
     fold: Fold,
@@ -51,6 +134,9 @@ struct Reduce<'a> {
     out: DeviceType,
     kept: usize,
     reduced: usize,
+    form: Form,
+    /// The elements of a row that a workgroup takes.
+    part: usize,
     end: &'a Flat,
 }
 
@@ -63,17 +149,24 @@ impl Kernel for Reduce<'_> {
         let is = |list: &[Fold]| list.contains(&self.fold);
         let float = self.device.is_float();
         let sum = accumulator(self.fold, self.device, self.out);
-        let spec = self.end.spec(Spec::new("reduce.wgsl"));
-        spec.ty("T", self.device)
+        let spec = match self.form {
+            Form::Any => Spec::new("reduce.wgsl").u32("REDUCED", self.reduced as u32).flag("GROUP", !profile.cpu),
+            Form::Rows(aligned) => Rows::of(self.part, aligned).spec(Spec::new("reduce_rows.wgsl")),
+            Form::Columns { vectors, .. } => Spec::new("reduce_columns.wgsl")
+                .u32("COLUMNS", if vectors { COLUMNS as u32 } else { 1 })
+                .u32("AHEAD", if vectors { 4 } else { 8 })
+                .flag("VECTORS", vectors),
+        };
+        self.end
+            .spec(spec)
+            .ty("T", self.device)
             .ty("R", self.out)
             .ty("Y", self.end.stores(self.out))
             .ty("A", sum)
-            .code("LOAD", format!("    return {};\n", cast_expr(self.device, sum, "source[at]")))
+            .code("LOAD", format!("    return {};\n", cast_expr(self.device, sum, "x")))
             .code("STORE", format!("    return {};\n", cast_expr(sum, self.out, "y")))
             .u32("KEPT", self.kept as u32)
-            .u32("REDUCED", self.reduced as u32)
             .flag("FLOAT", float)
-            .flag("GROUP", !profile.cpu)
             .flag("MAX", is(&[Fold::Max]))
             .flag("MIN", is(&[Fold::Min]))
             .flag("PROD", is(&[Fold::Prod]))
@@ -124,14 +217,21 @@ pub fn reduce_to(
     if !cx.binds(x) {
         return large(cx, fold, x, axes, length, (out, end));
     }
-    if length <= LONG {
+    let form = Form::of(cx, fold, x, axes);
+    let part = form.part(cx.profile(), length, out.numel());
+    if part >= length {
         return step(cx, fold, x, axes, [length, length], (out, end));
     }
     let (first, second) = fold.in_two();
-    let chunks = length.div_ceil(PART);
+    let chunks = length.div_ceil(part);
     let wide = between(second, x, made(out, end));
+    if matches!(form, Form::Columns { .. }) {
+        let parts = cx.temp(wide, &[chunks, out.numel()])?;
+        step(cx, first, x, axes, [part, length], (&parts, None))?;
+        return step(cx, second, &parts, &[0], [chunks, length], (out, end));
+    }
     let parts = cx.temp(wide, &[out.numel(), chunks])?;
-    step(cx, first, x, axes, [PART, length], (&parts, None))?;
+    step(cx, first, x, axes, [part, length], (&parts, None))?;
     if chunks <= LONG {
         return step(cx, second, &parts, &[1], [chunks, length], (out, end));
     }
@@ -191,6 +291,12 @@ fn large(
     step(cx, second, &parts, &[0], [parts.shape[0], length], (out, end))
 }
 
+/// The extents and strides of the dims that are reduced, or of the others.
+fn side(x: &View, axes: &[usize], inside: bool) -> (Vec<usize>, Vec<isize>) {
+    let pick: Vec<usize> = (0..x.rank()).filter(|i| axes.contains(i) == inside).collect();
+    (pick.iter().map(|i| x.shape[*i]).collect(), pick.iter().map(|i| x.strides[*i]).collect())
+}
+
 /// One dispatch: parts of `chunk` elements; a mean divides by `divisor`.
 fn step(
     cx: &mut LowerCx<'_>,
@@ -200,29 +306,39 @@ fn step(
     [chunk, divisor]: [usize; 2],
     (out, end): (&View, Option<&Epilogue>),
 ) -> Result<()> {
-    let side = |inside: bool| {
-        let pick: Vec<usize> = (0..x.rank()).filter(|i| axes.contains(i) == inside).collect();
-        let shape: Vec<usize> = pick.iter().map(|i| x.shape[*i]).collect();
-        let strides: Vec<isize> = pick.iter().map(|i| x.strides[*i]).collect();
-        (shape, strides)
-    };
-    let ((kept, kept_strides), (reduced, reduced_strides)) = (side(false), side(true));
+    let form = Form::of(cx, fold, x, axes);
+    let ((mut kept, mut kept_strides), (reduced, reduced_strides)) = (side(x, axes, false), side(x, axes, true));
     let (a, b) = (rank_class(kept.len()), rank_class(reduced.len()));
     let length: usize = reduced.iter().product();
-    let params = Params::new()
-        .u32(out.numel())
-        .u32(length)
-        .u32(cx.base(x))
-        .u32(length.div_ceil(chunk.max(1)).max(1))
-        .u32(chunk)
-        .u32(divisor)
-        .array_u32(&kept, a, 1)
-        .array_i32(&kept_strides, a)
-        .array_u32(&reduced, b, 1)
-        .array_i32(&reduced_strides, b);
-    let grid = rows_grid(cx.profile(), out.numel());
+    let chunks = length.div_ceil(chunk.max(1)).max(1);
+    let columns = matches!(form, Form::Columns { .. });
+    let mut results = out.numel();
+    if columns {
+        // the innermost dim is counted apart
+        let (shape, mut strides) = collapse(&kept, &[&kept_strides]);
+        (kept, kept_strides) = (shape, strides.pop().unwrap_or_default());
+        kept.pop();
+        kept_strides.pop();
+        results /= chunks;
+    }
+    let params = Params::new().u32(results).u32(length).u32(cx.base(x)).u32(chunks).u32(chunk).u32(divisor);
+    let (params, grid) = match form {
+        Form::Any => (params, rows_grid(cx.profile(), results)),
+        Form::Rows(aligned) => (params, Rows::of(chunk, aligned).grid(results)),
+        Form::Columns { inner, step, .. } => {
+            let groups = form.across() * (results / inner) * chunks;
+            let params = params.u32(inner).u32(form.across()).u32(groups).i32(step);
+            (params, linear_grid(groups, 1))
+        }
+    };
+    let params = params.array_u32(&kept, a, 1).array_i32(&kept_strides, a);
+    let params = match form {
+        Form::Any => params.array_u32(&reduced, b, 1).array_i32(&reduced_strides, b),
+        _ => params,
+    };
     let flat = Flat::rows(cx, end, &out.shape, 3);
-    let kernel = Reduce { fold, device: x.device, out: made(out, end), kept: a, reduced: b, end: &flat };
+    let kernel =
+        Reduce { fold, device: x.device, out: made(out, end), kept: a, reduced: b, form, part: chunk, end: &flat };
     let mut binds = vec![Bind::Read(x), Bind::Write(out)];
     binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, flat.params(params), &binds, grid)?;

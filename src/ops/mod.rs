@@ -100,6 +100,9 @@ use crate::{Result, bail, err};
 /// The newest ai.onnx opset whose operators are known here.
 pub const MAX_OPSET: i64 = 28;
 
+/// Lengths of rows that kernels treat differently, or nearly so: for cases.
+const LENGTHS: [usize; 16] = [1, 3, 4, 16, 31, 32, 33, 100, 255, 256, 257, 1024, 2047, 4100, 8192, 10_007];
+
 /// Every family of operators.
 const FAMILIES: &[&[OpDef]] = &[
     attended::FAMILY,

@@ -425,7 +425,8 @@ fn group_cases() -> Vec<Case> {
     let case = |opset: i64, n: usize, d: DType| {
         Case::new("GroupNormalization", opset).rand(d, &[2, 6, 5, 7]).rand(d, &[n]).rand(d, &[n]).int("num_groups", 3)
     };
-    vec![case(21, 6, F32), case(18, 3, F32), case(21, 6, F16)]
+    let wide = Case::new("GroupNormalization", 21).rand(F32, &[2, 6, 8, 33]).rand(F32, &[6]).rand(F32, &[6]);
+    vec![case(21, 6, F32), case(18, 3, F32), case(21, 6, F16), wide.int("num_groups", 2).sum(792)]
 }
 
 fn layer_cases(name: &'static str, opset: i64, domain: &'static str) -> Vec<Case> {
@@ -439,12 +440,20 @@ fn layer_cases(name: &'static str, opset: i64, domain: &'static str) -> Vec<Case
         case(F32, &[2, 3, 5, 7], 2),
         case(F32, &[2, 10000], 1).sum(10000),
     ];
+    if name != "SimplifiedLayerNormalization" {
+        all.extend(super::LENGTHS.iter().map(|n| case(F32, &[3, *n], 1)));
+    }
     all.push(case(F32, &[3, 4], 0).float("epsilon", 0.1));
     if name == "LayerNormalization" {
         all = all.into_iter().map(|c| c.rand(F32, &[1])).collect();
         all[1] = case(F16, &[4, 65], 1).rand(F16, &[65]);
         all.push(case(F32, &[2, 3, 64], 2).rand(F32, &[64]).outputs(3));
         all.push(case(F32, &[2, 3, 64], 2));
+        all.push(case(F16, &[3, 768], 1).rand(F16, &[768]));
+        let mut odd = vec![0.5f32; 4 * 40];
+        (odd[3], odd[77], odd[100]) = (-1.5, f32::NAN, f32::INFINITY);
+        odd[120] = f32::NEG_INFINITY;
+        all.extend(Tensor::new([4, 40], odd).map(|t| Case::new(name, 17).value(t).rand(F32, &[40])).ok());
     }
     all
 }

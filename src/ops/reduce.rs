@@ -225,7 +225,30 @@ fn cases(name: &'static str, types: &[DType]) -> Vec<Case> {
     all.push(input(Case::new(name, opset), F32, &[3, 4]).int("noop_with_empty_axes", 1));
     all.push(input(Case::new(name, 11), F32, &[3, 4]).ints("axes", &[0]).sum(3));
     all.push(input(Case::new(name, opset), F32, &[]).constant(axes(&[])));
-    if name != "ReduceProd" {
+    if name == "ReduceProd" {
+        for (s, axis) in [(&[3, 40][..], 1), (&[40, 36], 0)] {
+            let c = Case::new(name, opset).range(F32, s, 0.9, 1.1);
+            all.push(c.constant(axes(&[axis])).sum(40));
+        }
+    } else {
+        let sums = matches!(name, "ReduceSum" | "ReduceMax" | "ReduceL2");
+        for n in super::LENGTHS.into_iter().filter(|_| sums) {
+            all.push(input(Case::new(name, opset), F32, &[3, n]).constant(axes(&[1])).sum(n));
+        }
+        for (s, axis) in [
+            (&[5, 16][..], 0),
+            (&[70, 33], 0),
+            (&[2, 9, 3, 128], 1),
+            (&[3, 700, 132], 1),
+            (&[3, 700, 50], 1),
+            (&[20_000, 20], 0),
+            (&[2, 3, 5000], 2),
+            (&[2, 40_004], 1),
+        ] {
+            for d in types.iter().copied().filter(|d| sums || *d == F32) {
+                all.push(input(Case::new(name, opset), d, s).constant(axes(&[axis])).sum(s[axis as usize]));
+            }
+        }
         all.push(input(Case::new(name, opset), F32, &[300_001]).sum(300_001));
         let odd = [f32::NAN, 1.0, f32::INFINITY, 2.0, f32::NEG_INFINITY, f32::NEG_INFINITY, 1.0, f32::INFINITY];
         if let Ok(t) = Tensor::new([4, 2], odd.to_vec()) {

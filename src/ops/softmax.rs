@@ -175,10 +175,22 @@ fn cases(name: &'static str) -> Vec<Case> {
     all.push(Case::new(name, 13).rand(F32, &[0, 4]));
     all.push(Case::new(name, 13).rand(F32, &[]));
     all.push(Case::new(name, 13).range(F32, &[4, 65], -2000.0, 2000.0));
+    for n in super::LENGTHS {
+        all.push(Case::new(name, 13).range(F32, &[3, n], -9.0, 9.0).sum(n));
+    }
+    for n in [64, 130, 2048] {
+        all.push(Case::new(name, 13).rand(F16, &[9, n]).sum(n));
+    }
     if name != "Hardmax" {
         all.push(Case::new(name, 13).value(Tensor::vector(&[0.5f32, f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY])));
         all.push(Case::new(name, 13).value(Tensor::vector(&[f32::NEG_INFINITY; 4])));
         all.push(Case::new(name, 13).value(Tensor::vector(&[0.5f32, f32::NAN, 1.0])));
+        // rows of one workgroup: all -inf, a NaN, an infinity, ordinary
+        let mut odd = vec![0.5f32; 4 * 40];
+        odd[..40].fill(f32::NEG_INFINITY);
+        odd[77] = f32::NAN;
+        odd[80] = f32::INFINITY;
+        all.extend(Tensor::new([4, 40], odd).map(|t| Case::new(name, 13).value(t)).ok());
     }
     all
 }

@@ -354,6 +354,11 @@ fn transpose_cases() -> Vec<Case> {
     let mut all = types("Transpose", |c| c.ints("perm", &[2, 0, 1]));
     all.push(Case::new("Transpose", 13).rand(F32, &[2, 3, 4, 5]));
     all.push(Case::new("Transpose", 13).rand(F32, &[2, 3, 2, 3, 2, 2]).ints("perm", &[5, 1, 0, 3, 2, 4]));
+    for d in [F32, F16, I64, U8] {
+        all.push(Case::new("Transpose", 13).rand(d, &[3, 33, 70]).ints("perm", &[0, 2, 1]));
+        all.push(Case::new("Transpose", 13).rand(d, &[65, 2, 3, 40]).ints("perm", &[3, 2, 1, 0]));
+    }
+    all.push(Case::new("Transpose", 13).rand(F32, &[16, 2, 17, 16]).ints("perm", &[2, 1, 3, 0]));
     all.push(Case::new("Transpose", 13).rand(F32, &[]));
     all.push(Case::new("Transpose", 13).rand(F32, &[0, 3]));
     all.push(Case::new("Transpose", 13).rand(F32, &[67, 129]));
