@@ -43,6 +43,22 @@ fn reductions_round_off_what_they_make() -> Result<()> {
 }
 
 #[test]
+fn views_are_reduced_where_they_lie() -> Result<()> {
+    let cut = |shape: &str, [from, to, axis]: [i64; 3]| {
+        let one = |name: &str, v: i64| format!("%{name} = int64[1] {{{v}}}\n");
+        let limits = [one("b", from), one("e", to), one("a", axis)].concat();
+        format!("%s = int64[3] {{{shape}}}\n %r = Reshape@13(%x, %s)\n {limits} %v = Slice@13(%r, %b, %e, %a)\n")
+    };
+    for limits in [[5, 139, 2], [4, 140, 2], [2, 142, 2]] {
+        check(&format!("{} %y = ReduceMean@13(%v) {{axes = [2]}}", cut("-1, 1, 144", limits)), 1)?;
+    }
+    for limits in [[3, 71, 2], [4, 40, 2]] {
+        check(&format!("{} %y = ReduceMax@13(%v) {{axes = [1]}}", cut("-1, 2, 72", limits)), 1)?;
+    }
+    check(&format!("{} %y = ReduceMean@13(%v) {{axes = [1]}}", cut("-1, 9, 16", [1, 8, 1])), 1)
+}
+
+#[test]
 fn pools_norms_and_softmax_end_in_functions() -> Result<()> {
     check("%p = MaxPool@12(%x) {kernel_shape = [2, 2]}\n %y = Tanh@13(%p)", 1)?;
     check("%p = GlobalAveragePool@1(%x)\n %s = Sigmoid@13(%p)\n %y = Mul@13(%p, %s)", 1)?;

@@ -32,6 +32,8 @@ pub struct Copy {
     pub device: DeviceType,
     /// The number of dims the shader counts.
     pub rank: usize,
+    /// Whether it moves four at a time.
+    pub fours: bool,
 }
 
 impl Kernel for Copy {
@@ -40,7 +42,9 @@ impl Kernel for Copy {
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        with_word(Spec::new("copy.wgsl"), self.device).u32("RANK", self.rank as u32)
+        let word = word(self.device);
+        let word = if self.fours { format!("vec4<{word}>") } else { word.into() };
+        Spec::new("copy.wgsl").wgsl("Word", word).u32("RANK", self.rank as u32)
     }
 }
 
@@ -132,15 +136,36 @@ pub fn copy(cx: &mut LowerCx<'_>, from: &View, to: &View) -> Result<()> {
         return transpose(cx, [from, to], &shape, [&from_strides, &to_strides], [a, b]);
     }
     let rank = rank_class(shape.len());
+    let (mut shape, mut lists, mut bases) = (shape, [from_strides, to_strides], [cx.base(from), cx.base(to)]);
+    let fours = !cx.profile().cpu && from.device.bytes() <= 4 && in_fours(&shape, &lists, bases);
+    if fours {
+        // what is counted is vectors
+        shape.iter_mut().next_back().into_iter().for_each(|extent| *extent /= 4);
+        let outer = |list: &mut Vec<isize>| list.iter_mut().rev().skip(1).for_each(|step| *step /= 4);
+        lists.iter_mut().for_each(outer);
+        bases = bases.map(|base| base / 4);
+    }
+    let count = if fours { from.numel() / 4 } else { from.numel() };
     let params = Params::new()
-        .u32(from.numel())
-        .u32(cx.base(from))
-        .u32(cx.base(to))
+        .u32(count)
+        .u32(bases[0])
+        .u32(bases[1])
         .array_u32(&shape, rank, 1)
-        .array_i32(&from_strides, rank)
-        .array_i32(&to_strides, rank);
-    let grid = linear_grid(from.numel(), LINEAR_WORKGROUP);
-    cx.dispatch(&Copy { device: from.device, rank }, params, &[Bind::Read(from), Bind::Write(to)], grid)
+        .array_i32(&lists[0], rank)
+        .array_i32(&lists[1], rank);
+    let grid = linear_grid(count, LINEAR_WORKGROUP);
+    cx.dispatch(&Copy { device: from.device, rank, fours }, params, &[Bind::Read(from), Bind::Write(to)], grid)
+}
+
+/// Whether views of these strides and bases have four neighbours beside each other wherever a fourth element is.
+fn in_fours(shape: &[usize], lists: &[Vec<isize>; 2], bases: [u32; 2]) -> bool {
+    let fits = |list: &Vec<isize>| match list.split_last() {
+        Some((last, outer)) => *last == 1 && outer.iter().all(|step| step % 4 == 0),
+        None => false,
+    };
+    shape.last().is_some_and(|extent| extent.is_multiple_of(4))
+        && lists.iter().all(fits)
+        && bases.iter().all(|base| base.is_multiple_of(4))
 }
 
 /// Merges neighbouring dims that step as one in every stride list, and drops extents of 1.

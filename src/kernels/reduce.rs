@@ -4,7 +4,7 @@
 
 use super::copy::collapse;
 use super::epilogue::{Epilogue, Flat};
-use super::rows::Rows;
+use super::rows::{HELD, Rows};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
@@ -55,6 +55,8 @@ const WIDTH: usize = 32;
 const COLUMNS: usize = 4;
 /// The least elements of a part of a row, and of a column.
 const ROW_PART: usize = 8192;
+/// Parts that are reduced by less than a workgroup.
+const FEW_PARTS: usize = 1024;
 const COLUMN_PART: usize = 64;
 
 /// How what is reduced lies.
@@ -135,8 +137,7 @@ struct Reduce<'a> {
     kept: usize,
     reduced: usize,
     form: Form,
-    /// The elements of a row that a workgroup takes.
-    part: usize,
+    rows: Option<Rows>,
     end: &'a Flat,
 }
 
@@ -151,7 +152,7 @@ impl Kernel for Reduce<'_> {
         let sum = accumulator(self.fold, self.device, self.out);
         let spec = match self.form {
             Form::Any => Spec::new("reduce.wgsl").u32("REDUCED", self.reduced as u32).flag("GROUP", !profile.cpu),
-            Form::Rows(aligned) => Rows::of(self.part, aligned).spec(Spec::new("reduce_rows.wgsl")),
+            Form::Rows(_) => self.rows.iter().fold(Spec::new("reduce_rows.wgsl"), |spec, rows| rows.spec(spec)),
             Form::Columns { vectors, .. } => Spec::new("reduce_columns.wgsl")
                 .u32("COLUMNS", if vectors { COLUMNS as u32 } else { 1 })
                 .u32("AHEAD", if vectors { 4 } else { 8 })
@@ -322,9 +323,18 @@ fn step(
         results /= chunks;
     }
     let params = Params::new().u32(results).u32(length).u32(cx.base(x)).u32(chunks).u32(chunk).u32(divisor);
+    // the number of parts, which the batch tells, chooses no shader
+    let rows = match form {
+        Form::Rows(aligned) if chunk < length => Some(Rows::of(2 * HELD, aligned)),
+        Form::Rows(_) if length != divisor => {
+            Some(Rows::of(if length <= FEW_PARTS { FEW_PARTS } else { 2 * HELD }, false))
+        }
+        Form::Rows(aligned) => Some(Rows::of(length, aligned)),
+        _ => None,
+    };
     let (params, grid) = match form {
         Form::Any => (params, rows_grid(cx.profile(), results)),
-        Form::Rows(aligned) => (params, Rows::of(chunk, aligned).grid(results)),
+        Form::Rows(_) => (params, rows.map_or([0; 3], |rows| rows.grid(results))),
         Form::Columns { inner, step, .. } => {
             let groups = form.across() * (results / inner) * chunks;
             let params = params.u32(inner).u32(form.across()).u32(groups).i32(step);
@@ -337,8 +347,7 @@ fn step(
         _ => params,
     };
     let flat = Flat::rows(cx, end, &out.shape, 3);
-    let kernel =
-        Reduce { fold, device: x.device, out: made(out, end), kept: a, reduced: b, form, part: chunk, end: &flat };
+    let kernel = Reduce { fold, device: x.device, out: made(out, end), kept: a, reduced: b, form, rows, end: &flat };
     let mut binds = vec![Bind::Read(x), Bind::Write(out)];
     binds.extend(end.iter().flat_map(|e| &e.reads).map(Bind::Read));
     cx.dispatch(&kernel, flat.params(params), &binds, grid)?;

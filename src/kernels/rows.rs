@@ -3,7 +3,7 @@
 use super::{Spec, linear_grid};
 
 /// Elements of a row that the invocations of a workgroup hold at most.
-const HELD: usize = 8192;
+pub(super) const HELD: usize = 8192;
 
 /// The invocations of a row, and what each has of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +24,15 @@ impl Rows {
     /// their length is one.
     pub fn of(length: usize, aligned: bool) -> Rows {
         let (lanes, first, quads) = match length {
-            ..=16 => (4, 2, 1),
-            ..=64 => (16, 4, 1),
-            ..=128 => (32, 4, 1),
-            ..=256 => (32, 4, 2),
-            ..=512 => (32, 4, 4),
-            ..=1024 => (64, 8, 4),
-            ..=2048 => (128, 8, 4),
-            ..=4096 => (256, 16, 4),
-            ..=HELD => (256, 16, 8),
+            0..=16 => (4, 2, 1),
+            17..=64 => (16, 4, 1),
+            65..=128 => (32, 4, 1),
+            129..=256 => (32, 4, 2),
+            257..=512 => (32, 4, 4),
+            513..=1024 => (64, 8, 4),
+            1025..=2048 => (128, 8, 4),
+            2049..=4096 => (256, 16, 4),
+            4097..=HELD => (256, 16, 8),
             _ => (256, 16, 4),
         };
         let vectors = aligned && length.is_multiple_of(4);
