@@ -190,10 +190,17 @@ fn put_a(place: vec2<u32>, v: vec4<Acc>) {
     let at = place.x * LEFT_STEP + place.y / 4u;
 //#if A_ALONG_K
     let c = place.y % 4u;
+//#if LEFT_SINGLE
+    left[4u * at + c] = v.x;
+    left[4u * (at + LEFT_STEP) + c] = v.y;
+    left[4u * (at + 2u * LEFT_STEP) + c] = v.z;
+    left[4u * (at + 3u * LEFT_STEP) + c] = v.w;
+//#else
     left[at][c] = v.x;
     left[at + LEFT_STEP][c] = v.y;
     left[at + 2u * LEFT_STEP][c] = v.z;
     left[at + 3u * LEFT_STEP][c] = v.w;
+//#endif
 //#else
     left[at] = v;
 //#endif
@@ -203,10 +210,17 @@ fn put_b(place: vec2<u32>, v: vec4<Acc>) {
     let at = place.x * RIGHT_STEP + place.y / 4u;
 //#if B_ALONG_K
     let c = place.y % 4u;
+//#if RIGHT_SINGLE
+    right[4u * at + c] = v.x;
+    right[4u * (at + RIGHT_STEP) + c] = v.y;
+    right[4u * (at + 2u * RIGHT_STEP) + c] = v.z;
+    right[4u * (at + 3u * RIGHT_STEP) + c] = v.w;
+//#else
     right[at][c] = v.x;
     right[at + RIGHT_STEP][c] = v.y;
     right[at + 2u * RIGHT_STEP][c] = v.z;
     right[at + 3u * RIGHT_STEP][c] = v.w;
+//#endif
 //#else
     right[at] = v;
 //#endif

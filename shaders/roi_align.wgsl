@@ -48,17 +48,18 @@ fn axis_of(low: f32, high: f32, bin: u32, bins: u32, extent: u32) -> Axis {
     let start = low * params.scale;
     let size = max(high * params.scale - start, 1.0);
     //#endif
-    let width = size / f32(bins);
+    // a quotient a little above a whole number would be a sample more
+    let width = f32_quotient(size, f32(bins));
     let origin = start + f32(bin) * width;
     //#if ADAPTIVE
     let grid = ceil(width);
-    let step = width / grid;
+    let step = f32_quotient(width, grid);
     let first = whole(floor((-1.0 - origin) / step) - 1.0);
     // a step is no less than half a pixel: more samples are none, whatever numbers say that are not finite
     let end = min(whole(min(ceil((f32(extent) - origin) / step) + 1.0, grid)), first + 2u * extent + 8u);
     //#else
     let grid = f32(params.ratio);
-    let step = width / grid;
+    let step = f32_quotient(width, grid);
     let first = 0u;
     let end = params.ratio;
     //#endif

@@ -19,8 +19,18 @@ const THREADS: u32 = ACROSS * DOWN;
 const LEFT_STEP: u32 = ROWS / 4u + 1u;
 const RIGHT_STEP: u32 = COLUMNS / 4u + 1u;
 
+// By elements where invocations write single elements of vectors, which may overwrite the others (see
+// `Profile::components`).
+//#if LEFT_SINGLE
+var<workgroup> left: array<Acc, 4u * DEPTH * LEFT_STEP>;
+//#else
 var<workgroup> left: array<vec4<Acc>, DEPTH * LEFT_STEP>;
+//#endif
+//#if RIGHT_SINGLE
+var<workgroup> right: array<Acc, 4u * DEPTH * RIGHT_STEP>;
+//#else
 var<workgroup> right: array<vec4<Acc>, DEPTH * RIGHT_STEP>;
+//#endif
 
 // Row 4 q + i of an invocation and its columns from 4 r on are sums[(4 q + i) * QUADS_N + r].
 var<private> sums: array<vec4<Acc>, SUMS>;
@@ -30,6 +40,22 @@ fn add(sum: vec4<Acc>, x: Acc, by: vec4<Acc>) -> vec4<Acc> {
     return fma(vec4<Acc>(x), by, sum);
 //#else
     return sum + x * by;
+//#endif
+}
+
+fn left_at(i: u32) -> vec4<Acc> {
+//#if LEFT_SINGLE
+    return vec4<Acc>(left[4u * i], left[4u * i + 1u], left[4u * i + 2u], left[4u * i + 3u]);
+//#else
+    return left[i];
+//#endif
+}
+
+fn right_at(i: u32) -> vec4<Acc> {
+//#if RIGHT_SINGLE
+    return vec4<Acc>(right[4u * i], right[4u * i + 1u], right[4u * i + 2u], right[4u * i + 3u]);
+//#else
+    return right[i];
 //#endif
 }
 
@@ -43,28 +69,28 @@ fn down_of(lane: u32) -> u32 {
 }
 
 fn multiply(lane: u32) {
-    let at_left = down_of(lane);
-    let at_right = across_of(lane);
+    let down = down_of(lane);
+    let across = across_of(lane);
 //#if AHEAD
     // What comes next is read while the present is multiplied, and all is written out: 1.2 times as fast where an
     // invocation makes 8 by 8.
     var by: array<vec4<Acc>, QUADS_N>;
     var of_left: array<vec4<Acc>, QUADS_M>;
     for (var r = 0u; r < QUADS_N; r++) { //#unroll
-        by[r] = right[at_right + r * ACROSS];
+        by[r] = right_at(across + r * ACROSS);
     }
     for (var q = 0u; q < QUADS_M; q++) { //#unroll
-        of_left[q] = left[at_left + q * DOWN];
+        of_left[q] = left_at(down + q * DOWN);
     }
     for (var k = 0u; k < DEPTH; k++) { //#unroll
         var next_by: array<vec4<Acc>, QUADS_N>;
         var next_left: array<vec4<Acc>, QUADS_M>;
         if k + 1u < DEPTH {
             for (var r = 0u; r < QUADS_N; r++) { //#unroll
-                next_by[r] = right[(k + 1u) * RIGHT_STEP + at_right + r * ACROSS];
+                next_by[r] = right_at((k + 1u) * RIGHT_STEP + across + r * ACROSS);
             }
             for (var q = 0u; q < QUADS_M; q++) { //#unroll
-                next_left[q] = left[(k + 1u) * LEFT_STEP + at_left + q * DOWN];
+                next_left[q] = left_at((k + 1u) * LEFT_STEP + down + q * DOWN);
             }
         }
         for (var q = 0u; q < QUADS_M; q++) { //#unroll
@@ -86,10 +112,10 @@ fn multiply(lane: u32) {
     for (var k = 0u; k < DEPTH; k++) {
         var by: array<vec4<Acc>, QUADS_N>;
         for (var r = 0u; r < QUADS_N; r++) { //#unroll
-            by[r] = right[k * RIGHT_STEP + at_right + r * ACROSS];
+            by[r] = right_at(k * RIGHT_STEP + across + r * ACROSS);
         }
         for (var q = 0u; q < QUADS_M; q++) { //#unroll
-            let x = left[k * LEFT_STEP + at_left + q * DOWN];
+            let x = left_at(k * LEFT_STEP + down + q * DOWN);
             for (var r = 0u; r < QUADS_N; r++) { //#unroll
                 sums[q * 4u * QUADS_N + r] = add(sums[q * 4u * QUADS_N + r], x.x, by[r]);
                 sums[(q * 4u + 1u) * QUADS_N + r] = add(sums[(q * 4u + 1u) * QUADS_N + r], x.y, by[r]);

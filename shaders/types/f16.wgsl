@@ -21,7 +21,7 @@ fn f16_is_inf(x: f16) -> bool { return f32_is_inf(f32(x)); }
 fn f16_add(a: f16, b: f16) -> f16 { return f16_from_f32(f32(a) + f32(b)); }
 fn f16_sub(a: f16, b: f16) -> f16 { return f16_from_f32(f32(a) - f32(b)); }
 fn f16_mul(a: f16, b: f16) -> f16 { return f16_from_f32(f32(a) * f32(b)); }
-fn f16_div(a: f16, b: f16) -> f16 { return f16_from_f32(f32(a) / f32(b)); }
+fn f16_div(a: f16, b: f16) -> f16 { return f16_from_f32(f32_quotient(f32(a), f32(b))); }
 fn f16_rem(a: f16, b: f16) -> f16 { return f16_from_f32(f32_rem(f32(a), f32(b))); }
 fn f16_modulo(a: f16, b: f16) -> f16 { return f16_from_f32(f32_modulo(f32(a), f32(b))); }
 fn f16_pow(a: f16, b: f16) -> f16 { return f16_from_f32(f32_pow(f32(a), f32(b))); }

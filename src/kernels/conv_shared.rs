@@ -97,7 +97,7 @@ impl Kernel for Shared<'_> {
         let (acc, split) = (sums_of(c.device), self.tiled.parts > 1);
         let [m, n] = t.quads.map(|q| q as u32);
         let vectors = |extent: usize| (t.depth * extent / 4 / t.threads()) as u32;
-        let spec = t.spec(c.spec("conv_shared.wgsl"), acc.is_float());
+        let spec = t.spec(c.spec("conv_shared.wgsl"), acc.is_float(), [false; 2]);
         let spec = if split { spec.wgsl("Y", acc.wgsl()) } else { spec };
         spec.u32("FOUR", 4)
             .u32("LEFT_LOADS", vectors(t.rows))

@@ -52,12 +52,13 @@ impl Kernel for Shared {
         self.common.label(&format!("shared {}{parts}", self.tile.name()))
     }
 
-    fn spec(&self, _: &Profile) -> Spec {
+    fn spec(&self, profile: &Profile) -> Spec {
         let (c, t) = (&self.common, &self.tile);
         let loads = |outer: usize| (outer * t.depth / 4 / t.threads()) as u32;
+        let single = [self.a, self.b].map(|r| r.along_k && !profile.components);
         let rows = 4 * t.quads[0] as u32;
         let long = c.end.as_ref().is_some_and(|e| e.is_long() || t.quads != [1, 1]);
-        t.spec(c.spec("matmul_shared.wgsl"), c.acc() == DeviceType::F32)
+        t.spec(c.spec("matmul_shared.wgsl"), c.acc() == DeviceType::F32, single)
             .wgsl("A", storage(c.a, self.a.vec))
             .wgsl("B", storage(c.b, self.b.vec))
             .wgsl("Out", storage(c.out, self.y_vec || self.split))
@@ -207,7 +208,7 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
             call.a.count_vectors();
         }
         call.b.count_vectors();
-        let few = m.next_power_of_two();
+        let few = if m == 1 { 1 } else { FEW };
         let tiles_n = n.div_ceil(DOTS_COLUMNS);
         let all = tiles_n * stacked;
         let cut = Cut { tiles: [1, tiles_n, all], part: k, grid: linear_grid(all, 1) };
@@ -226,7 +227,7 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         if b_vec {
             call.b.count_vectors();
         }
-        let few = m.next_power_of_two();
+        let few = if m == 1 { 1 } else { FEW };
         let tiles_n = n.div_ceil(ROWS_COLUMNS);
         let wanted = (FEW_GROUPS * cx.profile().units).div_ceil(tiles_n * stacked);
         let wanted = cx.profile().forced.map_or(wanted, |(_, splits)| splits);

@@ -20,6 +20,9 @@ pub struct Profile {
     pub cpu: bool,
     /// On a software adapter the invocations of a subgroup, where one hands its value to the others for less than a load.
     pub broadcasts: Option<u32>,
+    /// Whether a write to one element of a vector in workgroup memory leaves the others alone. Vulkan says so; WGSL does
+    /// not, and Metal's compiler writes whole vectors.
+    pub components: bool,
     /// Multiprocessors, about: workgroups that run side by side at their full rate.
     pub units: usize,
     /// The number of the tile that products take (`tiles::TILES`) and the parts of their sums, whatever their sizes: for
@@ -49,6 +52,7 @@ impl Profile {
             coop: false,
             cpu: false,
             broadcasts: None,
+            components: false,
             units: 32,
             forced: None,
             max_storage_buffers: 8,
@@ -66,7 +70,14 @@ impl Profile {
         let f16 = Profile { name: "f16".into(), f16: true, subgroups: true, ..base.clone() };
         let tiles = (0..TILES.len()).map(|t| {
             let (name, coop) = (format!("f16 tile {t}"), true);
-            Profile { name, coop, forced: Some((t, 1 + t % 2)), max_workgroup_memory: 48 << 10, ..f16.clone() }
+            Profile {
+                name,
+                coop,
+                components: t % 2 == 0,
+                forced: Some((t, 1 + t % 2)),
+                max_workgroup_memory: 48 << 10,
+                ..f16.clone()
+            }
         });
         let tiles: Vec<Profile> = tiles.collect();
         let mut all = vec![

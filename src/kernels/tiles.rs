@@ -74,8 +74,9 @@ impl Tile {
         self.rows * self.columns / (16 * self.quads[0] * self.quads[1])
     }
 
-    /// The constants of `common/tile.wgsl`, for sums of floats or integers.
-    pub fn spec(&self, spec: Spec, float: bool) -> Spec {
+    /// The constants of `common/tile.wgsl`, for sums of floats or integers; `single` says whether the left and the right
+    /// tile lie in workgroup memory by elements.
+    pub fn spec(&self, spec: Spec, float: bool, single: [bool; 2]) -> Spec {
         let [m, n] = self.quads.map(|q| q as u32);
         spec.u32("ROWS", self.rows as u32)
             .u32("COLUMNS", self.columns as u32)
@@ -84,6 +85,8 @@ impl Tile {
             .u32("QUADS_N", n)
             .u32("SUMS", 4 * m * n)
             .flag("FLOAT", float)
+            .flag("LEFT_SINGLE", single[0])
+            .flag("RIGHT_SINGLE", single[1])
             .flag("AHEAD", self.quads == [2, 2])
     }
 
