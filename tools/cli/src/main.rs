@@ -45,6 +45,8 @@ enum Command {
     Ops(commands::ops::Args),
     /// Runs models many times with changing shapes: against the reference, and for growth.
     Soak(commands::soak::Args),
+    /// Runs a model step by step with its state on the device, beside the reference.
+    Steps(commands::steps::Args),
     /// Runs folders in the ONNX test format.
     Test(commands::test::Args),
 }
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Devices(a) => commands::devices::run(&a),
         Command::Ops(a) => commands::ops::run(&a),
         Command::Soak(a) => commands::soak::run(&a),
+        Command::Steps(a) => commands::steps::run(&a),
         Command::Test(a) => commands::test::run(&a),
     };
     match done {

@@ -33,7 +33,7 @@ struct Row {
     /// The greatest error of an element.
     max: f64,
     other_max: f64,
-    /// The root of the mean square error of the worst output.
+    /// The root of the mean square error of the worst output, over all data sets.
     rms: f64,
     other_rms: f64,
     /// Half of the last place of the outputs' type, which no runtime is within.
@@ -70,6 +70,7 @@ fn measure(place: &Where, dir: &Path) -> Result<Row> {
     let model = Model::load(dir.join("model.onnx"))?;
     let runner = place.load(&model)?;
     let mut row = Row { name: output::last_name(dir), ..Row::default() };
+    let mut all: Vec<Errors> = vec![];
     for set in data_sets(dir) {
         let inputs = set_inputs(&model, &set)?;
         let inputs = named(&inputs);
@@ -82,18 +83,60 @@ fn measure(place: &Where, dir: &Path) -> Result<Row> {
             if exact.dtype() != DType::F64 || !got.dtype().is_float() {
                 continue;
             }
-            let (max, rms) = errors(got, exact)?;
-            let (other_max, other_rms) = errors(&other, exact)?;
-            let half = half_place(got.dtype());
-            row.place = row.place.max(half);
-            row.max = row.max.max(max);
-            row.other_max = row.other_max.max(other_max);
-            row.rms = row.rms.max(rms);
-            row.other_rms = row.other_rms.max(other_rms);
-            row.ratio = row.ratio.max(rms / other_rms.max(half));
+            all.resize_with(all.len().max(i + 1), Errors::default);
+            all[i].half = half_place(got.dtype());
+            all[i].own.add(got, exact)?;
+            all[i].other.add(&other, exact)?;
         }
     }
+    for e in all.iter().filter(|e| e.own.count > 0.0) {
+        let (rms, other_rms) = (e.own.rms(), e.other.rms());
+        row.place = row.place.max(e.half);
+        row.max = row.max.max(e.own.max);
+        row.other_max = row.other_max.max(e.other.max);
+        row.rms = row.rms.max(rms);
+        row.other_rms = row.other_rms.max(other_rms);
+        row.ratio = row.ratio.max(rms / other_rms.max(e.half));
+    }
     Ok(row)
+}
+
+/// Errors of one output over all data sets.
+#[derive(Debug, Default)]
+struct Errors {
+    half: f64,
+    own: Sum,
+    other: Sum,
+}
+
+/// Errors as shares of the greatest magnitude of their data set, of the places where both are finite.
+#[derive(Debug, Default)]
+struct Sum {
+    max: f64,
+    squares: f64,
+    count: f64,
+}
+
+impl Sum {
+    fn add(&mut self, got: &Tensor, exact: &Tensor) -> Result<()> {
+        let (g, e) = (got.to_f64s()?, exact.to_f64s()?);
+        if g.len() != e.len() {
+            let what = format!("expected {:?}, got {:?}", exact.shape(), got.shape());
+            return Err(Error::new(ErrorKind::InvalidInput, what));
+        }
+        let scale = greatest(exact).max(f64::MIN_POSITIVE);
+        for (g, e) in g.iter().zip(&e).filter(|(g, e)| g.is_finite() && e.is_finite()) {
+            let error = (g - e).abs() / scale;
+            self.max = self.max.max(error);
+            self.squares += error * error;
+            self.count += 1.0;
+        }
+        Ok(())
+    }
+
+    fn rms(&self) -> f64 {
+        (self.squares / self.count.max(1.0)).sqrt()
+    }
 }
 
 /// Half of a type's last place at 1.
@@ -104,18 +147,4 @@ fn half_place(d: DType) -> f64 {
         DType::F64 => 2f64.powi(-53),
         _ => 2f64.powi(-24),
     }
-}
-
-/// The greatest error and the root of the mean square one, of the places where both are finite.
-fn errors(got: &Tensor, exact: &Tensor) -> Result<(f64, f64)> {
-    let (g, e) = (got.to_f64s()?, exact.to_f64s()?);
-    if g.len() != e.len() {
-        let what = format!("expected {:?}, got {:?}", exact.shape(), got.shape());
-        return Err(Error::new(ErrorKind::InvalidInput, what));
-    }
-    let scale = greatest(exact).max(f64::MIN_POSITIVE);
-    let errors: Vec<f64> =
-        g.iter().zip(&e).filter(|(g, e)| g.is_finite() && e.is_finite()).map(|(g, e)| (g - e).abs() / scale).collect();
-    let mean = errors.iter().map(|d| d * d).sum::<f64>() / errors.len().max(1) as f64;
-    Ok((errors.iter().copied().fold(0.0, f64::max), mean.sqrt()))
 }

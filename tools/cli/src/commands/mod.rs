@@ -13,4 +13,5 @@ pub mod profile;
 pub mod run;
 pub mod shader;
 pub mod soak;
+pub mod steps;
 pub mod test;

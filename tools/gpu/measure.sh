@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# What kernels reach on this machine's GPU: tools/gpu/measure.sh [OUT]. In this order, so that what matters comes first: what
+# the adapter has; every operator's cases on it; products of float32 and float16, row kernels, convolutions and attention by
+# `shadernet profile`; networks and a BERT layer by `shadernet bench`; PyTorch on the same, where it is installed. Needs a
+# Vulkan driver and Python with numpy and onnx. With --built it uses what target/release holds.
+set -u
+cd "$(dirname "$0")/../.."
+built=
+if [ "${1:-}" = --built ]; then built=yes; shift; fi
+out=${1:-target/gpu}
+mkdir -p "$out"
+[ -n "$built" ] || cargo build --quiet --release --workspace --bins || exit 1
+shadernet=$PWD/target/release/shadernet
+export SHADERNET_PIPELINE_CACHE=off
+"$shadernet" devices
+{ command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem --format=csv,noheader; } || true
+[ -n "$built" ] || cargo test --quiet --release --workspace --test ops 2>&1 | tail -n 20
+
+python3 tools/gpu/models.py "$out/models" || exit 1
+python3 tools/gpu/sweep.py "$shadernet" "$out/models" | tee "$out/kernels.txt"
+for model in "$out"/models/net_*.onnx; do
+    for batch in 1 8 64; do
+        echo "$(basename "$model" .onnx), batch $batch: $("$shadernet" bench "$model" --runs 50 --dim batch=$batch | head -n 1)"
+    done
+done 2>&1 | tee "$out/networks.txt"
+if python3 -c "import torch; assert torch.cuda.is_available()" 2>/dev/null; then
+    python3 tools/gpu/peers.py | tee "$out/pytorch.txt"
+fi

@@ -1,0 +1,171 @@
+"""Models of one operator, or a few, and networks with seeded weights, for measurements: models.py OUT [PREFIX …]"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OUT, ONLY = Path(sys.argv[1]), sys.argv[2:]
+FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+rng = np.random.default_rng(0)
+
+
+def normal(*shape, dtype=np.float32, scale=None):
+    scale = scale or 1 / np.sqrt(np.prod(shape[1:]) if len(shape) > 2 else shape[0])
+    return (rng.standard_normal(shape, np.float32) * scale).astype(dtype)
+
+
+def save(name, nodes, inputs, outputs, constants=None):
+    """`constants` makes a dict of arrays; it is called only for what is wanted."""
+    if ONLY and not any(name.startswith(o) for o in ONLY):
+        return
+    value = lambda v: helper.make_tensor_value_info(*v)
+    made = [numpy_helper.from_array(a, n) for n, a in (constants() if constants else {}).items()]
+    graph = helper.make_graph(nodes, name, [value(v) for v in inputs], [value(v) for v in outputs], made)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    OUT.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, OUT / f"{name}.onnx")
+
+
+def node(op, inputs, output="y", **attributes):
+    return helper.make_node(op, inputs.split(), [output], **attributes)
+
+
+def product(name, m, k, n, t=FLOAT, transposed=False):
+    dtype = np.float16 if t == HALF else np.float32
+    shape = (n, k) if transposed else (k, n)
+    op = node("Gemm", "x w", transB=1) if transposed else node("MatMul", "x w")
+    save(name, [op], [("x", t, [m, k])], [("y", t, [m, n])], lambda: {"w": normal(*shape, dtype=dtype)})
+
+
+def function(name, op, shape, out=None, constants=None, inputs="x", **attributes):
+    save(name, [node(op, inputs, **attributes)], [("x", FLOAT, shape)], [("y", FLOAT, out or shape)], constants)
+
+
+def convolution(name, batch, channels, filters, side, kernel, stride=1, group=1):
+    op = node("Conv", "x w", kernel_shape=[kernel] * 2, pads=[kernel // 2] * 4, strides=[stride] * 2, group=group)
+    to = (side - 1) // stride + 1
+    save(name, [op], [("x", FLOAT, [batch, channels, side, side])], [("y", FLOAT, [batch, filters, to, to])],
+         lambda: {"w": normal(filters, channels // group, kernel, kernel)})
+
+
+def products():
+    for n in (1024, 2048, 4096, 8192):
+        product(f"gemm_f32_{n}", n, n, n)
+        product(f"gemm_f16_{n}", n, n, n, HALF)
+    product("gemm_f16_4096_transposed", 4096, 4096, 4096, HALF, transposed=True)
+    for k, n in ((768, 768), (768, 3072), (3072, 768)):
+        product(f"gemm_f32_128x{k}x{n}", 128, k, n)
+        product(f"gemm_f16_128x{k}x{n}", 128, k, n, HALF)
+    product("gemv_4096x16384", 1, 4096, 16384)
+    product("gemv_4096x16384_transposed", 1, 4096, 16384, transposed=True)
+
+
+def memory():
+    function("copy_neg", "Neg", [64 << 20])
+    chain = ["x", *(f"c{i}" for i in range(9)), "y"]
+    ops = ["Neg", "Abs", "Relu", "Sqrt", "Neg", "Abs", "Floor", "Relu", "Neg", "Abs"]
+    save("chain_of_ten", [node(o, chain[i], chain[i + 1]) for i, o in enumerate(ops)],
+         [("x", FLOAT, [64 << 20])], [("y", FLOAT, [64 << 20])])
+    for rows, n in ((16384, 4096), (65536, 1024)):
+        function(f"softmax_{n}", "Softmax", [rows, n], axis=-1)
+        scale = lambda n=n: {"s": np.ones(n, np.float32), "b": np.zeros(n, np.float32)}
+        function(f"layernorm_{n}", "LayerNormalization", [rows, n], inputs="x s b", constants=scale)
+    function("transpose_8192", "Transpose", [8192, 8192], perm=[1, 0])
+    function("reduce_rows_8192", "ReduceSum", [8192, 8192], [8192], lambda: {"a": np.array([1])}, "x a", keepdims=0)
+    function("reduce_columns_8192", "ReduceSum", [8192, 8192], [8192], lambda: {"a": np.array([0])}, "x a", keepdims=0)
+    function("maxpool", "MaxPool", [32, 64, 112, 112], [32, 64, 56, 56], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+
+
+def convolutions():
+    for name, *sizes in (("conv3x3_64_56", 1, 64, 64, 56, 3), ("conv3x3_64_56_b32", 32, 64, 64, 56, 3),
+                         ("conv3x3_256_14", 1, 256, 256, 14, 3), ("conv3x3_512_7", 1, 512, 512, 7, 3),
+                         ("conv1x1_2048_512_7", 1, 2048, 512, 7, 1), ("conv1x1_256_1024_14", 1, 256, 1024, 14, 1),
+                         ("conv7x7_3_64_224", 1, 3, 64, 224, 7, 2), ("depthwise_128_56_b32", 32, 128, 128, 56, 3, 1, 128)):
+        convolution(name, *sizes)
+
+
+def attention():
+    save("attention_32x1024x64", [node("MatMul", "q k", "s"), node("Softmax", "s", "p", axis=-1), node("MatMul", "p v")],
+         [("q", FLOAT, [32, 1024, 64]), ("k", FLOAT, [32, 64, 1024]), ("v", FLOAT, [32, 1024, 64])],
+         [("y", FLOAT, [32, 1024, 64])])
+
+
+def bert_layer(name, t, tokens=128, width=768, heads=12, inner=3072):
+    """A post-norm encoder layer of BERT-base."""
+    dtype, nodes, made = np.float16 if t == HALF else np.float32, [], {}
+
+    def op(kind, inputs, output, **attributes):
+        nodes.append(node(kind, inputs, output, **attributes))
+        return output
+
+    def linear(x, rows, columns, to):
+        made[f"{to}_w"], made[f"{to}_b"] = normal(rows, columns, dtype=dtype), np.zeros(columns, dtype)
+        return op("Add", f"{op('MatMul', f'{x} {to}_w', f'{to}_m')} {to}_b", to)
+
+    def norm(x, to):
+        made[f"{to}_s"], made[f"{to}_o"] = np.ones(width, dtype), np.zeros(width, dtype)
+        return op("LayerNormalization", f"{x} {to}_s {to}_o", to, axis=-1, epsilon=1e-5)
+
+    def split(x, to, perm):
+        return op("Transpose", op("Reshape", f"{x} heads", f"{to}_r"), to, perm=perm)
+
+    made["heads"], made["joined"] = np.array([-1, tokens, heads, width // heads]), np.array([-1, tokens, width])
+    made["root"] = np.array(np.sqrt(width // heads), dtype)
+    q, k, v = (linear("x", width, width, n) for n in "qkv")
+    q, k, v = split(q, "q4", [0, 2, 1, 3]), split(k, "k4", [0, 2, 3, 1]), split(v, "v4", [0, 2, 1, 3])
+    scores = op("Div", f"{op('MatMul', f'{q} {k}', 'qk')} root", "scores")
+    context = op("MatMul", f"{op('Softmax', scores, 'p', axis=-1)} {v}", "context")
+    joined = op("Reshape", f"{op('Transpose', context, 'ct', perm=[0, 2, 1, 3])} joined", "cj")
+    h = norm(op("Add", f"{linear(joined, width, width, 'o')} x", "r1"), "n1")
+    made |= {"sqrt2": np.array(np.sqrt(2), dtype), "one": np.array(1, dtype), "half": np.array(0.5, dtype)}
+    f = linear(h, width, inner, "f1")
+    e = op("Add", f"{op('Erf', op('Div', f'{f} sqrt2', 'gd'), 'ge')} one", "ga")
+    g = op("Mul", f"{op('Mul', f'{f} {e}', 'gm')} half", "gelu")
+    norm(op("Add", f"{linear(g, inner, width, 'f2')} {h}", "r2"), "y")
+    save(name, nodes, [("x", t, ["batch", tokens, width])], [("y", t, ["batch", tokens, width])], lambda: made)
+
+
+def resnet50(name):
+    """Convolutions with their batch normalisations folded in, as exporters leave them."""
+    nodes, made, count = [], {}, [0]
+
+    def conv(x, channels, filters, kernel, stride, relu=True):
+        to = f"c{count[0]}"
+        count[0] += 1
+        made[f"{to}_w"] = normal(filters, channels, kernel, kernel, scale=np.sqrt(1.5 / (channels * kernel * kernel)))
+        made[f"{to}_b"] = np.zeros(filters, np.float32)
+        nodes.append(node("Conv", f"{x} {to}_w {to}_b", to, kernel_shape=[kernel] * 2, strides=[stride] * 2,
+                          pads=[kernel // 2] * 4))
+        if relu:
+            nodes.append(node("Relu", to, f"{to}_r"))
+            return f"{to}_r"
+        return to
+
+    x, channels = conv("x", 3, 64, 7, 2), 64
+    nodes.append(node("MaxPool", x, "p0", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4))
+    x = "p0"
+    for stage, (inner, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
+        for block in range(blocks):
+            stride = 2 if block == 0 and stage else 1
+            short = conv(x, channels, 4 * inner, 1, stride, relu=False) if block == 0 else x
+            y = conv(conv(conv(x, channels, inner, 1, 1), inner, inner, 3, stride), inner, 4 * inner, 1, 1, relu=False)
+            channels, x = 4 * inner, f"b{stage}_{block}"
+            nodes.append(node("Add", f"{y} {short}", f"{x}_s"))
+            nodes.append(node("Relu", f"{x}_s", x))
+    nodes.append(node("GlobalAveragePool", x, "pool"))
+    nodes.append(node("Flatten", "pool", "flat"))
+    made["w"], made["b"] = normal(1000, 2048, scale=0.01), np.zeros(1000, np.float32)
+    nodes.append(node("Gemm", "flat w b", transB=1))
+    save(name, nodes, [("x", FLOAT, ["batch", 3, 224, 224])], [("y", FLOAT, ["batch", 1000])], lambda: made)
+
+
+products()
+memory()
+convolutions()
+attention()
+bert_layer("net_bert_layer_f32", FLOAT)
+bert_layer("net_bert_layer_f16", HALF)
+resnet50("net_resnet50")
