@@ -16,6 +16,13 @@ fi
 echo "The operators once more with the kernels for GPUs."
 # without recurrent layers: their kernels for GPUs loop longer than software adapters do
 SHADERNET_KERNELS=gpu SHADERNET_OPS=-LSTM,-GRU,-RNN cargo test --workspace --test ops every_case "$@"
+echo "Products, convolutions and attention with each tile for GPUs, sums in one part and in several."
+for tile in 0x1 1x3 2x2 3x1 4x3 5x4 6x1 7x8; do
+    SHADERNET_KERNELS=gpu SHADERNET_TILE=$tile SHADERNET_OPS=MatMul,Gemm,Conv,ConvTranspose,Attention \
+        cargo test --workspace --test ops every_case "$@"
+done
+# tiles by elements, as Metal and browsers have them
+SHADERNET_KERNELS=gpu SHADERNET_PROFILE=base SHADERNET_OPS=MatMul,Gemm cargo test --workspace --test ops every_case "$@"
 
 if ! have_swiftshader && [ "$(uname -s)" = Linux ] && [ -n "${CI:-}" ]; then
     echo "Installing Chromium for its SwiftShader driver."

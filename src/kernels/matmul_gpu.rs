@@ -255,17 +255,15 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         true => k.is_multiple_of(WIDE) && s.wide(WIDE as i64, k_step, &[outer_step]),
         false => outer % WIDE as i64 == 0 && s.wide(WIDE as i64, outer_step, &[k_step]),
     };
-    let coop = cx.profile().coop
+    let halves = cx.profile().coop
         && [call.common.a, call.common.b] == [DeviceType::F16; 2]
         && acc == DType::F32
         && wide(a_along_k, &call.a, [m as i64, call.a.row, call.a.column])
         && wide(b_along_k, &call.b, [n as i64, call.b.column, call.b.row]);
-    let width = if coop { WIDE as i64 } else { 4 };
+    let matrices = if halves { tiles::choose_coop(cx.profile(), [m, n, k], stacked) } else { None };
+    let (coop, width) = (matrices.is_some(), if matrices.is_some() { WIDE as i64 } else { 4 });
     [(a_vec, &mut call.a), (b_vec, &mut call.b)].into_iter().filter(|(v, _)| *v).for_each(|(_, s)| s.count_wide(width));
-    let Choice { tile, splits } = match coop {
-        true => tiles::choose_coop(cx.profile(), [m, n, k], stacked),
-        false => tiles::choose(cx.profile(), [m, n, k], stacked, |_| true),
-    };
+    let Choice { tile, splits } = matrices.unwrap_or_else(|| tiles::choose(cx.profile(), [m, n, k], stacked, |_| true));
     let (part, splits) = in_parts(k, tile.depth, splits.min(most));
     let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
     let all = tiles_m * tiles_n * stacked * splits;

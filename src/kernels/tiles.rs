@@ -69,6 +69,13 @@ impl Tile {
         self.rows * self.columns / (256 * self.quads[0] * self.quads[1])
     }
 
+    /// Bytes of workgroup memory that cooperative matrices take: two tiles of float16 whose rows or columns are padded by 8,
+    /// and a matrix of sums for each subgroup.
+    pub fn coop_bytes(&self) -> usize {
+        let tile = |outer: usize| 2 * (outer * (self.depth + 8)).max(self.depth * (outer + 8));
+        tile(self.rows) + tile(self.columns) + 1024 * self.subgroups()
+    }
+
     /// Invocations of a workgroup.
     pub fn threads(&self) -> usize {
         self.rows * self.columns / (16 * self.quads[0] * self.quads[1])
@@ -117,12 +124,14 @@ impl Tile {
 /// the operands take.
 pub fn choose(profile: &Profile, size: [usize; 3], count: usize, fits: impl Fn(&Tile) -> bool) -> Choice {
     let room = profile.max_workgroup_memory as usize;
-    choose_of(&TILES, profile, size, count, |t| t.bytes() <= room && fits(t))
+    let choice = choose_of(&TILES, profile, size, count, |t| t.bytes() <= room && fits(t));
+    choice.unwrap_or(Choice { tile: TILES[TILES.len() - 1], splits: 1 })
 }
 
-/// As [`choose`], from the table of cooperative matrices.
-pub fn choose_coop(profile: &Profile, size: [usize; 3], count: usize) -> Choice {
-    choose_of(&COOP_TILES, profile, size, count, |_| true)
+/// As [`choose`], from the table of cooperative matrices; `None` where the device has no room for any.
+pub fn choose_coop(profile: &Profile, size: [usize; 3], count: usize) -> Option<Choice> {
+    let room = profile.max_workgroup_memory as usize;
+    choose_of(&COOP_TILES, profile, size, count, |t| t.coop_bytes() <= room)
 }
 
 fn choose_of(
@@ -131,18 +140,18 @@ fn choose_of(
     size: [usize; 3],
     count: usize,
     fits: impl Fn(&Tile) -> bool,
-) -> Choice {
+) -> Option<Choice> {
     let most = |t: &Tile| size[2].div_ceil(t.depth).clamp(1, MOST_SPLITS);
     if let Some((tile, splits)) = profile.forced
         && let Some(tile) = table.get(tile % table.len()).filter(|t| fits(t))
     {
-        return Choice { tile: *tile, splits: splits.clamp(1, most(tile)) };
+        return Some(Choice { tile: *tile, splits: splits.clamp(1, most(tile)) });
     }
     let splits = |t: &Tile| (0..).map(|s| 1 << s).take_while(|s| *s <= most(t)).collect::<Vec<_>>();
     let all = table.iter().filter(|t| fits(t));
     let choices = all.flat_map(|t| splits(t).into_iter().map(|splits| Choice { tile: *t, splits }));
     let cost = |c: &Choice| c.tile.cost(profile.units, size, count, c.splits);
-    choices.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Choice { tile: table[0], splits: 1 })
+    choices.min_by(|a, b| cost(a).total_cmp(&cost(b)))
 }
 
 #[cfg(test)]
@@ -156,6 +165,16 @@ mod tests {
             assert!(t.threads() <= base.max_invocations as usize, "{t:?}");
             assert_eq!(t.bytes() <= base.max_workgroup_memory as usize, t != TILES[0], "{t:?}");
         }
+    }
+
+    #[test]
+    fn cooperative_tiles_fit_what_drivers_give() {
+        for t in COOP_TILES {
+            assert!(t.coop_bytes() <= 48 << 10 && 32 * t.subgroups() <= 256, "{t:?}");
+        }
+        // where none fits, float16 goes by tiles of float32
+        let tight = Profile { max_workgroup_memory: 1 << 10, ..Profile::base() };
+        assert_eq!(choose_coop(&tight, [64; 3], 1), None);
     }
 
     #[test]
