@@ -39,10 +39,18 @@ if [ "${1:-}" = table ]; then
     if have_swiftshader; then
         on_swiftshader "$shadernet" test $folders --fallback deny --json "$out/swiftshader.json" || true
     fi
+    # ONNX Runtime's WebGPU provider is in packages of its own: an interpreter that has it
+    if [ -n "${SHADERNET_WEBGPU_PYTHON:-}" ]; then
+        "$venv/bin/python" tools/models/webgpu.py "$out" "$shadernet" "$SHADERNET_WEBGPU_PYTHON"
+    fi
     "$venv/bin/python" tools/models/table.py "$out" >MODELS.md
     exit
 fi
 "$shadernet" test $folders --fallback deny
 if have_swiftshader; then
     on_swiftshader "$shadernet" test $folders --fallback deny
+fi
+# state that stays on the device, beside the reference
+if [ -f "$out/silero-vad-6/model.onnx" ]; then
+    "$shadernet" steps "$out/silero-vad-6" --state state=stateN
 fi

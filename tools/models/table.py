@@ -25,6 +25,9 @@ the interpreter.{timed}
 TIMED = """ Times are medians in milliseconds; both runtimes share one processor, shadernet through a software
 driver, ONNX Runtime on one thread."""
 
+WEBGPU = """ ONNX Runtime {version}'s WebGPU provider ran on the first driver, in rounds that took turns with shadernet (the time
+before it); *wrong* is off by more than 1e-3 of the greatest magnitude, nodes that it lacks ran on its CPU provider."""
+
 
 def main() -> None:
     out = Path(sys.argv[1])
@@ -37,6 +40,12 @@ def main() -> None:
     other = f"; second: {second['adapter']} ({second['driver']})" if again else ""
     timed = any(c["median_ms"] for c in test["cases"])
     extra = {"timed": TIMED, "more": " ms | ORT CPU, ms |", "rule": "---|---|"} if timed else dict.fromkeys(["timed", "more", "rule"], "")
+    gpu = read("webgpu.json") if (out / "webgpu.json").is_file() else {}
+    if gpu:
+        versions = {g["version"] for g in gpu.values() if "version" in g}
+        extra["timed"] += WEBGPU.format(version=", ".join(sorted(versions)))
+        extra["more"] += " ms, in turns | ORT WebGPU, ms |"
+        extra["rule"] += "---|---|"
     adapter = f"{test['adapter']}, {test['driver']}"
     print(HEAD.format(version=times["version"], date=datetime.date.today(), adapter=adapter, other=other, **extra))
     for model in models([]):
@@ -44,7 +53,11 @@ def main() -> None:
         right = " / ".join({"pass": "yes"}.get(s, s) for s in [c["status"], again.get(c["name"])] if s)
         errors = [f"{a[k]:.1e}" for k in ("max", "other_max", "rms", "other_rms")] + [f"{a['ratio']:.2f}"] if a else [""] * 5
         ms = [f"{v:.3g}" if v else "" for v in (c["median_ms"], times["ms"].get(c["name"]))]
-        row = [c["name"], model["task"], model["dtype"], c["nodes"], c["dispatches"], c["host_nodes"], right, *errors, *(ms if timed else [])]
+        if gpu:
+            g = gpu.get(c["name"], {})
+            other = f"{g['webgpu_ms']:.3g}" + (", wrong" if g["error"] > 1e-3 else "") if "webgpu_ms" in g else "fails" if "failed" in g else ""
+            ms += [f"{g['shadernet_ms']:.3g}" if "shadernet_ms" in g else "", other]
+        row = [c["name"], model["task"], model["dtype"], c["nodes"], c["dispatches"], c["host_nodes"], right, *errors, *(ms if timed or gpu else [])]
         print("| " + " | ".join(map(str, row)) + " |")
 
 
