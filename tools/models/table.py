@@ -25,8 +25,9 @@ the interpreter.{timed}
 TIMED = """ Times are medians in milliseconds; both runtimes share one processor, shadernet through a software
 driver, ONNX Runtime on one thread."""
 
-WEBGPU = """ ONNX Runtime {version}'s WebGPU provider ran on the first driver, in rounds that took turns with shadernet (the time
-before it); *wrong* is off by more than 1e-3 of the greatest magnitude, nodes that it lacks ran on its CPU provider."""
+WEBGPU = """ ONNX Runtime {version}'s WebGPU provider ran on the first driver, in rounds
+that took turns with shadernet (the time before it); *wrong* is off by more than 1e-3 of the greatest magnitude; *and CPU*: nodes that it lacks ran on the CPU
+provider."""
 
 
 def main() -> None:
@@ -55,7 +56,7 @@ def main() -> None:
         ms = [f"{v:.3g}" if v else "" for v in (c["median_ms"], times["ms"].get(c["name"]))]
         if gpu:
             g = gpu.get(c["name"], {})
-            other = f"{g['webgpu_ms']:.3g}" + (", wrong" if g["error"] > 1e-3 else "") if "webgpu_ms" in g else "fails" if "failed" in g else ""
+            other = f"{g['webgpu_ms']:.3g}" + (", wrong" if g["error"] > 1e-3 else "") + ("" if g.get("alone") else ", and CPU") if "webgpu_ms" in g else "fails" if "failed" in g else ""
             ms += [f"{g['shadernet_ms']:.3g}" if "shadernet_ms" in g else "", other]
         row = [c["name"], model["task"], model["dtype"], c["nodes"], c["dispatches"], c["host_nodes"], right, *errors, *(ms if timed or gpu else [])]
         print("| " + " | ".join(map(str, row)) + " |")

@@ -2,8 +2,8 @@
 
 PYTHON is an interpreter whose onnxruntime has WebGpuExecutionProvider; SHADERNET is the command. Both run on the Vulkan driver
 that the environment chooses, in rounds that take turns, one process a round, on the first case's inputs. Writes
-OUT/webgpu.json: medians in milliseconds, and the greatest difference of the provider's outputs from the golden ones as a
-share of the greatest magnitude.
+OUT/webgpu.json: medians in milliseconds, the greatest difference of the provider's outputs from the golden ones as a share of
+the greatest magnitude, and whether the provider runs all nodes alone, without the CPU's.
 """
 
 import json
@@ -49,6 +49,15 @@ while len(times) < 1 or (len(times) < runs and time.perf_counter() < end):
 print(json.dumps({"ms": times, "error": worst, "version": ort.__version__}))
 """
 
+# exits with 0 where the provider takes every node
+ALONE = """
+import sys, onnxruntime as ort
+options = ort.SessionOptions()
+options.log_severity_level = 4
+options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+ort.InferenceSession(sys.argv[1], options, providers=["WebGpuExecutionProvider"])
+"""
+
 
 def last_json(command: list[str]) -> dict:
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
@@ -70,9 +79,11 @@ def measure(folder: Path, shadernet: str, python: str) -> dict:
         try:
             got = last_json([python, "-c", WORKER, str(folder), str(RUNS)])
             other += got["ms"]
-            row |= {"error": got["error"], "version": got["version"]}
+            row |= {key: got[key] for key in ("error", "version")}
         except (RuntimeError, subprocess.TimeoutExpired) as e:
             row["failed"] = "timeout" if isinstance(e, subprocess.TimeoutExpired) else str(e)
+    command = [python, "-c", ALONE, str(folder / "model.onnx")]
+    row["alone"] = subprocess.run(command, capture_output=True, timeout=SECONDS).returncode == 0
     row["shadernet_ms"] = round(statistics.median(own), 3)
     if other:
         row["webgpu_ms"] = round(statistics.median(other), 3)
