@@ -23,6 +23,12 @@ pub fn absolute_tolerance(model: &Model, want: &Tensor) -> f64 {
     weights.map(|t| share(t.dtype())).fold(share(want.dtype()), f64::max) * greatest(want)
 }
 
+/// Whether a model has weights of 8 bits.
+pub fn has_8_bits(model: &Model) -> bool {
+    let mut weights = model.graph().values().filter_map(|(_, v)| v.constant.as_ref()).filter(|t| t.rank() > 1);
+    weights.any(|t| matches!(t.dtype(), DType::I8 | DType::U8))
+}
+
 /// How two tensors differ.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Difference {
