@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
+use shadernet::import::ImportOptions;
 use shadernet::ir::{Graph, Node, ValueId};
-use shadernet::{Model, Result, Session, SessionOptions, Tensor};
+use shadernet::{Limits, Model, Result, Session, SessionOptions, Tensor};
 
 use crate::compare::compare;
 use crate::inputs::InputArgs;
@@ -19,6 +20,9 @@ pub struct Args {
     /// List every node, not only those beyond their tolerance.
     #[arg(long)]
     all: bool,
+    /// GiB that the reference's values, all of which are kept, may take.
+    #[arg(long, value_name = "GIB", default_value_t = 8)]
+    memory: u64,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -26,7 +30,8 @@ pub struct Args {
 
 /// Each node alone, on the inputs that the reference computed, so that a node is blamed for its own error only.
 pub fn run(args: &Args) -> Result<bool> {
-    let model = Model::load(&args.model)?;
+    let limits = Limits { memory: args.memory.saturating_mul(1 << 30), ..Limits::default() };
+    let model = Model::load_with(&args.model, &ImportOptions { limits, ..ImportOptions::default() })?;
     let inputs = args.inputs.make(&model)?;
     let gpu = args.place.gpu()?;
     let options = args.place.session_options();
