@@ -5,7 +5,7 @@ use shadernet::{DType, Model, Tensor};
 /// The relative tolerance of ONNX's backend tests, of cases that state none.
 pub const RTOL: f64 = 1e-3;
 /// A model's small values carry the rounding of its large ones: a share of an output's greatest magnitude.
-const OF_GREATEST: f64 = 1e-4;
+pub const OF_GREATEST: f64 = 1e-4;
 /// A step of 8 bits: what an activation moves by that another runtime rounds the other way.
 const STEP_OF_8_BITS: f64 = 1.0 / 128.0;
 
