@@ -21,7 +21,7 @@ use crate::{Result, bail, cpu, err, passes};
 
 /// Plans kept per graph, and continuations per segment; the least recently used goes first.
 const PLANS: usize = 32;
-/// Sets of activation memory kept per plan for runs at the same time.
+/// Sets of activation memory kept per plan for runs at the same time, and per segment for its continuations.
 const SPARE_MEMORY: usize = 4;
 /// Integer values on the host up to which later plans are made for their data.
 const FOLLOW: usize = 1 << 12;
@@ -270,7 +270,7 @@ impl Runner {
         Ok(Instance {
             stage: stage.clone(),
             memory: Memory::new(&self.gpu, &stage.ready, given)?,
-            next: Recent::new(PLANS),
+            next: Recent::new(SPARE_MEMORY),
         })
     }
 
