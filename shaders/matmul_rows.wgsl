@@ -2,6 +2,7 @@
 // side, and SLICES of these have the products of every SLICES-th k each.
 
 //#include common/product.wgsl
+//#include common/product_result.wgsl
 
 const FEW: u32 = 1u; //#param
 // FEW * THREADS
@@ -18,15 +19,9 @@ alias B = vec4<f32>; //#param
 //#else
 alias B = f32; //#param
 //#endif
-alias Out = f32; //#param
 
 @group(0) @binding(1) var<storage, read> a: array<A>;
 @group(0) @binding(2) var<storage, read> b: array<B>;
-//#if BIAS
-@group(0) @binding(4) var<storage, read_write> y: array<Out>;
-//#else
-@group(0) @binding(3) var<storage, read_write> y: array<Out>;
-//#endif
 
 var<workgroup> held: array<vec4<Acc>, HELD>;
 
@@ -56,12 +51,7 @@ fn store(at: Origin, part: u32, m: u32, n: u32, sum: vec4<Acc>) {
 //#if SPLIT
     y[(part * params.m + m) * ((params.n + 3u) / 4u) + n / 4u] = sum;
 //#else
-    let row = at.y + i32(m) * params.y_m;
-    let to = row + i32(n) * params.y_n;
-    y[to] = finish(sum.x, at, m, n);
-    if n + 1u < params.n { y[to + params.y_n] = finish(sum.y, at, m, n + 1u); }
-    if n + 2u < params.n { y[to + 2 * params.y_n] = finish(sum.z, at, m, n + 2u); }
-    if n + 3u < params.n { y[to + 3 * params.y_n] = finish(sum.w, at, m, n + 3u); }
+    put_four(at, m, n, sum);
 //#endif
 }
 

@@ -1,6 +1,7 @@
 // Matrix products by tiles in workgroup memory. While a workgroup multiplies two tiles, it loads the next two.
 
 //#include common/product.wgsl
+//#include common/product_result.wgsl
 //#include common/tile.wgsl
 
 // Vectors that an invocation loads of each tile.
@@ -21,15 +22,9 @@ alias B = vec4<f32>; //#param
 //#else
 alias B = f32; //#param
 //#endif
-alias Out = f32; //#param
 
 @group(0) @binding(1) var<storage, read> a: array<A>;
 @group(0) @binding(2) var<storage, read> b: array<B>;
-//#if BIAS
-@group(0) @binding(4) var<storage, read_write> y: array<Out>;
-//#else
-@group(0) @binding(3) var<storage, read_write> y: array<Out>;
-//#endif
 
 // Where four elements of A lie: along k from (k, m) on, or along m. Beyond the last m the last is read,
 // and what comes of it is not stored.
@@ -235,17 +230,7 @@ fn store(at: Origin, part: u32, m: u32, n: u32, sum: vec4<Acc>) {
     // Sums in parts: as [part, batch, m, vectors of n].
     y[(part * params.m + m) * ((params.n + 3u) / 4u) + n / 4u] = sum;
 //#else
-    let row = at.y + i32(m) * params.y_m;
-//#if Y_VEC
-    y[row + i32(n / 4u)] = Out(finish(sum.x, at, m, n), finish(sum.y, at, m, n + 1u), finish(sum.z, at, m, n + 2u),
-        finish(sum.w, at, m, n + 3u));
-//#else
-    let to = row + i32(n) * params.y_n;
-    y[to] = finish(sum.x, at, m, n);
-    if n + 1u < params.n { y[to + params.y_n] = finish(sum.y, at, m, n + 1u); }
-    if n + 2u < params.n { y[to + 2 * params.y_n] = finish(sum.z, at, m, n + 2u); }
-    if n + 3u < params.n { y[to + 3 * params.y_n] = finish(sum.w, at, m, n + 3u); }
-//#endif
+    put_four(at, m, n, sum);
 //#endif
 }
 

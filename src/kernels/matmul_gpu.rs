@@ -159,6 +159,7 @@ impl Kernel for Rows {
             .u32("HELD", (self.few * THREADS) as u32)
             .u32("AHEAD", 4)
             .flag("B_VEC", self.b_vec)
+            .flag("Y_VEC", false)
             .flag("SPLIT", self.split)
     }
 }
