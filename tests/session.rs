@@ -257,6 +257,7 @@ fn random_operators_draw_anew() -> Result<()> {
         let (first, second) = (run()?, run()?);
         assert_ne!(first, second);
         assert!(session.last_run().host_nodes.is_empty(), "{:?}", session.last_run().host_nodes);
+        assert_eq!(session.last_run().plans, 0, "{op} was planned anew");
         for v in [first, second] {
             let (m, s) = moments(&v);
             // beyond six standard deviations of the estimates

@@ -107,6 +107,8 @@ pub struct RunStats {
     pub dispatches: usize,
     /// Submits, one for each segment that has work.
     pub segments: usize,
+    /// Plans and continuations of plans that were made, as there were none yet for these shapes.
+    pub plans: usize,
     /// How often bodies of control flow were run.
     pub iterations: usize,
     /// Bytes of activation slots.
@@ -176,7 +178,12 @@ impl Runner {
     }
 
     /// The plan for these inputs, made if there is none yet.
-    fn plan(&self, vals: &HashMap<ValueId, Val>, progress: OnProgress<'_>) -> Result<Arc<Plan>> {
+    fn plan(
+        &self,
+        vals: &HashMap<ValueId, Val>,
+        stats: &mut RunStats,
+        progress: OnProgress<'_>,
+    ) -> Result<Arc<Plan>> {
         loop {
             let demanded = lock(&self.demanded)?.clone();
             let key = self.key(vals, &demanded);
@@ -207,6 +214,7 @@ impl Runner {
                     continue;
                 }
             };
+            stats.plans += 1;
             let plan = Arc::new(Plan { root, spare: Mutex::default() });
             lock(&self.plans)?.insert(key, plan.clone());
             return Ok(plan);
@@ -229,13 +237,13 @@ impl Runner {
     /// Makes the plan for these types and compiles its pipelines, as far as it goes without data.
     pub fn prepare(&self, inputs: &[Val], progress: OnProgress<'_>) -> Result<()> {
         let vals = self.graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
-        self.plan(&vals, progress).map(|_| ())
+        self.plan(&vals, &mut RunStats::default(), progress).map(|_| ())
     }
 
     /// The first segment of the plan for these inputs.
     pub fn describe(&self, inputs: &[Val]) -> Result<PlanReport> {
         let vals = self.graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
-        let stage = &self.plan(&vals, &|_| ())?.root;
+        let stage = &self.plan(&vals, &mut RunStats::default(), &|_| ())?.root;
         let (program, slots, end) = (stage.ready.program.clone(), stage.ready.slots.clone(), stage.segment.end.clone());
         let view_bytes = |v: &View| v.numel() as u64 * v.device.bytes() as u64;
         let readback = self.graph.outputs.iter().filter_map(|v| stage.segment.live.get(v)).map(view_bytes).sum();
@@ -248,7 +256,7 @@ impl Runner {
         faults.alive()?;
         let mark = faults.mark();
         let vals: HashMap<ValueId, Val> = self.graph.inputs.iter().copied().zip(inputs).collect();
-        let plan = self.plan(&vals, &|_| ())?;
+        let plan = self.plan(&vals, stats, &|_| ())?;
         let spare = lock(&plan.spare)?.pop();
         let mut instance = match spare {
             Some(i) => i,
@@ -334,11 +342,11 @@ impl Runner {
             }
 
             let mut made: Vec<ValueId> = vec![];
-            let (next, data_of) = match stage.segment.end.clone() {
+            let (next, planned) = match stage.segment.end.clone() {
                 End::Done => return self.outputs(&stage, &vals, saved),
                 End::Read(v, next) => {
                     made.push(v);
-                    (next, Some(v))
+                    (next, Data::All)
                 }
                 End::Host(n) => {
                     let node = &self.graph.nodes[n];
@@ -349,15 +357,16 @@ impl Runner {
                             made.push(*v);
                         }
                     }
-                    (n + 1, None)
+                    (n + 1, if is_key(&node.operator) { Data::None } else { Data::Small })
                 }
             };
-            let key = follow_key(&made, &vals, data_of);
+            let key = follow_key(&made, &vals, planned);
             let known_next = lock(&stage.next)?.get(&key).map(|s| s.clone());
             let following = match known_next {
                 Some(s) => s,
                 None => {
                     let s = self.following(&stage, next, &key, &vals)?;
+                    stats.plans += 1;
                     lock(&stage.next)?.insert(key.clone(), s.clone());
                     s
                 }
@@ -496,15 +505,25 @@ impl Runner {
     }
 }
 
-/// Types of the values made between two segments, and the data of those on which the plan depends: what was read for
-/// it, and small integers from the host.
-fn follow_key(made: &[ValueId], vals: &HashMap<ValueId, Val>, data_of: Option<ValueId>) -> Key {
+/// The data of the values made between two segments on which the next plan depends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Data {
+    /// It was read for the plan.
+    All,
+    /// Few integers, which may be a shape.
+    Small,
+    /// The key of random draws, another in each run.
+    None,
+}
+
+/// Types of the values made between two segments, and the data of those on which the plan depends.
+fn follow_key(made: &[ValueId], vals: &HashMap<ValueId, Val>, planned: Data) -> Key {
     let part = |v: &ValueId| {
         let val = vals.get(v)?;
         let data = match val {
             Val::Host(t) => {
                 let shape_like = !t.dtype().is_float() && t.dtype().size() > 0 && t.len() <= FOLLOW;
-                (data_of == Some(*v) || shape_like).then(|| t.bytes().to_vec())
+                (planned == Data::All || planned == Data::Small && shape_like).then(|| t.bytes().to_vec())
             }
             Val::Device(_) => None,
         };
