@@ -1,12 +1,12 @@
 //! Inputs and outputs of runs that stay on the device.
 
+use crate::device_tensor::DeviceTensor;
 use crate::gpu::exec;
 use crate::gpu::runner::{OnDevice, Val, Wanted};
-use crate::ir::TensorType;
-use crate::model::{ValueInfo, check_types, missing};
+use crate::model::{ValueInfo, check_types, find, missing};
 use crate::session::Session;
 use crate::tensor::Tensor;
-use crate::{DType, Result, RunStats, bail, ensure, err};
+use crate::{Result, RunStats, bail, ensure, err};
 
 /// Elements of floats up to which an input stays on the host, where a plan can look at it.
 const SMALL: usize = 1 << 12;
@@ -20,19 +20,6 @@ enum Fate {
     Kept,
     /// It stays there and is this input of the next run.
     State(usize),
-}
-
-/// A tensor in a buffer of the device: dense, in row-major order, from the buffer's first byte on. Elements narrower
-/// than 32 bits take a word each, integers and bools as a number, floats as `f32`; float16 takes two bytes where the
-/// device has that type ([`crate::kernels::Profile::f16`]).
-#[derive(Debug, Clone)]
-pub struct DeviceTensor {
-    /// The buffer. It must allow `STORAGE`, `COPY_SRC` and `COPY_DST`.
-    pub buffer: wgpu::Buffer,
-    /// The type of the elements.
-    pub dtype: DType,
-    /// The extents.
-    pub shape: Vec<usize>,
 }
 
 /// The inputs and outputs of a session's runs, bound once for many runs; made by [`Session::bind`]. What is bound stays
@@ -56,14 +43,6 @@ pub struct Binding {
     fates: Vec<Fate>,
     /// What the last run left of outputs that stay.
     kept: Vec<Option<Val>>,
-}
-
-fn find(all: &[ValueInfo], name: &str, what: &str) -> Result<usize> {
-    let at = all.iter().position(|i| i.name == name);
-    at.ok_or_else(|| {
-        let names: Vec<&str> = all.iter().map(|i| i.name.as_str()).collect();
-        err!(InvalidInput, "the model has no {what} {name:?}, it has {names:?}")
-    })
 }
 
 impl Binding {
@@ -92,13 +71,7 @@ impl Binding {
     /// # Errors
     /// As [`Binding::input`]; also when the buffer is too small, or lacks a usage.
     pub fn buffer(&mut self, name: &str, tensor: DeviceTensor) -> Result<&mut Self> {
-        let DeviceTensor { buffer, dtype, shape } = tensor;
-        let device = self.session.gpu().profile().device_type(dtype)?;
-        let on = OnDevice { buffer, tensor_type: TensorType::new(dtype, shape), device };
-        let (has, needs) = (on.buffer.size(), on.bytes());
-        ensure!(has >= needs, InvalidInput, "input {name:?}: {} takes {needs} bytes, got {has}", on.tensor_type);
-        let missing = exec::ACTIVATION - on.buffer.usage();
-        ensure!(missing.is_empty(), InvalidInput, "input {name:?}: its buffer lacks {missing:?}");
+        let on = tensor.checked(self.session.gpu(), &format!("input {name:?}"))?;
         self.bind(name, Val::Device(on))
     }
 
@@ -214,11 +187,7 @@ impl Binding {
     /// `InvalidInput` when no run has left it there, or it was known without the device.
     pub fn kept(&self, output: &str) -> Result<DeviceTensor> {
         match self.left(output)? {
-            Val::Device(d) => Ok(DeviceTensor {
-                buffer: d.buffer.clone(),
-                dtype: d.tensor_type.dtype,
-                shape: d.tensor_type.shape.clone(),
-            }),
+            Val::Device(d) => Ok(d.clone().into()),
             Val::Host(_) => bail!(InvalidInput, "output {output:?} is known on the host and in no buffer"),
         }
     }

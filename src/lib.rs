@@ -9,6 +9,7 @@
 mod binding;
 mod bytes;
 pub mod cpu;
+mod device_tensor;
 mod dtype;
 mod error;
 mod gpu;
@@ -28,8 +29,9 @@ mod session;
 mod shape;
 mod tensor;
 
-pub use binding::{Binding, DeviceTensor};
+pub use binding::Binding;
 pub use bytes::Bytes;
+pub use device_tensor::{Destination, DeviceTensor, Value};
 pub use dtype::{DType, Element, small_float};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::exec::Timing;

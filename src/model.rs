@@ -1,6 +1,6 @@
 //! What a model file holds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -11,7 +11,7 @@ use crate::import::{self, ImportOptions, Imported};
 use crate::ir::{Declared, Dim, Graph, TensorType, ValueId};
 use crate::session::SessionBuilder;
 use crate::tensor::Tensor;
-use crate::{Result, bail, ensure, err, passes};
+use crate::{Result, ensure, err, passes};
 
 /// A model: its graph, what goes in and out, and who made it. Cloning shares everything.
 ///
@@ -47,6 +47,15 @@ pub struct ValueInfo {
     pub name: String,
     /// What the model promises of it, if anything.
     pub declared: Option<Declared>,
+}
+
+impl ValueInfo {
+    /// Makes an optional of a tensor that is given bare for one.
+    pub(crate) fn wrap(&self, t: &mut Tensor) {
+        if matches!(self.declared, Some(Declared::Optional(_))) && t.dtype() != DType::Optional {
+            *t = Tensor::optional(Some(t.clone()));
+        }
+    }
 }
 
 /// Who made a model, and what it needs.
@@ -272,25 +281,35 @@ impl Reference {
 /// `InvalidInput` for an input that is missing, unknown or given twice, of another element type, rank or extent than
 /// declared (though any tensor of one element may stand for a scalar), or when one symbolic extent would have two values. What is declared optional may be given bare.
 pub(crate) fn check_inputs(expected: &[ValueInfo], inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>> {
-    let mut given: HashMap<&str, &Tensor> = HashMap::new();
-    for (name, t) in inputs {
-        ensure!(given.insert(name, t).is_none(), InvalidInput, "input {name:?} is given twice");
+    let mut all = in_order(expected, inputs)?;
+    for (info, t) in expected.iter().zip(&mut all) {
+        info.wrap(t);
     }
-    let known: HashSet<&str> = expected.iter().map(|i| i.name.as_str()).collect();
-    if let Some((name, _)) = inputs.iter().find(|(name, _)| !known.contains(name)) {
-        let names: Vec<&str> = expected.iter().map(|i| i.name.as_str()).collect();
-        bail!(InvalidInput, "the model has no input {name:?}, it has {names:?}");
+    check_types(expected, &all.iter().map(|t| TensorType::new(t.dtype(), t.shape())).collect::<Vec<_>>())?;
+    Ok(all)
+}
+
+/// Inputs by name, in the model's order.
+///
+/// # Errors
+/// `InvalidInput` for an input that is missing, unknown or given twice.
+pub(crate) fn in_order<T: Clone>(expected: &[ValueInfo], inputs: &[(&str, T)]) -> Result<Vec<T>> {
+    let mut given: HashMap<&str, &T> = HashMap::new();
+    for (name, value) in inputs {
+        ensure!(given.insert(name, value).is_none(), InvalidInput, "input {name:?} is given twice");
+        find(expected, name, "input")?;
     }
-    let mut out = Vec::with_capacity(expected.len());
-    for info in expected {
-        let Some(t) = given.get(info.name.as_str()).copied() else { return Err(missing(info)) };
-        out.push(match &info.declared {
-            Some(Declared::Optional(_)) if t.dtype() != DType::Optional => Tensor::optional(Some(t.clone())),
-            _ => t.clone(),
-        });
-    }
-    check_types(expected, &out.iter().map(|t| TensorType::new(t.dtype(), t.shape())).collect::<Vec<_>>())?;
-    Ok(out)
+    let one = |info: &ValueInfo| given.get(info.name.as_str()).map(|v| (*v).clone()).ok_or_else(|| missing(info));
+    expected.iter().map(one).collect()
+}
+
+/// Where an input or output, which is `what` it is, stands in the model's order.
+pub(crate) fn find(all: &[ValueInfo], name: &str, what: &str) -> Result<usize> {
+    let at = all.iter().position(|i| i.name == name);
+    at.ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|i| i.name.as_str()).collect();
+        err!(InvalidInput, "the model has no {what} {name:?}, it has {names:?}")
+    })
 }
 
 fn wanted(info: &ValueInfo) -> String {

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use crate::binding::Binding;
+use crate::device_tensor::{Destination, Value};
 use crate::gpu::runner::{RunStats, Runner, Val, Wanted};
 use crate::gpu::{Gpu, Weights};
 use crate::ir::{Dim, Graph, TensorType, ValueId};
-use crate::model::{Model, ValueInfo, check_inputs};
+use crate::model::{Model, ValueInfo, check_inputs, check_types, find, in_order};
 use crate::plan::{Fallback, MemoryReport, PlanReport};
 use crate::tensor::Tensor;
-use crate::{ErrorKind, Result, passes};
+use crate::{ErrorKind, Result, ensure, err, passes};
 
 /// How a session is to be built.
 #[derive(Debug, Clone, Default)]
@@ -279,6 +280,70 @@ impl Session {
     /// As [`Session::run_ordered`].
     pub async fn profile_ordered(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         self.run_with(inputs, RunStats { timings: Vec::with_capacity(1), ..RunStats::default() }).await
+    }
+
+    /// Runs on inputs by name, each on the host or in a buffer of this session's device, and leaves the outputs that are
+    /// named where each is wanted; gives them in that order. Nothing is read back that nobody asked for. Waits for the
+    /// device. What is in a buffer when the run begins counts; an output may go to the buffer of an input.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; `InvalidInput` also when an output is unknown or named twice, or goes to memory of another
+    /// type or shape.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run_values(&self, inputs: &[(&str, Value)], outputs: &[(&str, Destination)]) -> Result<Vec<Value>> {
+        pollster::block_on(self.run_values_async(inputs, outputs))
+    }
+
+    /// As [`Session::run_values`], without waiting.
+    ///
+    /// # Errors
+    /// As [`Session::run_values`].
+    pub async fn run_values_async(
+        &self,
+        inputs: &[(&str, Value)],
+        outputs: &[(&str, Destination)],
+    ) -> Result<Vec<Value>> {
+        self.run_values_with(inputs, outputs, RunStats::default()).await
+    }
+
+    /// As [`Session::run_values_async`], with the GPU time of every dispatch in [`Session::last_run`] afterwards.
+    ///
+    /// # Errors
+    /// As [`Session::run_values`].
+    pub async fn profile_values(
+        &self,
+        inputs: &[(&str, Value)],
+        outputs: &[(&str, Destination)],
+    ) -> Result<Vec<Value>> {
+        let stats = RunStats { timings: Vec::with_capacity(1), ..RunStats::default() };
+        self.run_values_with(inputs, outputs, stats).await
+    }
+
+    async fn run_values_with(
+        &self,
+        inputs: &[(&str, Value)],
+        outputs: &[(&str, Destination)],
+        stats: RunStats,
+    ) -> Result<Vec<Value>> {
+        let gpu = self.gpu();
+        let given = in_order(&self.inputs, inputs)?;
+        let given = self.inputs.iter().zip(given).map(|(info, value)| value.into_val(gpu, info));
+        let given: Vec<Val> = given.collect::<Result<_>>()?;
+        check_types(&self.inputs, &given.iter().map(Val::tensor_type).collect::<Vec<_>>())?;
+        let mut wanted = vec![Wanted::Not; self.outputs.len()];
+        let mut places = vec![];
+        for (name, to) in outputs {
+            let at = find(&self.outputs, name, "output")?;
+            ensure!(matches!(wanted[at], Wanted::Not), InvalidInput, "output {name:?} is asked for twice");
+            wanted[at] = to.wanted(gpu, name)?;
+            places.push(at);
+        }
+        let mut made: Vec<Option<Val>> = self.run_wanted(given, &wanted, stats).await?.into_iter().map(Some).collect();
+        let take = |((name, to), at): (&(&str, Destination), usize)| {
+            let val = made[at].take().ok_or_else(|| err!(Internal, "output {name:?} is gone"))?;
+            to.value(gpu, name, val)
+        };
+        outputs.iter().zip(places).map(take).collect()
     }
 
     async fn run_with(&self, inputs: &[Tensor], stats: RunStats) -> Result<Vec<Tensor>> {

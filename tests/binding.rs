@@ -3,7 +3,10 @@
 mod common;
 
 use shadernet::ir::{Graph, parse};
-use shadernet::{DType, DeviceTensor, ErrorKind, Gpu, GpuOptions, Result, Rng, Session, SessionOptions, Tensor, cpu};
+use shadernet::{
+    DType, Destination, DeviceTensor, ErrorKind, Gpu, GpuOptions, Result, Rng, Session, SessionOptions, Tensor, Value,
+    cpu,
+};
 
 const STEPS: usize = 1000;
 
@@ -194,5 +197,110 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     let DeviceTensor { buffer, dtype, .. } = io.kept("z")?;
     let large = DeviceTensor { buffer, dtype, shape: vec![5] };
     refused(io.buffer("s", large).map(drop), r#"input "s": float[5] takes 20 bytes, got 16"#);
+    Ok(())
+}
+
+#[test]
+fn tensors_come_back_from_the_device_as_they_went() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let mut rng = Rng::new(8);
+    let drawn = |d: &DType| !matches!(d, DType::String | DType::C64 | DType::C128);
+    for dtype in (1..=26).filter_map(DType::from_onnx).filter(drawn) {
+        for n in [0, 1, 7, 1001] {
+            let (a, b) = (rng.tensor(dtype, &[n], -4.0, 4.0)?, rng.tensor(dtype, &[n], -4.0, 4.0)?);
+            let on = DeviceTensor::new(gpu, &a)?;
+            assert_eq!((on.dtype, &on.shape[..]), (dtype, &[n][..]));
+            assert_eq!(on.read(gpu)?.bytes(), a.bytes(), "{dtype} of {n}");
+            on.write(gpu, &b)?;
+            assert_eq!(on.read(gpu)?.bytes(), b.bytes(), "{dtype} of {n}, written");
+            assert_eq!(on.write(gpu, &Tensor::zeros(dtype, [n + 1])).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+    }
+    let text = Tensor::from_strings([1], vec!["a".into()])?;
+    assert_eq!(DeviceTensor::new(gpu, &text).unwrap_err().kind(), ErrorKind::Unsupported);
+    Ok(())
+}
+
+/// Each input and output in each place, among them outputs that are inputs, constants, and parts of others.
+#[test]
+fn values_of_runs_lie_where_they_are_wanted() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let (graph, session) = session(
+        gpu,
+        "graph net(%x: float[N, 4], %i: int64[N]) -> (%y, %same, %part, %one, %j) {
+            %y = Exp@13(%x)
+            %same = Identity@16(%x)
+            %part = Transpose@13(%y)
+            %one = Shape@15(%x)
+            %j = Add@14(%i, %i)
+        }",
+    )?;
+    let mut rng = Rng::new(9);
+    for n in [1, 3, 2000] {
+        let (x, i) = (rng.tensor(DType::F32, &[n, 4], -1.0, 1.0)?, rng.tensor(DType::I64, &[n], -9.0, 9.0)?);
+        let want = cpu::run(&graph, &[x.clone(), i.clone()])?;
+        let names: Vec<&str> = session.outputs().iter().map(|o| o.name.as_str()).collect();
+        for places in 0..1 << 2 {
+            let value = |bit: usize, t: &Tensor| -> Result<Value> {
+                let on = places >> bit & 1 == 1;
+                Ok(if on { Value::Device(DeviceTensor::new(gpu, t)?) } else { Value::Host(t.clone()) })
+            };
+            let inputs = [("i", value(0, &i)?), ("x", value(1, &x)?)];
+            let into: Vec<DeviceTensor> = want
+                .iter()
+                .map(|t| DeviceTensor::new(gpu, &Tensor::zeros(t.dtype(), t.shape())))
+                .collect::<Result<_>>()?;
+            let mut kept = vec![];
+            for round in 0..3 {
+                let to = |k: usize| match (k + round) % 3 {
+                    0 => Destination::Host,
+                    1 => Destination::Device,
+                    _ => Destination::Into(into[k].clone()),
+                };
+                // the last first
+                let outputs: Vec<(&str, Destination)> =
+                    names.iter().enumerate().map(|(k, n)| (*n, to(k))).rev().collect();
+                let made = session.run_values(&inputs, &outputs)?;
+                for (k, (made, (name, to))) in made.iter().rev().zip(outputs.iter().rev()).enumerate() {
+                    match (made, to) {
+                        (Value::Host(t), Destination::Host) => assert_near(t, &want[k]),
+                        (Value::Device(d), Destination::Device) => kept.push((k, d.clone())),
+                        (Value::Device(d), Destination::Into(there)) if d.buffer == there.buffer => {}
+                        other => panic!("output {name}: {other:?}"),
+                    }
+                }
+            }
+            // what a run made is not touched by those after it
+            for (k, d) in kept.into_iter().chain(into.into_iter().enumerate()) {
+                assert_near(&d.read(gpu)?, &want[k]);
+            }
+            for ((_, value), t) in inputs.iter().zip([&i, &x]) {
+                if let Value::Device(d) = value {
+                    assert_eq!(d.read(gpu)?.bytes(), t.bytes(), "an input was written to");
+                }
+            }
+        }
+    }
+
+    // in place: the buffer of an input takes an output
+    let x = DeviceTensor::new(gpu, &Tensor::zeros(DType::F32, [2, 4]))?;
+    let inputs = [("x", Value::Device(x.clone())), ("i", Value::Host(Tensor::vector(&[1i64, 2])))];
+    for _ in 0..2 {
+        assert!(session.run_values(&inputs, &[("y", Destination::Into(x.clone()))])?.len() == 1);
+    }
+    assert_near(&x.read(gpu)?, &Tensor::new([2, 4], vec![std::f32::consts::E; 8])?);
+
+    let refused = |outputs: &[(&str, Destination)], message: &str| {
+        let e = session.run_values(&inputs, outputs).unwrap_err();
+        assert_eq!((e.kind(), e.message()), (ErrorKind::InvalidInput, message));
+    };
+    let into = |dtype, shape: &[usize]| -> Result<Destination> {
+        Ok(Destination::Into(DeviceTensor::new(gpu, &Tensor::zeros(dtype, shape))?))
+    };
+    refused(&[("q", Destination::Host)], r#"the model has no output "q", it has ["y", "same", "part", "one", "j"]"#);
+    refused(&[("y", Destination::Host), ("y", Destination::Device)], r#"output "y" is asked for twice"#);
+    let text = r#"output "y": its memory is of float[4, 2], the run gives float[2, 4]"#;
+    refused(&[("y", into(DType::F32, &[4, 2])?)], text);
+    refused(&[("one", into(DType::F32, &[2])?)], r#"output "one": a buffer of float[2] cannot take int64[2]"#);
     Ok(())
 }

@@ -127,6 +127,15 @@ impl std::fmt::Display for AdapterInfo {
 #[derive(Clone)]
 pub struct Gpu(pub(crate) Arc<Device>);
 
+/// Whether both are the same device, opened once: buffers of one are not buffers of another.
+impl PartialEq for Gpu {
+    fn eq(&self, other: &Gpu) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Gpu {}
+
 pub(crate) struct Device {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
@@ -348,6 +357,16 @@ impl Gpu {
     /// Bytes of the device's memory that are given to buffers, where the driver's allocator tells.
     pub fn allocated_bytes(&self) -> Option<u64> {
         self.0.device.generate_allocator_report().map(|r| r.total_allocated_bytes)
+    }
+
+    /// Waits until the device has done all that it was given.
+    ///
+    /// # Errors
+    /// Those of the device.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn wait(&self) -> Result<()> {
+        self.0.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| err!(Device, "waiting: {e}"))?;
+        self.0.faults.alive()
     }
 
     /// How many pipelines have been compiled on this device.

@@ -17,7 +17,7 @@ use crate::ops::{ControlFlow, Handle, is_key};
 use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
 use crate::session::{self, OnProgress, Progress};
 use crate::tensor::Tensor;
-use crate::{Result, bail, cpu, err, passes};
+use crate::{Result, bail, cpu, ensure, err, passes};
 
 /// Plans kept per graph, and continuations per segment; the least recently used goes first.
 const PLANS: usize = 32;
@@ -53,8 +53,14 @@ impl OnDevice {
     /// A copy of a tensor.
     pub fn upload(gpu: &Gpu, t: &Tensor, device: DeviceType) -> Result<OnDevice> {
         let to = OnDevice::new(gpu, TensorType::new(t.dtype(), t.shape()), device, None);
-        upload(&gpu.0, &to.buffer, &to_device(t, device)?);
+        to.write(gpu, t)?;
         Ok(to)
+    }
+
+    /// Writes a tensor of this type over what is there.
+    pub fn write(&self, gpu: &Gpu, t: &Tensor) -> Result<()> {
+        upload(&gpu.0, &self.buffer, &to_device(t, self.device)?);
+        Ok(())
     }
 
     /// Bytes of its elements, rounded up to whole words.
@@ -98,6 +104,10 @@ pub(crate) enum Wanted {
     Host,
     /// In a buffer that nothing else writes: this one, if it has the size, else a new one.
     Device(Option<wgpu::Buffer>),
+    /// In the caller's memory, of just this type.
+    Into(OnDevice),
+    /// Nowhere.
+    Not,
 }
 
 /// What a run did; for reports.
@@ -178,12 +188,7 @@ impl Runner {
     }
 
     /// The plan for these inputs, made if there is none yet.
-    fn plan(
-        &self,
-        vals: &HashMap<ValueId, Val>,
-        stats: &mut RunStats,
-        progress: OnProgress<'_>,
-    ) -> Result<Arc<Plan>> {
+    fn plan(&self, vals: &HashMap<ValueId, Val>, stats: &mut RunStats, progress: OnProgress<'_>) -> Result<Arc<Plan>> {
         loop {
             let demanded = lock(&self.demanded)?.clone();
             let key = self.key(vals, &demanded);
@@ -431,15 +436,29 @@ impl Runner {
     ) -> Result<Vec<Option<OnDevice>>> {
         let mut saved = vec![];
         for (v, wanted) in self.graph.outputs.iter().zip(wanted) {
-            let (Wanted::Device(old), Some(view)) = (wanted, stage.segment.live.get(v)) else {
+            let Some(view) = stage.segment.live.get(v) else {
                 saved.push(None);
                 continue;
             };
-            let from = memory.buffer(&stage.ready, view.buf)?.clone();
-            let (tensor_type, device) = (view.tensor_type(), view.device);
-            let to = OnDevice::new(&self.gpu, tensor_type, device, old.clone());
-            traffic.saves.push((from, to.buffer.clone(), to.bytes()));
-            saved.push(Some(to));
+            let made = view.tensor_type();
+            let to = match wanted {
+                Wanted::Host | Wanted::Not => None,
+                Wanted::Device(old) => Some(OnDevice::new(&self.gpu, made, view.device, old.clone())),
+                Wanted::Into(to) => {
+                    let (name, room) = (&self.graph.value(*v).name, &to.tensor_type);
+                    ensure!(
+                        *room == made,
+                        InvalidInput,
+                        "output {name:?}: its memory is of {room}, the run gives {made}"
+                    );
+                    Some(to.clone())
+                }
+            };
+            if let Some(to) = &to {
+                let from = memory.buffer(&stage.ready, view.buf)?.clone();
+                traffic.saves.push((from, to.buffer.clone(), to.bytes()));
+            }
+            saved.push(to);
         }
         Ok(saved)
     }

@@ -24,6 +24,7 @@ pub fn open(py: Python<'_>, mut options: Options) -> PyResult<(Gpu, Fallback)> {
         Some("allow") => Fallback::Allow,
         Some(other) => return Err(PyValueError::new_err(format!("fallback {other:?}: expected deny or allow"))),
     };
+    let options = device_options(options);
     let wanted = gpu_options(&options)?;
     let open = |_| errors::RuntimeException::new_err("a thread failed while it opened a device");
     if let Some(gpu) = OPEN.lock().map_err(open)?.get(&options) {
@@ -34,10 +35,19 @@ pub fn open(py: Python<'_>, mut options: Options) -> PyResult<(Gpu, Fallback)> {
     Ok((all.entry(options).or_insert(gpu).clone(), fallback))
 }
 
+/// What says which device it is: by no name it is the first.
+fn device_options(mut options: Options) -> Options {
+    options.remove("fallback");
+    if GpuOptions::from_env().adapter.is_none() {
+        options.retain(|key, value| !(matches!(key.as_str(), "adapter" | "device_id") && value == "0"));
+    }
+    options
+}
+
 /// Forgets a device that failed, so that a new session opens it anew.
 pub fn forget(options: &Options) {
     if let Ok(mut all) = OPEN.lock() {
-        all.retain(|o, _| !o.iter().eq(options.iter().filter(|(k, _)| *k != "fallback")));
+        all.remove(&device_options(options.clone()));
     }
 }
 

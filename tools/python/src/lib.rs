@@ -2,6 +2,7 @@
 //! name stands in `python/shadernet`.
 
 mod device;
+mod device_value;
 mod errors;
 mod feeds;
 mod model;
@@ -16,6 +17,8 @@ mod _shadernet {
 
     #[pymodule_export]
     use super::device::{adapters, check};
+    #[pymodule_export]
+    use super::device_value::DeviceValue;
     #[pymodule_export]
     use super::session::Session;
 

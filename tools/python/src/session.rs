@@ -6,9 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use shadernet::{ErrorKind, Fallback, Gpu, Model, RunStats, Session as GpuSession, Tensor, ValueInfo, passes};
+use shadernet::{
+    Destination, DeviceTensor, ErrorKind, Fallback, Gpu, Model, RunStats, Session as GpuSession, Tensor, Value,
+    ValueInfo, passes,
+};
 
 use crate::device::{self, Options};
+use crate::device_value::DeviceValue;
 use crate::errors::{self, Coded, InvalidArgument};
 use crate::model::{Described, Loaded, Source, described};
 use crate::{feeds, values};
@@ -102,30 +106,41 @@ impl Session {
         }
     }
 
-    /// Runs on `feed` and gives the outputs called `names`; other threads go on meanwhile.
+    /// Runs on `feed` and gives the outputs called `names`; other threads go on meanwhile. `targets`, where given, says
+    /// for each where it goes: `None` for an array, `True` for a value on the device, or such a value to write to.
+    #[pyo3(signature = (feed, names, targets=None))]
     fn run<'py>(
         &self,
         py: Python<'py>,
         feed: &Bound<'py, PyDict>,
         names: Vec<String>,
+        targets: Option<Vec<Bound<'py, PyAny>>>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        Ok(self.run_for(py, feed, &names, false)?.0)
+        Ok(self.run_for(py, feed, &names, targets, false)?.0)
     }
 
     /// As `run`, with (kernel, node, start, duration) of each dispatch, in microseconds; none where the adapter has no
     /// timestamps.
     #[allow(clippy::type_complexity)]
+    #[pyo3(signature = (feed, names, targets=None))]
     fn profile<'py>(
         &self,
         py: Python<'py>,
         feed: &Bound<'py, PyDict>,
         names: Vec<String>,
+        targets: Option<Vec<Bound<'py, PyAny>>>,
     ) -> PyResult<(Vec<Bound<'py, PyAny>>, Vec<(String, String, f64, f64)>)> {
-        let (outputs, stats) = self.run_for(py, feed, &names, true)?;
+        let (outputs, stats) = self.run_for(py, feed, &names, targets, true)?;
         let Runner::Device(session) = &self.runner else { return Ok((outputs, vec![])) };
         let node = |i: usize| session.graph().nodes.get(i).map_or_else(String::new, |n| n.path());
         let row = |t: shadernet::Timing| (t.kernel, node(t.node), t.start / 1e3, t.nanos / 1e3);
         Ok((outputs, stats.timings.into_iter().map(row).collect()))
+    }
+
+    /// Waits until the device has done all that it was given.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        let Place::Device { gpu, .. } = &self.place else { return Ok(()) };
+        py.detach(|| gpu.wait()).map_err(|e| self.failed(e))
     }
 
     /// Paths of the nodes that the last run left to the interpreter.
@@ -143,39 +158,76 @@ impl Session {
         py: Python<'py>,
         feed: &Bound<'py, PyDict>,
         names: &[String],
+        targets: Option<Vec<Bound<'py, PyAny>>>,
         profile: bool,
     ) -> PyResult<(Vec<Bound<'py, PyAny>>, RunStats)> {
+        // an output that is named twice is made once
         let outputs = self.loaded.model.outputs();
-        let index = |name: &String| {
-            let at = outputs.iter().position(|o| o.name == *name);
-            at.ok_or_else(|| InvalidArgument::error(&format!("Invalid output name:{name}")))
-        };
-        let wanted = names.iter().map(index).collect::<PyResult<Vec<usize>>>()?;
+        let mut wanted: Vec<(&str, Destination)> = vec![];
+        let mut places = vec![];
+        for (k, name) in names.iter().enumerate() {
+            if outputs.iter().all(|o| o.name != *name) {
+                return Err(InvalidArgument::error(&format!("Invalid output name:{name}")));
+            }
+            let there = wanted.iter().position(|(n, _)| n == name);
+            places.push(there.unwrap_or(wanted.len()));
+            if there.is_none() {
+                let target = targets.as_ref().and_then(|t| t.get(k));
+                wanted.push((name, self.destination(target)?));
+            }
+        }
         let known: Vec<&ValueInfo> = self.loaded.model.inputs().iter().chain(&self.loaded.overridable).collect();
-        let mut fed = feeds::tensors(feed, &known)?;
+        let mut fed = feeds::values(feed, &known, self.gpu())?;
         for info in self.loaded.model.inputs().iter().filter(|i| is_optional(i)) {
             if !fed.iter().any(|(name, _)| *name == info.name) {
-                fed.push((info.name.clone(), Tensor::optional(None)));
+                fed.push((info.name.clone(), Value::Host(Tensor::optional(None))));
             }
         }
         let over = self.fed_initialisers(&fed);
         let (made, stats) = py.detach(|| {
             let runner = if over.is_empty() { None } else { Some(self.overriding(over)?) };
-            let made = runner.as_deref().unwrap_or(&self.runner).run(&fed, profile);
+            let made = runner.as_deref().unwrap_or(&self.runner).run(&fed, &wanted, profile);
             made.map_err(|e| self.failed(e))
         })?;
-        // an output named twice is an array twice
-        let mut made: Vec<Option<Tensor>> = made.into_iter().map(Some).collect();
-        let mut out: Vec<Bound<'py, PyAny>> = Vec::with_capacity(wanted.len());
-        for (k, i) in wanted.iter().enumerate() {
-            let value = if wanted[k + 1..].contains(i) { made[*i].clone() } else { made[*i].take() };
-            let value = value.ok_or_else(|| errors::RuntimeException::error("an output is gone"))?;
-            out.push(values::to_python(py, value)?);
+        let mut last = HashMap::new();
+        last.extend(places.iter().enumerate().map(|(k, at)| (*at, k)));
+        let mut made: Vec<Option<Value>> = made.into_iter().map(Some).collect();
+        let mut out: Vec<Bound<'py, PyAny>> = Vec::with_capacity(names.len());
+        for (k, at) in places.iter().enumerate() {
+            let value = if last.get(at) == Some(&k) { made[*at].take() } else { made[*at].clone() };
+            out.push(match value.ok_or_else(|| errors::RuntimeException::error("an output is gone"))? {
+                Value::Host(t) => values::to_python(py, t)?,
+                Value::Device(tensor) => self.on_device(py, tensor)?,
+            });
         }
         Ok((out, stats))
     }
 
-    fn fed_initialisers(&self, fed: &[(String, Tensor)]) -> Vec<String> {
+    fn gpu(&self) -> Option<&Gpu> {
+        match &self.place {
+            Place::Interpreter => None,
+            Place::Device { gpu, .. } => Some(gpu),
+        }
+    }
+
+    fn destination(&self, target: Option<&Bound<'_, PyAny>>) -> PyResult<Destination> {
+        let Some(target) = target.filter(|t| !t.is_none()) else { return Ok(Destination::Host) };
+        let Some(gpu) = self.gpu() else {
+            return Err(InvalidArgument::error("an output on the device, of a session on the interpreter"));
+        };
+        match target.cast::<DeviceValue>() {
+            Ok(on) if on.get().gpu == *gpu => Ok(Destination::Into(on.get().tensor.clone())),
+            Ok(_) => Err(InvalidArgument::error("an output in memory of another device than the session's")),
+            Err(_) => Ok(Destination::Device),
+        }
+    }
+
+    fn on_device<'py>(&self, py: Python<'py>, tensor: DeviceTensor) -> PyResult<Bound<'py, PyAny>> {
+        let gpu = self.gpu().ok_or_else(|| errors::RuntimeException::error("an output on no device"))?.clone();
+        Ok(Bound::new(py, DeviceValue { gpu, tensor })?.into_any())
+    }
+
+    fn fed_initialisers(&self, fed: &[(String, Value)]) -> Vec<String> {
         let over = self.loaded.overridable.iter().filter(|o| fed.iter().any(|(name, _)| *name == o.name));
         over.map(|o| o.name.clone()).collect()
     }
@@ -219,18 +271,32 @@ impl Place {
 }
 
 impl Runner {
-    fn run(&self, fed: &[(String, Tensor)], profile: bool) -> shadernet::Result<(Vec<Tensor>, RunStats)> {
-        let named: Vec<(&str, Tensor)> = fed.iter().map(|(name, t)| (name.as_str(), t.clone())).collect();
-        let made = match self {
-            Runner::Interpreter(model) => model.reference().run(&named)?,
-            Runner::Device(session) if profile => {
-                let value = |i: &ValueInfo| fed.iter().find(|(name, _)| *name == i.name).map(|(_, t)| t.clone());
-                let ordered: Vec<Tensor> = session.inputs().iter().filter_map(value).collect();
-                let made = pollster::block_on(session.profile_ordered(&ordered))?;
-                return Ok((made, session.last_run()));
+    fn run(
+        &self,
+        fed: &[(String, Value)],
+        wanted: &[(&str, Destination)],
+        profile: bool,
+    ) -> shadernet::Result<(Vec<Value>, RunStats)> {
+        match self {
+            Runner::Device(session) => {
+                let named: Vec<(&str, Value)> = fed.iter().map(|(name, v)| (name.as_str(), v.clone())).collect();
+                if !profile {
+                    return Ok((session.run_values(&named, wanted)?, RunStats::default()));
+                }
+                let made = pollster::block_on(session.profile_values(&named, wanted))?;
+                Ok((made, session.last_run()))
             }
-            Runner::Device(session) => session.run(&named)?,
-        };
-        Ok((made.into_iter().map(|(_, t)| t).collect(), RunStats::default()))
+            Runner::Interpreter(model) => {
+                let mut named: Vec<(&str, Tensor)> = vec![];
+                for (name, value) in fed {
+                    // there are no others here, as `feeds::values` reads them
+                    let Value::Host(t) = value else { continue };
+                    named.push((name, t.clone()));
+                }
+                let made = model.reference().run(&named)?;
+                let find = |name: &str| made.iter().find(|(n, _)| n == name).map(|(_, t)| Value::Host(t.clone()));
+                Ok((wanted.iter().filter_map(|(name, _)| find(name)).collect(), RunStats::default()))
+            }
+        }
     }
 }

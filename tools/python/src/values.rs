@@ -165,7 +165,8 @@ fn array_types() -> impl Iterator<Item = DType> {
     (1..=26).filter_map(DType::from_onnx).filter(|d| *d != DType::String)
 }
 
-fn descr(py: Python<'_>, dtype: DType) -> PyResult<Bound<'_, PyArrayDescr>> {
+/// numpy's, or ml_dtypes', type.
+pub fn descr(py: Python<'_>, dtype: DType) -> PyResult<Bound<'_, PyArrayDescr>> {
     let name = numpy_name(dtype);
     if dtype.packed_bits() < 8 || dtype == DType::BF16 || dtype.is_small_float() {
         return PyArrayDescr::new(py, py.import("ml_dtypes")?.getattr(name)?);

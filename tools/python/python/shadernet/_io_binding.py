@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import numpy as np
 
 from . import _shadernet
-from ._memory import array_at, on_host
+from ._memory import array_at, on_device, on_host
 from ._ort_value import OrtValue
 from ._types import element_type as element
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 class IOBinding:
     """What a run takes and where its outputs go; made by :meth:`InferenceSession.io_binding`.
 
-    An output that is bound to memory is copied there, one bound without is the run's own array.
+    An output that is bound to memory is written there, one bound without is the run's own: an array, or, on device type
+    ``gpu``, memory of the session's device. Values that lie on that device do not leave it.
     """
 
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
         self._inputs: dict[str, OrtValue] = {}
-        self._targets: dict[str, Optional[OrtValue]] = {}
+        # a value to write to, or whether the run's own lies on the device
+        self._targets: dict[str, Union[OrtValue, bool]] = {}
         self._made: list[OrtValue] = []
 
     def bind_cpu_input(self, name: str, arr_on_cpu: np.ndarray) -> None:
@@ -54,12 +56,12 @@ class IOBinding:
         shape: Optional[Sequence[int]] = None,
         buffer_ptr: Optional[int] = None,
     ) -> None:
-        """Asks for an output, in the caller's memory where ``buffer_ptr`` says so."""
-        on_host(device_type)
+        """Asks for an output, in the caller's memory where ``buffer_ptr`` says so, else on ``cpu`` or ``gpu``."""
         self._known(name, "output")
         if buffer_ptr is None:
-            self._targets[name] = None
+            self._targets[name] = self._reachable(on_device(device_type))
             return
+        on_host(device_type)
         if element_type is None or shape is None:
             raise ValueError("`element_type` and `shape` are to be provided if pre-allocated memory is provided")
         self._targets[name] = OrtValue(array_at(buffer_ptr, element(element_type), shape))
@@ -67,13 +69,16 @@ class IOBinding:
     def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
         """Asks for an output in a value's memory."""
         self._known(name, "output")
+        self._reachable(ortvalue._on_device)
         self._targets[name] = ortvalue
 
     def synchronize_inputs(self) -> None:
-        """Changes nothing: inputs lie in host memory."""
+        """Waits until inputs that were written to the device are there. Runs come after them anyway."""
+        self._session._sess.wait()
 
     def synchronize_outputs(self) -> None:
-        """Changes nothing: a run returns when its outputs are there."""
+        """Waits until outputs that stay on the device are there. What reads them comes after them anyway."""
+        self._session._sess.wait()
 
     def get_outputs(self) -> list[OrtValue]:
         """The outputs of the last run, in the order in which they were bound."""
@@ -81,7 +86,7 @@ class IOBinding:
 
     def copy_outputs_to_cpu(self) -> list[Any]:
         """The outputs of the last run as arrays."""
-        return [value._value for value in self._made]
+        return [value.numpy() if value._on_device else value._value for value in self._made]
 
     def clear_binding_inputs(self) -> None:
         """Forgets all inputs."""
@@ -98,19 +103,34 @@ class IOBinding:
         if all(arg.name != name for arg in args):
             raise RuntimeError(f"Failed to find {kind} name in the model: {name}")
 
+    def _reachable(self, device: bool) -> bool:
+        if device and self._session._sess.adapter is None:
+            raise RuntimeError("This session runs on the interpreter, which has no device memory.")
+        return device
+
     def _names(self) -> list[str]:
         return list(self._targets)
 
     def _feed(self) -> dict[str, Any]:
         return {name: value._value for name, value in self._inputs.items()}
 
+    def _places(self) -> list[Any]:
+        """Where the run leaves each output, as ``_shadernet.Session.run`` takes it: what goes to host memory is an array."""
+
+        def place(target: Union[OrtValue, bool]) -> Any:
+            if isinstance(target, bool):
+                return target or None
+            return target._value if target._on_device else None
+
+        return [place(target) for target in self._targets.values()]
+
     def _fill(self, outputs: list[Any]) -> None:
         types = {o.name: o.type for o in self._session._outputs}
         made = []
         for (name, target), value in zip(self._targets.items(), outputs):
-            if target is None:
+            if isinstance(target, bool):
                 target = OrtValue(value, types[name])
-            else:
+            elif not target._on_device:
                 there = target.numpy()
                 if (there.shape, there.dtype) != (value.shape, value.dtype):
                     got, want = f"{there.dtype}{list(there.shape)}", f"{value.dtype}{list(value.shape)}"

@@ -1,4 +1,4 @@
-"""Host memory, the only one that values lie in."""
+"""Where values lie: in host memory, or on a device."""
 
 from __future__ import annotations
 
@@ -10,10 +10,23 @@ from typing import Any
 import numpy as np
 
 
+GPU = "gpu"
+
+
+def on_device(device_type: str) -> bool:
+    """Whether memory is asked for on a device, not on the host; a ``RuntimeError`` for other kinds of memory."""
+    kind = device_type.lower()
+    if kind not in ("cpu", GPU, "webgpu"):
+        raise RuntimeError(
+            f"Can't allocate memory on device type {device_type!r}: values lie in host memory ('cpu') or on a device ('gpu')."
+        )
+    return kind != "cpu"
+
+
 def on_host(device_type: str) -> None:
-    """A ``RuntimeError`` unless the memory asked for is the host's."""
-    if device_type.lower() != "cpu":
-        raise RuntimeError(f"Can't allocate memory on device type {device_type!r}: values lie in host memory ('cpu').")
+    """A ``RuntimeError`` unless an address is one of the host's."""
+    if on_device(device_type):
+        raise RuntimeError("Memory on a device has no address: bind an OrtValue that lies there.")
 
 
 def array_at(address: int, dtype: np.dtype, shape: Sequence[int], owner: Any = None) -> np.ndarray:

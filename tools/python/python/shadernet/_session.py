@@ -138,13 +138,19 @@ class InferenceSession:
         if missing:
             raise ValueError(f"Required inputs ({missing}) are missing from input feed ({list(given)}).")
 
-    def _run(self, names: Sequence[str], feed: dict[str, Any], run_options: Optional[RunOptions]) -> list[Any]:
+    def _run(
+        self,
+        names: Sequence[str],
+        feed: dict[str, Any],
+        run_options: Optional[RunOptions],
+        places: Optional[list[Any]] = None,
+    ) -> list[Any]:
         if run_options is not None and run_options.terminate:
             raise _shadernet.Fail("[ShadernetError] : 1 : FAIL : Exiting due to terminate flag being set to true.")
         if self._profile is None:
-            return self._sess.run(feed, names)
+            return self._sess.run(feed, names, places)
         with self._profile.run() as dispatches:
-            outputs, made = self._sess.profile(feed, names)
+            outputs, made = self._sess.profile(feed, names, places)
             dispatches.extend(made)
         return outputs
 
@@ -186,7 +192,8 @@ class InferenceSession:
         """Runs on what is bound; :meth:`IOBinding.get_outputs` then has the outputs."""
         if iobinding._session is not self:
             raise ValueError("IOBinding must be used with the session that created it.")
-        iobinding._fill(self._run(iobinding._names(), iobinding._feed(), run_options))
+        names, places = iobinding._names(), iobinding._places()
+        iobinding._fill(self._run(names, iobinding._feed(), run_options, places))
 
     def run_async(
         self,
