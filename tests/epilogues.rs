@@ -109,3 +109,68 @@ fn looked_up_rows_are_added_to() -> Result<()> {
         %y = Add@13(%g, %b)";
     check(text, 2)
 }
+
+#[test]
+fn what_exporters_write_out_is_one_dispatch() -> Result<()> {
+    check(
+        "%split = int64[3] {0, 2, -1}
+        %back = int64[4] {-1, 4, 6, 6}
+        %one = float[2] {1.0, 1.0}
+        %zero = float[2] {0.0, 0.0}
+        %scale = float[4, 1, 1] {1.0, 2.0, -1.0, 0.5}
+        %bias = float[4, 1, 1] {0.0, 1.0, 0.5, -2.0}
+        %g = Reshape@13(%x, %split)
+        %n = InstanceNormalization@6(%g, %one, %zero)
+        %r = Reshape@13(%n, %back)
+        %m = Mul@13(%r, %scale)
+        %a = Add@13(%m, %bias)
+        %s = Sigmoid@13(%a)
+        %y = Mul@13(%a, %s)",
+        1,
+    )?;
+    check(
+        "%m = ReduceMax@13(%x) {axes = [-1]}
+        %d = Sub@13(%x, %m)
+        %e = Exp@13(%d)
+        %one = int64[1] {-1}
+        %s = ReduceSum@13(%e, %one)
+        %y = Div@13(%e, %s)",
+        1,
+    )
+}
+
+#[test]
+fn rotary_embedding_is_one_dispatch() -> Result<()> {
+    // the halves' place is computed from the shape, as tracing exporters do
+    let halves = "%shape = Shape@13(%t)
+        %three = int64[] {3}
+        %two = int64[] {2}
+        %depth = Gather@13(%shape, %three)
+        %middle = Div@13(%depth, %two)
+        %flat = int64[1] {-1}
+        %half = Reshape@13(%middle, %flat)
+        %from = int64[1] {0}
+        %end = int64[1] {9223372036854775807}
+        %low = Slice@13(%t, %from, %half, %flat)
+        %high = Slice@13(%t, %half, %end, %flat)";
+    let split = "%low, %high = Split@13(%t) {axis = -1}";
+    for halves in [halves, split] {
+        check(
+            &format!(
+                "%rows = int64[4] {{-1, 6, 1, 6}}
+                %r = Reshape@13(%x, %rows)
+                %t = Transpose@13(%r) {{perm = [0, 2, 1, 3]}}
+                %cos = float[1, 6] {{0.1, 0.2, -0.3, 0.4, 0.5, 0.6}}
+                %sin = float[6] {{0.9, 0.8, 0.7, -0.6, 0.5, 0.4}}
+                {halves}
+                %n = Neg@13(%high)
+                %turned = Concat@13(%n, %low) {{axis = -1}}
+                %a = Mul@13(%t, %cos)
+                %b = Mul@13(%turned, %sin)
+                %y = Add@13(%a, %b)"
+            ),
+            1,
+        )?;
+    }
+    Ok(())
+}

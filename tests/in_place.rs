@@ -178,3 +178,62 @@ fn heads_of_attention_are_merged_by_the_product() -> Result<()> {
         0,
     )
 }
+
+/// Heads of keys and values, repeated for groups of queries as exporters write it.
+const REPEATED: &str = "
+            %two = int64[1] {2}
+            %groups = int64[5] {1, 1, 2, 1, 1}
+            %heads = int64[4] {0, 8, 6, 6}
+            %u = Unsqueeze@13(%x, %two)
+            %e = Expand@13(%u, %groups)
+            %k = Reshape@13(%e, %heads)
+            %t = Transpose@13(%k) {perm = [0, 1, 3, 2]}";
+
+#[test]
+fn products_take_repeated_heads_where_they_lie() -> Result<()> {
+    for rows in [1, 5] {
+        let queries: &[usize] = &[1, 8, rows, 6];
+        // an epilogue that reads a value of the heads, too
+        let text = format!(
+            "graph g(%x: float[N, 4, 6, 6], %q, %bias) -> (%y) {{ {REPEATED}
+            %s = MatMul@13(%q, %t)
+            %b = Add@13(%s, %bias)
+            %y = Tanh@13(%b)
+        }}"
+        );
+        check(&text, &[queries, &[8, rows, 6]], 0)?;
+        let text = format!("graph g(%x: float[N, 4, 6, 6], %q) -> (%y) {{ {REPEATED}\n %y = MatMul@13(%q, %k)\n }}");
+        check(&text, &[queries], 0)?;
+    }
+    // what needs a view has a copy made, once
+    let text = format!(
+        "graph g(%x: float[N, 4, 6, 6], %w) -> (%y, %k) {{ {REPEATED}
+            %c = Conv@13(%t, %w)
+            %a = AveragePool@19(%t) {{kernel_shape = [2, 2]}}
+            %y = Mul@13(%c, %a)
+        }}"
+    );
+    check(&text, &[&[8, 8, 2, 2]], 2)
+}
+
+#[test]
+fn attention_takes_repeated_heads_where_they_lie() -> Result<()> {
+    for rows in [1, 5] {
+        let text = format!(
+            "graph g(%x: float[N, 4, 6, 6], %q, %mask) -> (%y) {{ {REPEATED}
+            %v = Tanh@13(%x)
+            %vu = Unsqueeze@13(%v, %two)
+            %ve = Expand@13(%vu, %groups)
+            %vk = Reshape@13(%ve, %heads)
+            %scale = float[] {{0.4}}
+            %qs = Mul@13(%q, %scale)
+            %s = MatMul@13(%qs, %t)
+            %b = Add@13(%s, %mask)
+            %p = Softmax@13(%b) {{axis = -1}}
+            %y = MatMul@13(%p, %vk)
+        }}"
+        );
+        check(&text, &[&[1, 8, rows, 6], &[1, 1, rows, 6]], 0)?;
+    }
+    Ok(())
+}

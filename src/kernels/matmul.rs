@@ -305,25 +305,25 @@ pub(super) fn matrix_transposed(v: &View) -> View {
     v.permuted(&perm)
 }
 
-/// With one right factor for the whole batch, the batch is only more rows, if strides can say so.
+/// Where the innermost dims of the batch have one right factor, they are only more rows, if strides can say so.
 fn batch_as_rows(p: &Product) -> Option<Product> {
     let rank = p.out.rank();
-    if rank == 2 {
-        return None;
-    }
     let (b, inner) = match &p.b {
         Right::View(v) => (v, 2),
         Right::Panels { view, .. } => (view, 3),
         Right::Parts(_) => return None,
     };
     let lead = b.rank() - inner;
-    let shared = (0..lead).all(|d| b.shape[d] == 1 || b.strides[d] == 0);
-    if !shared || p.out.numel() == 0 {
+    let shared = (0..lead).rev().take_while(|d| b.shape[*d] == 1 || b.strides[*d] == 0).count();
+    if shared == 0 || p.out.numel() == 0 {
         return None;
     }
-    let rows: usize = p.out.shape[..rank - 1].iter().product();
-    let flat = |v: &View| v.reshaped(&[rows, v.shape[rank - 1]]);
-    let view = View { shape: b.shape[lead..].to_vec(), strides: b.strides[lead..].to_vec(), ..b.clone() };
+    let apart = lead - shared;
+    let rows: usize = p.out.shape[apart..rank - 1].iter().product();
+    let flat = |v: &View| v.reshaped(&[&v.shape[..apart], &[rows, v.shape[rank - 1]]].concat());
+    let keep = |all: &[usize]| [&all[..apart], &all[lead..]].concat();
+    let strides = [&b.strides[..apart], &b.strides[lead..]].concat();
+    let view = View { shape: keep(&b.shape), strides, ..b.clone() };
     let b = match &p.b {
         Right::Panels { n, .. } => Right::Panels { view, n: *n },
         _ => Right::View(view),

@@ -13,7 +13,7 @@ use crate::dtype::DType::{self, BF16, F16, F32, F64};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
 use crate::kernels::attention::{Attention, Hidden, attention};
 use crate::kernels::epilogue::Epilogue;
-use crate::plan::LowerCx;
+use crate::plan::{Finer, LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
 
@@ -159,16 +159,38 @@ impl Attended {
             ensure!(self.number(cx, Some(fill)) == Some(0.0), Unsupported, "NaNs become something else than 0");
             hidden = Hidden::Guarded;
         }
-        let end = self.logits(cx, m.scores, &types)?;
-        let view = |cx: &mut LowerCx<'_>, v: ValueId| cx.input(self.place(v).ok_or_else(lost)?);
-        let (q, k, v) = (view(cx, q)?, view(cx, k)?, view(cx, v)?);
-        let (depth, width) = (q.shape[q.rank() - 1], v.shape[v.rank() - 1]);
-        let wide = |tail: [usize; 2]| [batch, &tail].concat();
-        let k = k.broadcast(&wide([depth, *keys]));
+        let mut end = self.logits(cx, m.scores, &types)?;
+        let mut finer = vec![];
+        for v in [q, k, v] {
+            finer.push(cx.finer_input(self.place(v).ok_or_else(lost)?)?);
+        }
+        // heads of keys and values that are repeated for groups of queries make more dims of the batch
+        let whole = finer.iter().all(|f| f.parts.ends_with(&[1, 1]));
+        ensure!(whole, Unsupported, "a matrix that no strides describe");
+        let coarse = batch.to_vec();
+        let batch = finer.iter().map(|f| f.batch(&coarse)).max_by_key(Vec::len).unwrap_or_default();
+        let [q, k, v] = &finer[..] else { return Err(lost()) };
+        let tail = |f: &Finer| f.view.shape[f.view.rank() - 2..].to_vec();
+        let wide = |f: &Finer| {
+            let tail = tail(f);
+            if f.is_plain() {
+                f.view.broadcast(&[&coarse[..], &tail].concat()).reshaped(&[&batch[..], &tail].concat())
+            } else {
+                (f.batch(&coarse) == batch).then(|| f.view.broadcast(&[&batch[..], &tail].concat()))
+            }
+        };
+        let apart = || err!(Unsupported, "heads that are grouped in several ways");
         let order: Vec<usize> = (0..batch.len()).chain([batch.len() + 1, batch.len()]).collect();
-        let (q, k, v) = (q.broadcast(&wide([*rows, depth])), k.permuted(&order), v.broadcast(&wide([*keys, width])));
+        let (q, k, v) = (wide(q).ok_or_else(apart)?, wide(k).ok_or_else(apart)?, wide(v).ok_or_else(apart)?);
+        let split = |v: &View, tail: [usize; 2]| v.reshaped(&[&batch[..], &tail].concat()).ok_or_else(apart);
+        let scores = [&coarse[..], &[*rows, *keys]].concat();
+        for read in end.iter_mut().flat_map(|end| &mut end.reads) {
+            *read = split(&read.broadcast(&scores), [*rows, *keys])?;
+        }
+        let width = v.shape[v.rank() - 1];
         let out = cx.output_placed(0, |_| true)?;
-        attention(cx, &Attention { q, k, v, out, alpha: alpha as f32, end: end.as_ref(), hidden })
+        let out = split(&out, [*rows, width])?;
+        attention(cx, &Attention { q, k: k.permuted(&order), v, out, alpha: alpha as f32, end: end.as_ref(), hidden })
     }
 
     /// What the scores go through before the softmax.

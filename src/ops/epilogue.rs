@@ -146,18 +146,27 @@ pub fn members(node: &Node) -> Result<&Graph> {
     }
 }
 
+/// The types of a body's constants.
+fn constants(body: &Graph) -> HashMap<ValueId, TensorType> {
+    let of = |(id, v): (ValueId, &crate::ir::Value)| {
+        v.constant.as_ref().map(|t| (id, TensorType::new(t.dtype(), t.shape())))
+    };
+    body.values().filter_map(of).collect()
+}
+
 /// The type of what a body of fused operators makes; its inputs are the inputs `inputs` of the node at hand.
 ///
 /// # Errors
 /// As [`Op::infer`].
 pub(super) fn infer_body(cx: &InferCx<'_>, body: &Graph, inputs: &[usize]) -> Inferred {
-    let mut types: HashMap<ValueId, TensorType> = HashMap::new();
+    let mut types = constants(body);
     for (v, i) in body.inputs.iter().zip(inputs) {
         types.insert(*v, cx.input(*i)?.clone());
     }
     let place = |v: ValueId| body.inputs.iter().position(|b| *b == v).and_then(|at| inputs.get(at)).copied();
     for node in &body.nodes {
-        let made = infer_known(node, &types, |v| cx.try_value(place(v)?)).map_err(|d| match d {
+        let value = |v: ValueId| body.value(v).constant.as_ref().or_else(|| cx.try_value(place(v)?));
+        let made = infer_known(node, &types, value).map_err(|d| match d {
             // by the numbers of the node at hand
             Defer::NeedsValue(i) => {
                 node.inputs.get(i).copied().flatten().and_then(place).map_or(Defer::DataDependent, Defer::NeedsValue)
@@ -175,14 +184,14 @@ pub(super) fn infer_body(cx: &InferCx<'_>, body: &Graph, inputs: &[usize]) -> In
 /// # Errors
 /// Those of inference.
 pub(super) fn types_within(cx: &LowerCx<'_>, body: &Graph, inputs: &[usize]) -> Result<HashMap<ValueId, TensorType>> {
-    let mut types: HashMap<ValueId, TensorType> = HashMap::new();
+    let mut types = constants(body);
     for (v, i) in body.inputs.iter().zip(inputs) {
         types.insert(*v, cx.input_type(*i)?);
     }
     let place = |v: ValueId| body.inputs.iter().position(|b| *b == v).and_then(|at| inputs.get(at)).copied();
     for node in &body.nodes {
-        let made = infer_known(node, &types, |v| cx.value(place(v)?))
-            .map_err(|_| err!(Internal, "{} has no type", node.path()))?;
+        let value = |v: ValueId| body.value(v).constant.as_ref().or_else(|| cx.value(place(v)?));
+        let made = infer_known(node, &types, value).map_err(|_| err!(Internal, "{} has no type", node.path()))?;
         types.extend(node.used_outputs().zip(made));
     }
     Ok(types)

@@ -174,10 +174,23 @@ impl Op for MatMul {
     }
 }
 
-/// The product of two inputs by NumPy's rules into `out`, dense and of the result's shape.
+/// The product of two inputs by NumPy's rules into `out`, of the result's shape.
 pub(super) fn numpy_product(cx: &mut LowerCx<'_>, a: usize, b: usize, out: crate::plan::View) -> Result<Product> {
     let (ta, tb) = (cx.input_type(a)?, cx.input_type(b)?);
     let g = Geometry::new(&ta.shape, &tb.shape)?;
+    let finer = if tb.shape.len() > 2 { Some(cx.finer_input(b)?).filter(|f| !f.is_plain()) } else { None };
+    if let Some(b) = finer.filter(|f| f.parts.ends_with(&[1, 1])) {
+        let va = cx.input(a)?;
+        let batch = b.batch(&g.batch);
+        let wide = |v: View, [batched, tail]: [&[usize]; 2]| -> Result<View> {
+            let v = fit(&v, batched)?.broadcast(&[&g.batch[..], tail].concat());
+            fit(&v, &[&batch[..], tail].concat())
+        };
+        let va = wide(va, [&g.a, &[g.m, g.k]])?;
+        let out = fit(&out, &[&batch[..], &[g.m, g.n]].concat())?;
+        let vb = b.view.broadcast(&[&batch[..], &[g.k, g.n]].concat());
+        return Ok(Product::new(va, Right::View(vb), out));
+    }
     let (va, vb) = if tb.shape.len() == 1 {
         (cx.input(a)?, Right::View(fit(&cx.input(b)?, &g.b)?))
     } else {
@@ -188,7 +201,7 @@ pub(super) fn numpy_product(cx: &mut LowerCx<'_>, a: usize, b: usize, out: crate
     Ok(Product::new(va, vb.broadcast(&g.batch), out))
 }
 
-/// A view under a shape that only adds or drops extents of 1.
+/// A view under a shape that only adds or drops extents of 1, or cuts dims into parts.
 fn fit(v: &crate::plan::View, to: &[usize]) -> Result<crate::plan::View> {
     v.reshaped(to).ok_or_else(|| err!(Internal, "{:?} is not {to:?}", v.shape))
 }

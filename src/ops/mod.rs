@@ -73,6 +73,7 @@ mod softmax;
 pub(crate) mod spelled;
 mod text;
 mod training;
+pub mod turned;
 mod unary;
 mod unique;
 mod view;
@@ -155,6 +156,7 @@ const FAMILIES: &[&[OpDef]] = &[
     rnn::FAMILY,
     roi::FAMILY,
     rotary::FAMILY,
+    turned::FAMILY,
     scatter::FAMILY,
     select::FAMILY,
     sequence::FAMILY,

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::epilogue::{infer_body, lower_body, types_within};
 use super::fused;
 use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::cpu;
@@ -52,7 +53,12 @@ fn parse(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     Ok(Arc::new(Spelled { body, means }))
 }
 
-/// The type of what `graph` makes.
+/// Which of `count` inputs are there.
+fn present(has: impl Fn(usize) -> bool, count: usize) -> Vec<usize> {
+    (0..count).filter(|i| has(*i)).collect()
+}
+
+/// The type of what `graph` makes, whose types depend on no data of its inputs.
 fn made(graph: &Graph, inputs: &[TensorType]) -> Result<TensorType, Defer> {
     let mut types: HashMap<ValueId, TensorType> = graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
     for (id, v) in graph.values() {
@@ -69,8 +75,7 @@ fn made(graph: &Graph, inputs: &[TensorType]) -> Result<TensorType, Defer> {
 
 impl Op for Spelled {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        let inputs: Vec<TensorType> = (0..cx.len()).filter_map(|i| cx.try_input(i).cloned()).collect();
-        Ok(vec![made(&self.body, &inputs)?])
+        infer_body(cx, &self.body, &present(|i| cx.try_input(i).is_some(), cx.len()))
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -79,25 +84,29 @@ impl Op for Spelled {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let inputs: Vec<usize> = (0..cx.input_count()).filter(|i| cx.has_input(*i)).collect();
+        let inputs = present(|i| cx.has_input(i), cx.input_count());
         let types = inputs.iter().map(|i| cx.input_type(*i)).collect::<Result<Vec<_>>>()?;
         let out = cx.output_type(0)?;
         let exact = out.dtype != F64 || self.means.nodes.iter().all(super::takes_doubles);
         if exact
             && made(&self.means, &types).is_ok_and(|t| t == out)
-            && cx.attempt(|cx| super::epilogue::lower_body(cx, &self.means, &inputs))?
+            && cx.attempt(|cx| lower_body(cx, &self.means, &inputs))?
         {
             return Ok(());
         }
-        super::epilogue::lower_body(cx, &self.body, &inputs)
+        lower_body(cx, &self.body, &inputs)
     }
 
     fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
-        let types = (0..self.body.inputs.len()).map(|i| cx.input_type(i)).collect::<Result<Vec<_>>>()?;
+        let inputs: Vec<usize> = (0..self.body.inputs.len()).collect();
+        let types = inputs.iter().map(|i| cx.input_type(*i)).collect::<Result<Vec<_>>>()?;
         let [node] = &self.means.nodes[..] else { return Err(err!(Unsupported, "more than one node")) };
-        let same = node.inputs.iter().copied().eq(self.means.inputs.iter().copied().map(Some));
+        let taken = self.means.inputs[..].get(..node.inputs.len()).unwrap_or_default();
+        let same = node.inputs.iter().copied().eq(taken.iter().copied().map(Some));
         ensure!(same, Unsupported, "inputs in another order");
-        let (Ok(written), Ok(meant)) = (made(&self.body, &types), made(&self.means, &types)) else {
+        let mut within = types_within(cx, &self.body, &inputs)?;
+        let written = self.body.outputs.first().and_then(|v| within.remove(v));
+        let (Some(written), Ok(meant)) = (written, made(&self.means, &types)) else {
             return Err(err!(Unsupported, "a type that {} has not", node.path()));
         };
         ensure!(written == meant && meant.dtype != F64, Unsupported, "{written} for {meant}");

@@ -259,13 +259,14 @@ impl Op for Reshape {
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let (x, t) = (cx.input(0)?, cx.output_type(0)?);
-        let view = match x.reshaped(&t.shape) {
-            Some(v) => v,
-            None => {
-                let dense = cx.dense(&x)?;
-                dense.reshaped(&t.shape).ok_or_else(|| err!(Internal, "a dense view did not reshape"))?
-            }
-        };
+        if let Some(view) = x.reshaped(&t.shape) {
+            return cx.alias(0, view);
+        }
+        if let Some(finer) = x.refined(&t.shape) {
+            return cx.alias_finer(0, finer);
+        }
+        let view = cx.dense(&x)?.reshaped(&t.shape);
+        let view = view.ok_or_else(|| err!(Internal, "a dense view did not reshape"))?;
         cx.alias(0, view)
     }
 
@@ -337,9 +338,9 @@ impl Op for Transpose {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let x = cx.input(0)?;
-        let view = x.permuted(&self.perm(x.rank())?);
-        cx.alias(0, view)
+        let x = cx.finer_input(0)?;
+        let y = x.permuted(&self.perm(x.parts.len())?);
+        if y.is_plain() { cx.alias(0, y.view) } else { cx.alias_finer(0, y) }
     }
 
     fn sources(&self, _: &InferCx<'_>, out: &View) -> Vec<(usize, View)> {

@@ -22,6 +22,8 @@ const ALIKE: &[&str] = &[
     "MaxPool",
     "Pad",
     "Resize",
+    "Slice",
+    "Split",
     "Transpose",
 ];
 

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::spell::{is_op, replace};
 use crate::Result;
 use crate::ir::{Graph, Node, ValueId};
 use crate::ops::attended;
@@ -37,14 +38,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         made.insert(last, joined(graph, &members)?);
         gone.extend(members);
     }
-    let changed = !made.is_empty();
-    let nodes = std::mem::take(&mut graph.nodes).into_iter().enumerate();
-    graph.nodes = nodes.filter_map(|(i, n)| made.remove(&i).or_else(|| (!gone.contains(&i)).then_some(n))).collect();
-    Ok(changed)
-}
-
-fn is_op(node: &Node, name: &str) -> bool {
-    node.operator.domain.is_empty() && node.operator.op_type == name
+    Ok(replace(graph, made, &gone))
 }
 
 /// The members that end in the product `last`, in their order in the node made of them, or why there are none; nothing

@@ -11,11 +11,15 @@ mod fold_pad;
 mod fold_pool;
 mod fuse_attention;
 mod fuse_elementwise;
+mod fuse_group_norm;
 mod fuse_norms;
+mod fuse_rotary;
+mod fuse_softmax;
 mod key_random;
 mod merge_convs;
 mod merge_products;
 mod prologues;
+mod spell;
 mod unroll_loops;
 
 use crate::Result;
@@ -42,6 +46,9 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "merge-convs", run: merge_convs::run },
     Pass { name: "merge-products", run: merge_products::run },
     Pass { name: "fuse-norms", run: fuse_norms::run },
+    Pass { name: "fuse-group-norm", run: fuse_group_norm::run },
+    Pass { name: "fuse-softmax", run: fuse_softmax::run },
+    Pass { name: "fuse-rotary", run: fuse_rotary::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
     Pass { name: "epilogues", run: epilogues::run },
     Pass { name: "fuse-attention", run: fuse_attention::run },

@@ -103,7 +103,7 @@ impl Lowering {
                 (Some(t), Some(axis)) => known.push((id, t.sliced(axis, range.clone())?)),
                 (Some(t), None) => known.push((id, t.clone())),
                 (None, axis) => {
-                    let v = self.view(*v)?;
+                    let v = LowerCx::new(node, index, self).view(*v)?;
                     views.push((id, axis.map_or(v.clone(), |axis| v.sliced(axis, range.start, 1, range.len()))));
                 }
             }
@@ -130,7 +130,7 @@ impl Lowering {
         }
         self.within(&mut inner, |inner| {
             inner.lower_node(&part, index)?;
-            let made = inner.view(to)?;
+            let made = LowerCx::new(&part, index, inner).view(to)?;
             if made.same_place(&place) {
                 return Ok(());
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::large::window;
 use super::places::Wish;
-use super::{BufId, BufKind, Buffer, Constant, Dispatch, Make, Program, Span, View};
+use super::{BufId, BufKind, Buffer, Constant, Dispatch, Finer, Make, Program, Span, View};
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::{self, Kernel, Params, Profile};
@@ -27,6 +27,8 @@ pub struct Lowering {
     pub program: Program,
     /// Where each value lies on the device.
     pub views: HashMap<ValueId, View>,
+    /// Where values lie that no view describes; readers that need one have it made, and find it in `views`.
+    finer: HashMap<ValueId, Finer>,
     /// Where values are wanted that are yet to be made.
     pub(super) wishes: HashMap<ValueId, Wish>,
     /// The buffers of values in which others lie before they are made themselves.
@@ -44,6 +46,7 @@ impl Lowering {
             known: HashMap::new(),
             program: Program::default(),
             views: HashMap::new(),
+            finer: HashMap::new(),
             wishes: HashMap::new(),
             roots: HashMap::new(),
             constants: HashMap::new(),
@@ -89,15 +92,21 @@ impl Lowering {
         let gone = |b: BufId| b.0 as usize >= count;
         self.program.buffers.truncate(count);
         self.views.retain(|_, v| !gone(v.buf));
+        self.finer.retain(|_, f| !gone(f.view.buf));
         self.roots.retain(|_, v| !gone(v.buf));
         self.constants.retain(|_, b| !gone(*b));
+    }
+
+    /// Whether it is known where a value lies.
+    pub(super) fn lies(&self, v: ValueId) -> bool {
+        self.views.contains_key(&v) || self.finer.contains_key(&v)
     }
 
     /// The device view of a value: where it lies already, or its constant data.
     ///
     /// # Errors
     /// As [`Lowering::buffer`]; `Internal` when the value was never made.
-    pub fn view(&mut self, v: ValueId) -> Result<View> {
+    pub(super) fn view(&mut self, v: ValueId) -> Result<View> {
         if let Some(view) = self.views.get(&v) {
             return Ok(view.clone());
         }
@@ -129,7 +138,11 @@ impl Lowering {
         for node in &graph.nodes {
             self.lower_node(node, index)?;
         }
-        graph.outputs.iter().map(|v| self.view(*v)).collect()
+        let outputs = graph.outputs.iter();
+        match graph.nodes.last() {
+            None => outputs.map(|v| self.view(*v)).collect(),
+            Some(last) => outputs.map(|v| LowerCx::new(last, index, self).view(*v)).collect(),
+        }
     }
 
     fn constant(&mut self, name: &str, source: Tensor, tag: &str, t: TensorType, make: Make) -> Result<View> {
@@ -223,7 +236,34 @@ impl<'a> LowerCx<'a> {
     /// `InvalidNode` when it is left out, `Unsupported` when the device has no form for its type.
     pub fn input(&mut self, i: usize) -> Result<View> {
         let id = self.input_id(i)?;
-        self.low.view(id)
+        self.view(id)
+    }
+
+    /// Input `i` where it may be a value that no view describes, for operators that take more dims as well.
+    ///
+    /// # Errors
+    /// As [`LowerCx::input`].
+    pub fn finer_input(&mut self, i: usize) -> Result<Finer> {
+        let id = self.input_id(i)?;
+        match self.low.finer.get(&id).filter(|_| !self.low.views.contains_key(&id)) {
+            Some(finer) => Ok(finer.clone()),
+            None => self.view(id).map(|view| Finer { parts: vec![1; view.rank()], view }),
+        }
+    }
+
+    /// Where a value lies, which is copied where no view describes it.
+    ///
+    /// # Errors
+    /// As [`LowerCx::input`].
+    pub(super) fn view(&mut self, v: ValueId) -> Result<View> {
+        let Some(finer) = self.low.finer.get(&v).filter(|_| !self.low.views.contains_key(&v)).cloned() else {
+            return self.low.view(v);
+        };
+        let shape = self.low.types.get(&v).map(|t| t.shape.clone()).unwrap_or_default();
+        let view = self.dense(&finer.view)?.reshaped(&shape);
+        let view = view.ok_or_else(|| err!(Internal, "a dense view did not reshape"))?;
+        self.low.views.insert(v, view.clone());
+        Ok(view)
     }
 
     /// Input `i`, or `None` when it is left out.
@@ -394,6 +434,18 @@ impl<'a> LowerCx<'a> {
         Ok(())
     }
 
+    /// As [`LowerCx::alias`], of a value that no view describes. It is copied once a reader needs a view.
+    ///
+    /// # Errors
+    /// `Internal` when it has not as many elements as inferred.
+    pub fn alias_finer(&mut self, i: usize, finer: Finer) -> Result<()> {
+        let (id, t) = (self.output_id(i)?, self.output_type(i)?);
+        let fits = finer.view.numel() == t.numel() && finer.view.dtype == t.dtype && finer.parts.len() == t.shape.len();
+        ensure!(fits, Internal, "output {i} was inferred as {t}, lowered as {}", finer.view.tensor_type());
+        self.low.finer.insert(id, finer);
+        Ok(())
+    }
+
     /// A dense buffer for an intermediate result.
     ///
     /// # Errors
@@ -449,7 +501,12 @@ impl<'a> LowerCx<'a> {
         }
         for (id, i) in body.inputs.iter().zip(inputs) {
             inner.types.insert(*id, self.input_type(*i)?);
-            inner.views.insert(*id, self.input(*i)?);
+            let finer = self.finer_input(*i)?;
+            if finer.is_plain() {
+                inner.views.insert(*id, finer.view);
+            } else {
+                inner.finer.insert(*id, finer);
+            }
         }
         let index = self.index;
         let made = self.low.within(&mut inner, |inner| inner.lower_all(index))?;

@@ -17,5 +17,5 @@ pub use report::{MemoryReport, PlanReport, PlanStats};
 pub(crate) use report::{PARAM_ALIGN, UPLOAD_CHUNK};
 pub use segment::{End, Fallback, Known, Planned, Segment, kept, plan};
 pub use slots::{Place, Slots};
-pub use view::View;
 pub(crate) use view::dense_strides;
+pub use view::{Finer, View};

@@ -250,7 +250,7 @@ fn lower(low: &mut Lowering, node: &Node, index: usize, fallback: Fallback) -> R
     let lowered = low.lower_node(node, index);
     match lowered {
         Ok(()) => {
-            let missing = node.used_outputs().find(|v| !low.views.contains_key(v));
+            let missing = node.used_outputs().find(|v| !low.lies(*v));
             ensure!(missing.is_none(), Internal, "an output was not lowered");
             Ok(Step::Next)
         }
@@ -345,15 +345,19 @@ pub(super) fn infer_cx<'a>(low: &'a Lowering, node: &Node) -> Result<InferCx<'a>
 impl Lowering {
     /// The value in row-major order at the start of a buffer of its own, where later segments and readback find it.
     fn settle(&mut self, v: ValueId) -> Result<View> {
-        let view = self.view(v)?;
+        let graph = self.graph.clone();
+        let name = &graph.value(v).name;
+        let producer = graph.nodes.iter().position(|n| n.used_outputs().any(|o| o == v));
+        let Some(index) = producer else {
+            // an input has a buffer of its own
+            return self.view(v);
+        };
+        let mut cx = LowerCx::new(&graph.nodes[index], index, self);
+        let view = cx.view(v)?;
         if view.is_dense() && view.offset == 0 {
             return Ok(view);
         }
-        let name = self.graph.value(v).name.clone();
-        let out = self.buffer(&name, &view.tensor_type(), super::BufKind::Temp)?;
-        let graph = self.graph.clone();
-        let producer = graph.nodes.iter().position(|n| n.used_outputs().any(|o| o == v));
-        let index = producer.ok_or_else(|| err!(Internal, "{name:?} has no producer"))?;
+        let out = self.buffer(name, &view.tensor_type(), super::BufKind::Temp)?;
         let mut cx = LowerCx::new(&graph.nodes[index], index, self);
         crate::kernels::copy::copy(&mut cx, &view, &out)?;
         self.views.insert(v, out.clone());

@@ -123,6 +123,43 @@ impl View {
         Some(View { shape: new.to_vec(), strides, ..self.clone() })
     }
 
+    /// The same elements in row-major order under another shape, where each of its dims is made of whole dims, or of even
+    /// parts of dims, of this view.
+    pub fn refined(&self, new: &[usize]) -> Option<Finer> {
+        if shape::numel(new) != self.numel() || self.numel() == 0 {
+            return None;
+        }
+        let steps = self.strides.iter().copied();
+        let mut old: Vec<(usize, isize)> = self.shape.iter().copied().zip(steps).filter(|(d, _)| *d != 1).collect();
+        old.reverse();
+        let (mut shape, mut strides, mut parts) = (vec![], vec![], vec![]);
+        for &extent in new {
+            let before = shape.len();
+            let mut left = extent;
+            while left > 1 {
+                let (d, step) = old.pop()?;
+                let take = d.min(left);
+                if !d.is_multiple_of(take) || !left.is_multiple_of(take) {
+                    return None;
+                }
+                // the outer part of a dim that is larger
+                let inner = d / take;
+                if inner > 1 {
+                    old.push((inner, step));
+                }
+                shape.push(take);
+                strides.push(step * inner as isize);
+                left /= take;
+            }
+            if shape.len() == before {
+                shape.push(1);
+                strides.push(0);
+            }
+            parts.push(shape.len() - before);
+        }
+        Some(Finer { view: View { shape, strides, ..self.clone() }, parts })
+    }
+
     /// `len` elements along `axis` from `start` in steps of `step` (negative: backwards).
     pub fn sliced(&self, axis: usize, start: usize, step: isize, len: usize) -> View {
         let mut v = self.clone();
@@ -132,6 +169,46 @@ impl View {
         v.shape[axis] = len;
         v.strides[axis] *= step;
         v
+    }
+}
+
+/// A value that no strides describe, such as a repeated dim joined to the next: a view with more dims, of which `parts`
+/// tells how many make up each dim of the value.
+#[derive(Debug, Clone)]
+pub struct Finer {
+    /// The elements in row-major order.
+    pub view: View,
+    /// How many of the view's dims make up each of the value's, at least one.
+    pub parts: Vec<usize>,
+}
+
+impl Finer {
+    /// The value with its dims in another order.
+    pub fn permuted(&self, perm: &[usize]) -> Finer {
+        let first = |p: usize| self.parts[..p].iter().sum::<usize>();
+        let dims: Vec<usize> = perm.iter().flat_map(|p| first(*p)..first(*p) + self.parts[*p]).collect();
+        Finer { view: self.view.permuted(&dims), parts: perm.iter().map(|p| self.parts[*p]).collect() }
+    }
+
+    /// Whether the view has the value's own dims.
+    pub fn is_plain(&self) -> bool {
+        self.view.rank() == self.parts.len()
+    }
+
+    /// The extents of a batch that this value, of matrices, is broadcast to, with those dims in parts that are so here.
+    pub fn batch(&self, batch: &[usize]) -> Vec<usize> {
+        let lead = batch.len() + 2 - self.parts.len();
+        let dim = |i: usize| match i.checked_sub(lead).map(|d| self.extents(d)) {
+            Some(parts) if parts.iter().product::<usize>() == batch[i] => parts,
+            _ => &batch[i..=i],
+        };
+        (0..batch.len()).flat_map(dim).copied().collect()
+    }
+
+    /// The extents that make up the value's dim `i`.
+    pub fn extents(&self, i: usize) -> &[usize] {
+        let first: usize = self.parts[..i].iter().sum();
+        &self.view.shape[first..first + self.parts[i]]
     }
 }
 
@@ -162,6 +239,22 @@ mod tests {
         let wide = view(&[1, 3]).broadcast(&[2, 3]);
         assert!(wide.reshaped(&[6]).is_none());
         assert_eq!(elements(&wide.reshaped(&[2, 1, 3]).unwrap()), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn refined_views_have_the_elements_of_a_copy() {
+        // heads repeated for groups of queries, joined, then transposed
+        let k = view(&[2, 3, 1, 5, 4]).broadcast(&[2, 3, 2, 5, 4]);
+        assert!(k.reshaped(&[2, 6, 5, 4]).is_none());
+        let f = k.refined(&[2, 6, 5, 4]).unwrap();
+        assert_eq!((elements(&f.view), &f.parts[..]), (elements(&k), &[1, 2, 1, 1][..]));
+        assert_eq!(f.extents(1), [3, 2]);
+        let t = f.permuted(&[0, 1, 3, 2]);
+        assert_eq!(elements(&t.view), elements(&k.permuted(&[0, 1, 2, 4, 3])));
+        let parts = view(&[6, 4]).permuted(&[1, 0]).refined(&[2, 1, 4, 3]).unwrap();
+        assert_eq!(parts.view.shape, [2, 1, 2, 2, 3]);
+        assert_eq!(elements(&parts.view), elements(&view(&[6, 4]).permuted(&[1, 0])));
+        assert!(view(&[4, 6]).permuted(&[1, 0]).refined(&[4, 6]).is_none());
     }
 
     #[test]
