@@ -5,6 +5,8 @@ mod compare;
 mod inputs;
 mod output;
 mod place;
+mod rates;
+mod report;
 
 use std::process::ExitCode;
 
@@ -29,7 +31,7 @@ enum Command {
     Compare(commands::compare::Args),
     /// Errors of models against a run in 64 bits, beside those of the runtime that made their test data.
     Accuracy(commands::accuracy::Args),
-    /// Times a model on one or more backends.
+    /// Times models on one or more backends.
     Bench(commands::bench::Args),
     /// The device memory that a plan takes: weights, activations, staging, in bytes.
     Memory(commands::memory::Args),

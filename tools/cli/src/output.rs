@@ -11,6 +11,14 @@ pub fn last_name(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
 }
 
+/// What a model is called: its file, or, as many are called model.onnx, the folder of that.
+pub fn model_name(path: &Path) -> String {
+    match (path.file_name().and_then(|n| n.to_str()), path.parent()) {
+        (Some("model.onnx"), Some(folder)) if folder.file_name().is_some() => last_name(folder),
+        _ => last_name(path),
+    }
+}
+
 /// Writes a report.
 pub fn write_json(file: &Path, report: &serde_json::Value) -> Result<()> {
     std::fs::write(file, report.to_string()).map_err(|e| Error::new(ErrorKind::Io, format!("{}: {e}", file.display())))

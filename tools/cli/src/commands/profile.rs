@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
-use shadernet::{DType, Error, ErrorKind, Gpu, Model, Result, Session, SessionOptions, Tensor, Timing, ir};
+use shadernet::{Error, ErrorKind, Model, Result, Session};
 
 use crate::inputs::InputArgs;
 use crate::output::quantile;
 use crate::place::{Place, named};
+use crate::rates::Rates;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,48 +37,6 @@ pub struct Args {
     rate: Option<f64>,
 }
 
-/// What the device does in a nanosecond at best: bytes moved, arithmetic operations.
-struct Rates {
-    bytes: f64,
-    flops: f64,
-}
-
-impl Rates {
-    fn new(args: &Args, gpu: &Gpu) -> Result<Rates> {
-        let measure = |text: &str, inputs: &[Tensor], of: fn(&Timing) -> u64| -> Result<f64> {
-            let graph = ir::parse(text)?;
-            let session = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
-            let mut best = 0f64;
-            for _ in 0..3 {
-                pollster::block_on(session.profile_ordered(inputs))?;
-                let rates = session.last_run().timings.into_iter().map(|t| of(&t) as f64 / t.nanos.max(1.0));
-                best = rates.fold(best, f64::max);
-            }
-            Ok(best)
-        };
-        let bytes = match args.bandwidth {
-            Some(b) => b,
-            None => {
-                let x = Tensor::zeros(DType::F32, [8 << 20]);
-                measure("graph g(%x) -> (%y) { %y = Neg@13(%x) }", &[x], |t| t.bytes)?
-            }
-        };
-        let flops = match args.rate {
-            Some(f) => f,
-            None => {
-                let x = Tensor::zeros(DType::F32, [768, 768]);
-                measure("graph g(%a, %b) -> (%y) { %y = MatMul@13(%a, %b) }", &[x.clone(), x], |t| t.flops)?
-            }
-        };
-        Ok(Rates { bytes, flops })
-    }
-
-    /// The least nanoseconds that a dispatch can take.
-    fn floor(&self, t: &Timing) -> f64 {
-        (t.bytes as f64 / self.bytes).max(t.flops as f64 / self.flops)
-    }
-}
-
 pub fn run(args: &Args) -> Result<bool> {
     let model = Model::load(&args.model)?;
     let inputs = args.inputs.make(&model)?;
@@ -98,7 +57,7 @@ pub fn run(args: &Args) -> Result<bool> {
         let why = format!("{} has no timestamps", gpu.info().name);
         return Err(Error::new(ErrorKind::Unsupported, why));
     }
-    let rates = Rates::new(args, &gpu)?;
+    let rates = Rates::new(&gpu, args.bandwidth, args.rate)?;
     let graph = session.graph();
     let name = |i: usize| graph.nodes.get(i).map_or_else(|| "?".into(), |n| n.path());
     if let Some(file) = &args.trace {
@@ -119,7 +78,7 @@ pub fn run(args: &Args) -> Result<bool> {
             .iter()
             .map(|t| {
                 json!({"node": name(t.node), "kernel": t.kernel, "us": t.nanos / 1e3, "bytes": t.bytes,
-                           "flops": t.flops, "floor_us": rates.floor(t) / 1e3})
+                           "flops": t.flops, "floor_us": rates.floor(t.bytes, t.flops) / 1e3})
             })
             .collect();
         println!("{}", serde_json::Value::from(rows));
@@ -127,7 +86,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let total: f64 = stats.timings.iter().map(|t| t.nanos).sum();
     println!("{} dispatches, {:.3} ms on {}", stats.timings.len(), total / 1e6, gpu.info().name);
-    let floor: f64 = stats.timings.iter().map(|t| rates.floor(t)).sum();
+    let floor: f64 = stats.timings.iter().map(|t| rates.floor(t.bytes, t.flops)).sum();
     println!(
         "floor {:.3} ms ({:.0}%) at {:.1} GB/s and {:.1} Gflop/s",
         floor / 1e6,
@@ -150,7 +109,7 @@ pub fn run(args: &Args) -> Result<bool> {
     rows.sort_by(|a, b| b.nanos.total_cmp(&a.nanos));
     println!("slowest dispatches (time, of all, the floor's share of it):");
     for t in rows.into_iter().take(args.top) {
-        let (part, floor) = (t.nanos / total * 100.0, rates.floor(t) / t.nanos * 100.0);
+        let (part, floor) = (t.nanos / total * 100.0, rates.floor(t.bytes, t.flops) / t.nanos * 100.0);
         println!("  {:9.3} ms {part:5.1}% {floor:4.0}% {}  {}", t.nanos / 1e6, t.kernel, name(t.node));
     }
     Ok(true)

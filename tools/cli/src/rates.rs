@@ -1,0 +1,48 @@
+//! What a device reaches at best, as a ceiling for what it does with a model.
+
+use shadernet::{DType, Gpu, Result, Session, SessionOptions, Tensor, Timing, ir};
+
+/// What the device does in a nanosecond at best: bytes moved, arithmetic operations.
+#[derive(Debug, Clone, Copy)]
+pub struct Rates {
+    pub bytes: f64,
+    pub flops: f64,
+}
+
+impl Rates {
+    /// Bandwidth in GB/s and arithmetic in Gflop/s, measured where they are not given: by an elementwise operator on 32 MiB
+    /// and a product of 768 × 768 matrices. Zero on adapters without timestamps.
+    pub fn new(gpu: &Gpu, bandwidth: Option<f64>, rate: Option<f64>) -> Result<Rates> {
+        let measure = |text: &str, inputs: &[Tensor], of: fn(&Timing) -> u64| -> Result<f64> {
+            let graph = ir::parse(text)?;
+            let session = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
+            let mut best = 0f64;
+            for _ in 0..3 {
+                pollster::block_on(session.profile_ordered(inputs))?;
+                let rates = session.last_run().timings.into_iter().map(|t| of(&t) as f64 / t.nanos.max(1.0));
+                best = rates.fold(best, f64::max);
+            }
+            Ok(best)
+        };
+        let bytes = match bandwidth {
+            Some(b) => b,
+            None => {
+                let x = Tensor::zeros(DType::F32, [8 << 20]);
+                measure("graph g(%x) -> (%y) { %y = Neg@13(%x) }", &[x], |t| t.bytes)?
+            }
+        };
+        let flops = match rate {
+            Some(f) => f,
+            None => {
+                let x = Tensor::zeros(DType::F32, [768, 768]);
+                measure("graph g(%a, %b) -> (%y) { %y = MatMul@13(%a, %b) }", &[x.clone(), x], |t| t.flops)?
+            }
+        };
+        Ok(Rates { bytes, flops })
+    }
+
+    /// The least nanoseconds that a dispatch can take.
+    pub fn floor(&self, bytes: u64, flops: u64) -> f64 {
+        (bytes as f64 / self.bytes).max(flops as f64 / self.flops)
+    }
+}
