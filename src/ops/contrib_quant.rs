@@ -258,6 +258,11 @@ impl Op for QGemm {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
         eight_bits(cx.dtype(0)?)?;
         eight_bits(cx.dtype(B)?)?;
+        for i in [A_SCALE, B_SCALE] {
+            if cx.dtype(i)? != F32 {
+                return Err(err!(InvalidNode, "input {i}: expected {F32}, got {}", cx.dtype(i)?).into());
+            }
+        }
         for (i, name) in
             [(A_SCALE, "a_scale"), (A_ZERO, "a_zero_point"), (Y_SCALE, "y_scale"), (Y_ZERO, "y_zero_point")]
         {

@@ -40,7 +40,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
                 () if taken.contains(head) => Some("it has an epilogue"),
                 () if others.len() > 1 + epilogue::MOST_READS => Some("there are too many operands"),
                 () if narrows(&graph.nodes[*head])
-                    && others.iter().any(|o| graph.nodes[*head].inputs[0] == Some(*o)) =>
+                    && others.iter().any(|o| graph.nodes[*head].inputs.first() == Some(&Some(*o))) =>
                 {
                     Some("its result is wider")
                 }

@@ -13,8 +13,8 @@ use prost::Message;
 use shadernet::Rng;
 use shadernet_fuzz::{TARGETS, import, mutate};
 
-/// An input that takes longer hangs.
-const HANG: Duration = Duration::from_secs(20);
+/// An input that takes longer hangs, on a busy machine too.
+const HANG: Duration = Duration::from_secs(60);
 /// First inputs larger than this make runs slow.
 const LARGE: u64 = 32 << 10;
 /// Findings after which a run ends.
