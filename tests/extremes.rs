@@ -14,8 +14,24 @@ use shadernet::ops::{Case, CaseInput, NodeInfo};
 use shadernet::plan::{End, Fallback, Known, Planned, plan};
 use shadernet::{DType, ErrorKind, Limits, Rng, Tensor, cpu, ops, passes};
 
-const INTS: &[i64] =
-    &[0, -1, 1, 2, -2, 7, 255, 1 << 20, 1 << 31, 1 << 32, -(1 << 31), 1 << 40, i64::MAX, i64::MIN, i64::MAX - 1];
+const INTS: &[i64] = &[
+    0,
+    -1,
+    1,
+    2,
+    -2,
+    7,
+    255,
+    1 << 20,
+    1 << 31,
+    1 << 32,
+    -(1 << 31),
+    1 << 40,
+    1 << 62,
+    i64::MAX,
+    i64::MIN,
+    i64::MAX - 1,
+];
 const FLOATS: &[f64] = &[0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30, -1e30, 1e-40];
 
 /// Numbers of a list that are replaced; the others are alike.

@@ -47,8 +47,8 @@ struct Weights {
 /// A block size or a count of bits that the operators know.
 fn checked(bits: i64, block: i64) -> Result<(usize, usize)> {
     ensure!(matches!(bits, 2 | 4 | 8), Unsupported, "attribute bits: expected 2, 4 or 8, got {bits}");
-    let fits = block >= 16 && block & (block - 1) == 0;
-    ensure!(fits, InvalidNode, "attribute block_size: expected a power of 2 from 16 on, got {block}");
+    let fits = (16..=1 << 30).contains(&block) && block & (block - 1) == 0;
+    ensure!(fits, InvalidNode, "attribute block_size: expected a power of 2 from 16 to 2^30, got {block}");
     Ok((bits as usize, block as usize))
 }
 
