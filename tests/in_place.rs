@@ -237,3 +237,98 @@ fn attention_takes_repeated_heads_where_they_lie() -> Result<()> {
     }
     Ok(())
 }
+
+/// A layer's attention as large language models have it: RMSNormalization, rotary embedding, cached keys and values, heads
+/// that are repeated for groups of queries, a mask, and the sum with what came in.
+const LAYER: &str =
+    "graph layer(%x: float[B, S, 64], %cos, %sin, %mask, %past_k: float[B, 2, P, 16], %past_v, %scale, %wq, %wk,
+        %wv, %wo) -> (%y, %k, %v) {
+    %two = float[] {2.0}
+    %small = float[] {0.00001}
+    %one = float[] {1.0}
+    %root = float[] {4.0}
+    %queries = int64[4] {0, -1, 4, 16}
+    %keys = int64[4] {0, -1, 2, 16}
+    %flat = int64[3] {0, -1, 64}
+    %axis = int64[1] {2}
+    %groups = int64[5] {1, 1, 2, 1, 1}
+    %heads = int64[4] {0, 4, -1, 16}
+    %squares = Pow@13(%x, %two)
+    %mean = ReduceMean@13(%squares) {axes = [-1]}
+    %above = Add@13(%mean, %small)
+    %deviation = Sqrt@13(%above)
+    %inverse = Div@13(%one, %deviation)
+    %n = Mul@13(%x, %inverse)
+    %h = Mul@13(%scale, %n)
+    %q0 = MatMul@13(%h, %wq)
+    %q1 = Reshape@13(%q0, %queries)
+    %q2 = Transpose@13(%q1) {perm = [0, 2, 1, 3]}
+    %ql, %qh = Split@13(%q2) {axis = -1}
+    %qn = Neg@13(%qh)
+    %qt = Concat@13(%qn, %ql) {axis = -1}
+    %qc = Mul@13(%q2, %cos)
+    %qs = Mul@13(%qt, %sin)
+    %q = Add@13(%qc, %qs)
+    %k0 = MatMul@13(%h, %wk)
+    %k1 = Reshape@13(%k0, %keys)
+    %k2 = Transpose@13(%k1) {perm = [0, 2, 1, 3]}
+    %kl, %kh = Split@13(%k2) {axis = -1}
+    %kn = Neg@13(%kh)
+    %kt = Concat@13(%kn, %kl) {axis = -1}
+    %kc = Mul@13(%k2, %cos)
+    %ks = Mul@13(%kt, %sin)
+    %k3 = Add@13(%kc, %ks)
+    %k = Concat@13(%past_k, %k3) {axis = 2}
+    %v0 = MatMul@13(%h, %wv)
+    %v1 = Reshape@13(%v0, %keys)
+    %v2 = Transpose@13(%v1) {perm = [0, 2, 1, 3]}
+    %v = Concat@13(%past_v, %v2) {axis = 2}
+    %ku = Unsqueeze@13(%k, %axis)
+    %ke = Expand@13(%ku, %groups)
+    %kr = Reshape@13(%ke, %heads)
+    %vu = Unsqueeze@13(%v, %axis)
+    %ve = Expand@13(%vu, %groups)
+    %vr = Reshape@13(%ve, %heads)
+    %ktr = Transpose@13(%kr) {perm = [0, 1, 3, 2]}
+    %s0 = MatMul@13(%q, %ktr)
+    %s1 = Div@13(%s0, %root)
+    %s2 = Add@13(%s1, %mask)
+    %p = Softmax@13(%s2) {axis = -1}
+    %o0 = MatMul@13(%p, %vr)
+    %o1 = Transpose@13(%o0) {perm = [0, 2, 1, 3]}
+    %o2 = Reshape@13(%o1, %flat)
+    %o3 = MatMul@13(%o2, %wo)
+    %y = Add@13(%x, %o3)
+}";
+
+#[test]
+fn a_decoder_keeps_its_heads_and_copies_only_its_cache() -> Result<()> {
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let graph = parse(LAYER)?;
+    let session = Session::from_graph(gpu, &graph, &SessionOptions::default())?;
+    let mut rng = Rng::new(7);
+    let mut random = |shape: &[usize]| rng.tensor(DType::F32, shape, -0.5, 0.5);
+    let weights = [&[64usize] as &[usize], &[64, 64], &[64, 32], &[64, 32], &[64, 64]];
+    let weights = weights.map(&mut random).into_iter().collect::<Result<Vec<_>>>()?;
+    for batch in [1, 2] {
+        let mut cache = [(); 2].map(|()| Tensor::zeros(DType::F32, [batch, 2, 0, 16])).to_vec();
+        // the prompt, then a token at a time
+        for (past, count) in [(0, 5), (5, 1), (6, 1)] {
+            let given = [&[batch, count, 64] as &[usize], &[count, 16], &[count, 16], &[batch, 1, count, past + count]];
+            let given = given.map(&mut random).into_iter().collect::<Result<Vec<_>>>()?;
+            let inputs: Vec<Tensor> = [&given[..], &cache, &weights].concat();
+            let (got, want) = (pollster::block_on(session.run_ordered(&inputs))?, cpu::run(&graph, &inputs)?);
+            for (g, w) in got.iter().zip(&want) {
+                assert_eq!(common::mismatch(g, w, Tolerance { rel: 1e-4, abs: 1e-4 }), None, "{past} + {count}");
+            }
+            let names: Vec<&str> = graph.inputs.iter().map(|v| graph.value(*v).name.as_str()).collect();
+            let named: Vec<(&str, Tensor)> = names.into_iter().zip(inputs).collect();
+            let plan = session.plan(&named)?.to_text(session.graph(), false);
+            let moves = plan.matches(" copy ").count() + plan.matches(" join ").count();
+            assert!(moves <= 2, "{plan}");
+            assert_eq!(plan.matches("Turned").count(), 2, "{plan}");
+            cache = want[1..].to_vec();
+        }
+    }
+    Ok(())
+}
