@@ -22,7 +22,7 @@ threads() {
 
 memory() {
     has miri || { echo "No toolchain $toolchain with miri: memory was not checked."; return 3; }
-    MIRIFLAGS=-Zmiri-disable-isolation CARGO_TARGET_DIR=target/sanitize cargo "+$toolchain" miri test --lib -- cpu:: matmul
+    MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-deterministic-floats" CARGO_TARGET_DIR=target/sanitize cargo "+$toolchain" miri test --lib -- cpu:: ops::matmul
 }
 
 for part in ${*:-threads memory}; do

@@ -26,3 +26,25 @@ macro_rules! real {
 }
 real!(f32, matrixmultiply::sgemm);
 real!(f64, matrixmultiply::dgemm);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adds<T: Real + PartialEq + std::fmt::Debug + From<u8>>() {
+        let t = |v: &[u8]| v.iter().map(|x| T::from(*x)).collect::<Vec<T>>();
+        let (a, b, mut c) = (t(&[1, 2, 3, 4, 5, 6]), t(&[1, 0, 2, 1, 0, 3]), t(&[10, 20, 30, 40]));
+        T::gemm(2, 3, 2, &a, &b, &mut c);
+        assert_eq!(c, t(&[15, 31, 44, 63]));
+        // too short for these extents, and extents of nothing
+        T::gemm(2, 3, 3, &a, &b, &mut c);
+        T::gemm(2, 0, 2, &[], &[], &mut c);
+        assert_eq!(c, t(&[15, 31, 44, 63]));
+    }
+
+    #[test]
+    fn products_add_to_what_is_there() {
+        adds::<f32>();
+        adds::<f64>();
+    }
+}
