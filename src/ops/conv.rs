@@ -34,6 +34,9 @@ pub const FAMILY: &[OpDef] = &[
     },
 ];
 
+/// Elements under all windows together up to which the reference keeps where they lie.
+const MOST_PLACES: usize = 1 << 28;
+
 const HAS: Has = Has { dilations: true, ceil: false, auto_pad: true };
 
 fn group(a: &AttrReader<'_>) -> Result<usize> {
@@ -66,6 +69,7 @@ impl Shapes {
         let dtype = x.dtype();
         let same = w.dtype() == dtype && b.is_none_or(|b| b.dtype() == dtype);
         ensure!(same, InvalidNode, "expected weights and bias of {dtype}, got {}", w.dtype());
+        self.check_table()?;
         let y = match dtype {
             F64 => {
                 let bias = b.map(Tensor::to_f64s).transpose()?;
@@ -80,6 +84,13 @@ impl Shapes {
         Ok(vec![y?])
     }
 
+    /// Refuses what would take the reference gigabytes to keep where each window lies.
+    fn check_table(&self) -> Result<()> {
+        let places = shape::numel(&self.geometry.output).saturating_mul(shape::numel(&self.geometry.kernel));
+        ensure!(places <= MOST_PLACES, Limit, "windows of {places} elements in all, {MOST_PLACES} at most");
+        Ok(())
+    }
+
     fn compute<T: Real>(&self, x: &[T], w: &[T], bias: Option<Vec<T>>) -> Vec<T> {
         let (pixels, taps) = (shape::numel(&self.output()[2..]), shape::numel(&self.geometry.kernel));
         let inputs = if self.transposed { &self.geometry.output } else { &self.geometry.input };
@@ -88,8 +99,9 @@ impl Shapes {
         for (c, plane) in y.chunks_mut(pixels.max(1)).enumerate() {
             plane.fill(bias.as_ref().map_or(T::default(), |b| b[c % (self.group * self.oc)]));
         }
-        let sources = self.geometry.all_sources();
-        for i in 0..self.batch * self.group {
+        let images = self.batch * self.group;
+        let sources = if images > 0 { self.geometry.all_sources() } else { vec![] };
+        for i in 0..images {
             let g = i % self.group;
             let x = &x[i * self.ic * inputs..(i + 1) * self.ic * inputs];
             let w = &w[g * self.oc * self.ic * taps..(g + 1) * self.oc * self.ic * taps];

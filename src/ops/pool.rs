@@ -133,42 +133,47 @@ impl Pool {
         }
     }
 
-    /// Over one plane. `sources[tap][o]` is the element under window `o`.
-    fn reduce(&self, x: &[f64], windows: &[Vec<usize>], counts: &[usize], lowest: f64) -> Vec<(f64, usize)> {
-        let one = |o: usize| -> (f64, usize) {
-            let under = windows[o].iter().map(|i| (x[*i], *i));
-            match self.kind {
-                Kind::Max { .. } => {
-                    let first = (lowest, windows[o].first().copied().unwrap_or(0));
-                    under.fold(first, |best, (v, i)| if v > best.0 { (v, i) } else { best })
-                }
-                Kind::Mean { count_pads } => {
-                    let count = if count_pads { counts[o] } else { windows[o].len() };
-                    (under.map(|(v, _)| v).sum::<f64>() / count as f64, 0)
-                }
-                Kind::Norm { p } => {
-                    (under.map(|(v, _)| v.abs().powi(p as i32)).sum::<f64>().powf(1.0 / f64::from(p)), 0)
-                }
+    /// Over the elements of a plane under one window, `count` of whose elements lie in the input with its padding.
+    fn reduce(&self, x: &[f64], window: &[usize], count: usize, lowest: f64) -> (f64, usize) {
+        let under = window.iter().map(|i| (x[*i], *i));
+        match self.kind {
+            Kind::Max { .. } => {
+                let first = (lowest, window.first().copied().unwrap_or(0));
+                under.fold(first, |best, (v, i)| if v > best.0 { (v, i) } else { best })
             }
-        };
-        (0..windows.len()).map(one).collect()
+            Kind::Mean { count_pads } => {
+                let count = if count_pads { count } else { window.len() };
+                (under.map(|(v, _)| v).sum::<f64>() / count as f64, 0)
+            }
+            Kind::Norm { p } => (under.map(|(v, _)| v.abs().powi(p as i32)).sum::<f64>().powf(1.0 / f64::from(p)), 0),
+        }
     }
 }
 
-/// For each window the elements under it, and how many of its elements lie in the input with its padding.
-fn windows(g: &Geometry) -> (Vec<Vec<usize>>, Vec<usize>) {
-    let count = shape::numel(&g.output);
-    let (mut inside, mut padded) = (vec![vec![]; count], vec![0; count]);
-    let wide = Geometry {
-        input: (0..g.input.len()).map(|d| g.begin[d] + g.input[d] + g.end[d]).collect(),
-        begin: vec![0; g.input.len()],
-        ..g.clone()
+/// For each window, in order, the elements under it, and how many of its elements lie in the input with its padding. All
+/// of them at once could be more than memory holds.
+fn windows(g: &Geometry) -> impl Iterator<Item = (Vec<usize>, usize)> {
+    let axis = |d: usize| {
+        let place = move |o: usize| {
+            let taps = (0..g.kernel[d]).map(move |tap| o * g.strides[d] + tap * g.dilations[d]);
+            let inside = taps.clone().filter_map(|at| at.checked_sub(g.begin[d])).filter(|i| *i < g.input[d]);
+            let padded = taps.filter(|at| *at < g.begin[d] + g.input[d] + g.end[d]).count();
+            (inside.collect::<Vec<usize>>(), padded)
+        };
+        (0..g.output[d]).map(place).collect::<Vec<_>>()
     };
-    for tap in shape::coords(&g.kernel) {
-        g.sources(&tap).into_iter().zip(&mut inside).for_each(|(s, list)| list.extend(s));
-        wide.sources(&tap).into_iter().zip(&mut padded).for_each(|(s, n)| *n += s.is_some() as usize);
-    }
-    (inside, padded)
+    let axes: Vec<_> = (0..g.input.len()).map(axis).collect();
+    let input = g.input.clone();
+    shape::coords(&g.output).map(move |at| {
+        let (mut under, mut count) = (vec![0], 1);
+        for (d, (axis, o)) in axes.iter().zip(at).enumerate() {
+            let (inside, padded) = &axis[o];
+            let step = input[d];
+            under = under.iter().flat_map(|base| inside.iter().map(move |i| base * step + i)).collect();
+            count *= padded;
+        }
+        (under, count)
+    })
 }
 
 impl Op for Pool {
@@ -182,19 +187,21 @@ impl Op for Pool {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let x = need(inputs, 0)?;
         let g = self.geometry(x.shape(), x.dtype())?;
-        let (plane, (windows, counts)) = (shape::numel(&g.input), windows(&g));
+        let (plane, planes) = (shape::numel(&g.input), shape::numel(&x.shape()[..2]));
         let data = x.to_f64s()?;
         let lowest = x.dtype().int_range().map_or(f64::NEG_INFINITY, |(low, _)| low as f64);
-        let (mut values, mut places) = (vec![], vec![]);
-        for channel in 0..shape::numel(&x.shape()[..2]) {
-            let start = channel * plane;
-            for (v, i) in self.reduce(&data[start..start + plane], &windows, &counts, lowest) {
-                values.push(v);
+        let made = shape::numel(&g.output);
+        let (mut values, mut places) = (vec![0.0; planes * made], vec![0; planes * made]);
+        for (o, (window, count)) in windows(&g).enumerate().take_while(|_| planes > 0) {
+            for channel in 0..planes {
+                let start = channel * plane;
+                let (v, i) = self.reduce(&data[start..start + plane], &window, count, lowest);
                 let place = match self.kind {
                     Kind::Max { column_major: true } => column_major(i, &g.input),
                     _ => i,
                 };
-                places.push((start + place) as i64);
+                values[channel * made + o] = v;
+                places[channel * made + o] = (start + place) as i64;
             }
         }
         let out = [&x.shape()[..2], &g.output].concat();
@@ -441,6 +448,7 @@ mod tests {
             ceil: true,
         };
         let g = window.geometry(&[4], &[3]).unwrap();
-        assert_eq!(windows(&g), (vec![vec![0, 1], vec![1, 2, 3], vec![3]], vec![3, 3, 2]));
+        let all: Vec<_> = windows(&g).collect();
+        assert_eq!(all, [(vec![0, 1], 3), (vec![1, 2, 3], 3), (vec![3], 2)]);
     }
 }

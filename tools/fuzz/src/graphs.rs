@@ -49,15 +49,15 @@ pub fn run(data: &[u8]) {
     let got = pollster::block_on(session.run_ordered(&inputs)).unwrap_or_else(|e| fail(e.to_string()));
     let exact = if whole { None } else { in_doubles(&graph, &inputs) };
     for (i, (g, w)) in got.iter().zip(&want).enumerate() {
-        let exact = exact.as_ref().map(|all| &all[i]);
+        let exact = exact.as_ref().map(|(all, greatest)| (&all[i], *greatest));
         if let Some(why) = differs(g, w, exact, whole) {
             fail(format!("output {i}: {why}: got {g:?}, want {w:?}"));
         }
     }
 }
 
-/// The same graph and inputs in float64.
-fn in_doubles(graph: &Graph, inputs: &[Tensor]) -> Option<Vec<Tensor>> {
+/// The outputs of the same graph and inputs in float64, and the greatest magnitude on the way there.
+fn in_doubles(graph: &Graph, inputs: &[Tensor]) -> Option<(Vec<Tensor>, f64)> {
     let wide = |t: &Tensor| match t.dtype() {
         DType::F32 => Tensor::from_f64s(DType::F64, t.shape(), t.to_f64s().ok()?).ok(),
         _ => Some(t.clone()),
@@ -70,10 +70,15 @@ fn in_doubles(graph: &Graph, inputs: &[Tensor]) -> Option<Vec<Tensor>> {
             g.value_mut(id).constant = Some(c);
         }
     }
-    cpu::run(&g, &inputs.iter().map(wide).collect::<Option<Vec<_>>>()?).ok()
+    g.outputs.extend(graph.nodes.iter().flat_map(|n| n.used_outputs()));
+    let mut all = cpu::run(&g, &inputs.iter().map(wide).collect::<Option<Vec<_>>>()?).ok()?;
+    let of = |t: &Tensor| t.to_f64s().unwrap_or_default().into_iter().map(f64::abs).filter(|x| x.is_finite());
+    let greatest = all.iter().chain(inputs).flat_map(of).fold(0.0, f64::max);
+    all.truncate(graph.outputs.len());
+    Some((all, greatest))
 }
 
-fn differs(got: &Tensor, want: &Tensor, exact: Option<&Tensor>, whole: bool) -> Option<String> {
+fn differs(got: &Tensor, want: &Tensor, exact: Option<(&Tensor, f64)>, whole: bool) -> Option<String> {
     if got.dtype() != want.dtype() || got.shape() != want.shape() {
         return Some("another type".into());
     }
@@ -82,14 +87,16 @@ fn differs(got: &Tensor, want: &Tensor, exact: Option<&Tensor>, whole: bool) -> 
         let i = g.iter().zip(&w).position(|(a, b)| a != b && !(a.is_nan() && b.is_nan()))?;
         return Some(format!("element {i} is not equal"));
     }
-    let exact = exact.and_then(|t| t.to_f64s().ok())?;
+    let (exact, greatest) = exact?;
+    let exact = exact.to_f64s().ok()?;
     // beyond these magnitudes float32 has its own ways
     if exact.iter().any(|x| !x.is_finite() || x.abs() > 1e18) {
         return None;
     }
     let scale = exact.iter().fold(1e-5f64, |m, x| m.max(x.abs()));
     let rounding = w.iter().zip(&exact).fold(0.0f64, |m, (w, x)| m.max((w - x).abs()));
-    let allowed = 64.0 * rounding + 3e-5 * scale;
+    // what cancels leaves the rounding of what it was made of
+    let allowed = 64.0 * rounding + 3e-5 * scale + 4.0 * f64::from(f32::EPSILON) * greatest;
     let i = g.iter().zip(&exact).position(|(g, x)| (g - x).abs() > allowed || g.is_nan())?;
     Some(format!("element {i}: {} for {}, {allowed:e} allowed", g[i], exact[i]))
 }
