@@ -40,11 +40,18 @@ impl Fold {
             f => (f, f),
         }
     }
+
+    /// How often it goes through a row.
+    fn passes(self) -> usize {
+        if self == Fold::LogSumExp { 2 } else { 1 }
+    }
 }
 
 /// Rows longer than this are reduced in parts. Software drivers end a thread's loops after 65,535 steps altogether
 /// (llvmpipe's LP_MAX_TGSI_LOOP_ITERATIONS), and GPUs would leave most of their cores idle.
 const LONG: usize = 4096;
+/// Steps that a thread takes at most on software adapters.
+const MOST_STEPS: usize = 60_000;
 const PART: usize = 1024;
 
 /// Workgroups for each multiprocessor that keep it busy.
@@ -104,14 +111,16 @@ impl Form {
     }
 
     /// Elements of a row or column that a workgroup takes.
-    fn part(self, profile: &Profile, length: usize, results: usize) -> usize {
+    fn part(self, profile: &Profile, fold: Fold, dims: usize, length: usize, results: usize) -> usize {
         let enough = profile.units * GROUPS;
         let cut = |groups: usize, least: usize| match length {
             _ if length <= 2 * least => length,
             _ => length.div_ceil((enough / groups.max(1)).max(1)).next_multiple_of(least),
         };
         match self {
-            Form::Any if length <= LONG => length,
+            Form::Any if length <= LONG && (!profile.cpu || length * fold.passes() * (dims + 1) <= MOST_STEPS) => {
+                length
+            }
             Form::Any => PART,
             Form::Rows(_) => cut(results, ROW_PART).min(length),
             Form::Columns { .. } => cut(self.across() * results / self.inner(), COLUMN_PART).min(length),
@@ -219,7 +228,8 @@ pub fn reduce_to(
         return large(cx, fold, x, axes, length, (out, end));
     }
     let form = Form::of(cx, fold, x, axes);
-    let part = form.part(cx.profile(), length, out.numel());
+    let dims = reduced_dims(x, axes).0.len();
+    let part = form.part(cx.profile(), fold, rank_class(dims), length, out.numel());
     if part >= length {
         return step(cx, fold, x, axes, [length, length], (out, end));
     }
@@ -298,6 +308,13 @@ fn side(x: &View, axes: &[usize], inside: bool) -> (Vec<usize>, Vec<isize>) {
     (pick.iter().map(|i| x.shape[*i]).collect(), pick.iter().map(|i| x.strides[*i]).collect())
 }
 
+/// What is reduced, with those dims as one that step as one.
+fn reduced_dims(x: &View, axes: &[usize]) -> (Vec<usize>, Vec<isize>) {
+    let (shape, strides) = side(x, axes, true);
+    let (shape, mut strides) = collapse(&shape, &[&strides]);
+    (shape, strides.pop().unwrap_or_default())
+}
+
 /// One dispatch: parts of `chunk` elements; a mean divides by `divisor`.
 fn step(
     cx: &mut LowerCx<'_>,
@@ -308,7 +325,7 @@ fn step(
     (out, end): (&View, Option<&Epilogue>),
 ) -> Result<()> {
     let form = Form::of(cx, fold, x, axes);
-    let ((mut kept, mut kept_strides), (reduced, reduced_strides)) = (side(x, axes, false), side(x, axes, true));
+    let ((mut kept, mut kept_strides), (reduced, reduced_strides)) = (side(x, axes, false), reduced_dims(x, axes));
     let (a, b) = (rank_class(kept.len()), rank_class(reduced.len()));
     let length: usize = reduced.iter().product();
     let chunks = length.div_ceil(chunk.max(1)).max(1);
