@@ -43,7 +43,10 @@ impl Limits {
     ) -> Result<u64> {
         let (most, mut sum) = (self.memory, held);
         for t in types {
-            let bytes = shape::checked_numel(&t.shape)?.saturating_mul(t.dtype.size().max(least)) as u64;
+            shape::checked_numel(&t.shape)?;
+            // what is empty has rows all the same, which operators go through
+            let count = t.shape.iter().map(|d| (*d).max(1)).product::<usize>();
+            let bytes = count.saturating_mul(t.dtype.size().max(least)) as u64;
             sum = sum.saturating_add(bytes);
             ensure!(
                 sum <= most,

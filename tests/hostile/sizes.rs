@@ -80,6 +80,11 @@ fn blow_ups() -> Vec<Hostile> {
             vec![scalar("n", HUGE), constant("v", Tensor::vector(&[0f32, 1.0]))],
             node("OneHot", &["x", "n", "v"], &["y"]),
         ),
+        refused(
+            "empty rows without end",
+            vec![constant("w", Tensor::zeros(shadernet::DType::F32, [1 << 62, 0]))],
+            node("LogSoftmax", &["w"], &["y"]),
+        ),
         refused("Pad", vec![longs("n", &[0, HUGE])], node("Pad", &["x", "n"], &["y"])),
         refused("Pad that wraps", vec![longs("n", &[i64::MAX, i64::MAX])], node("Pad", &["x", "n"], &["y"])),
         refused("Pad of less than all", vec![longs("n", &[i64::MIN, 0])], node("Pad", &["x", "n"], &["y"])),
