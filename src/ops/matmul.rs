@@ -175,7 +175,7 @@ impl Op for MatMul {
 }
 
 /// The product of two inputs by NumPy's rules into `out`, of the result's shape.
-pub(super) fn numpy_product(cx: &mut LowerCx<'_>, a: usize, b: usize, out: crate::plan::View) -> Result<Product> {
+pub(super) fn numpy_product(cx: &mut LowerCx<'_>, a: usize, b: usize, out: View) -> Result<Product> {
     let (ta, tb) = (cx.input_type(a)?, cx.input_type(b)?);
     let g = Geometry::new(&ta.shape, &tb.shape)?;
     let finer = if tb.shape.len() > 2 { Some(cx.finer_input(b)?).filter(|f| !f.is_plain()) } else { None };
@@ -202,7 +202,7 @@ pub(super) fn numpy_product(cx: &mut LowerCx<'_>, a: usize, b: usize, out: crate
 }
 
 /// A view under a shape that only adds or drops extents of 1, or cuts dims into parts.
-fn fit(v: &crate::plan::View, to: &[usize]) -> Result<crate::plan::View> {
+fn fit(v: &View, to: &[usize]) -> Result<View> {
     v.reshaped(to).ok_or_else(|| err!(Internal, "{:?} is not {to:?}", v.shape))
 }
 

@@ -1,4 +1,4 @@
-//! What exporters write out, as the operator that it spells: what the fuse-norms pass makes. The members stand in a body
+//! What exporters write out, as the operator that it spells: what passes make with `passes/spell.rs`. The members stand in a body
 //! graph, which the reference interprets. The device runs the operator where it makes a result of the same type, and
 //! else the members.
 

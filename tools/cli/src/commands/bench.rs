@@ -101,10 +101,10 @@ pub fn run(args: &Args) -> Result<bool> {
     let mut rates: Vec<(Gpu, Rates)> = vec![];
     let mut rows = vec![];
     for path in &args.models {
-        for mut c in timed(args, path, &places)? {
+        let inputs = args.inputs.make(&Model::load(path)?)?;
+        for mut c in timed(args, path, &inputs, &places)? {
             if let (Runner::Gpu(session), Some(gpu)) = (&c.runner, &c.gpu) {
                 let rates = ceilings(&mut rates, gpu)?;
-                let inputs = args.inputs.make(&Model::load(path)?)?;
                 let plan = session.plan(&named(&inputs))?;
                 c.row.work = rates.map(|r| work(&r, &plan, c.row.median_ms));
             }
@@ -161,17 +161,16 @@ fn print(r: &Row) {
 }
 
 /// Times a model in all places, in rounds that take turns.
-fn timed(args: &Args, path: &Path, places: &[Place]) -> Result<Vec<Contender>> {
-    let inputs = args.inputs.make(&Model::load(path)?)?;
+fn timed(args: &Args, path: &Path, inputs: &[(String, Tensor)], places: &[Place]) -> Result<Vec<Contender>> {
     let mut all = vec![];
     for p in places {
-        all.push(prepare(args, p, path, &named(&inputs))?);
+        all.push(prepare(args, p, path, &named(inputs))?);
     }
     let bar = output::bar(((args.warmup + args.runs) * all.len()) as u64, "timing");
     for round in 0..args.warmup + args.runs {
         for c in &mut all {
             let start = Instant::now();
-            c.runner.run(&named(&inputs))?;
+            c.runner.run(&named(inputs))?;
             if round >= args.warmup {
                 c.row.times_ms.push(ms(start));
             }
