@@ -35,8 +35,12 @@ impl PipelineKey {
     }
 }
 
+/// More than these are kept only as long as a plan uses them.
+const KEPT: usize = 1024;
+
 pub(crate) struct Pipelines {
     made: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+    compiled: AtomicUsize,
     checked: bool,
     cache: Option<wgpu::PipelineCache>,
     file: Option<CacheFile>,
@@ -50,21 +54,29 @@ impl Pipelines {
         let file = usable.then(|| options.pipeline_cache.file(key)).flatten();
         let cache = file.as_ref().map(|f| open_cache(device, f));
         let checked = options.checked || cfg!(debug_assertions);
-        Pipelines { made: Mutex::default(), checked, cache, file, unsaved: AtomicBool::new(false) }
+        let (made, compiled, unsaved) = (Mutex::default(), AtomicUsize::new(0), AtomicBool::new(false));
+        Pipelines { made, compiled, checked, cache, file, unsaved }
     }
 
+    /// How many were compiled.
     pub fn count(&self) -> usize {
-        self.made.lock().map_or(0, |m| m.len())
+        self.compiled.load(Ordering::Relaxed)
     }
 
     /// The pipelines for these keys, those that are missing compiled on all cores.
     pub fn get(&self, device: &Device, keys: &[PipelineKey], progress: OnProgress<'_>) -> Result<Vec<Arc<Pipeline>>> {
         let poisoned = || err!(Internal, "a thread failed while it compiled pipelines");
+        let mut held: HashMap<&PipelineKey, Arc<Pipeline>> = HashMap::new();
         let mut missing: Vec<PipelineKey> = vec![];
         {
             let made = self.made.lock().map_err(|_| poisoned())?;
             let mut seen = std::collections::HashSet::new();
-            missing.extend(keys.iter().filter(|k| !made.contains_key(*k) && seen.insert(*k)).cloned());
+            for key in keys.iter().filter(|k| seen.insert(*k)) {
+                match made.get(key) {
+                    Some(p) => drop(held.insert(key, p.clone())),
+                    None => missing.push(key.clone()),
+                }
+            }
         }
         self.unsaved.fetch_or(!missing.is_empty(), Ordering::Relaxed);
         let (done, total) = (AtomicUsize::new(0), missing.len());
@@ -77,11 +89,19 @@ impl Pipelines {
         })?;
         // what the device refuses is not kept
         device.faults.since(mark)?;
+        self.compiled.fetch_add(total, Ordering::Relaxed);
         let mut made = self.made.lock().map_err(|_| poisoned())?;
-        for (k, p) in missing.into_iter().zip(fresh) {
-            made.entry(k).or_insert_with(|| Arc::new(p));
+        for (key, p) in missing.iter().zip(fresh) {
+            made.entry(key.clone()).or_insert_with(|| Arc::new(p));
         }
-        keys.iter().map(|k| made.get(k).cloned().ok_or_else(|| err!(Internal, "a pipeline is missing"))).collect()
+        let one = |key| {
+            held.get(key).or_else(|| made.get(key)).cloned().ok_or_else(|| err!(Internal, "a pipeline is missing"))
+        };
+        let all = keys.iter().map(one).collect::<Result<_>>()?;
+        if made.len() > KEPT {
+            made.retain(|_, p| Arc::strong_count(p) > 1);
+        }
+        Ok(all)
     }
 
     fn compile(&self, device: &wgpu::Device, key: &PipelineKey) -> Result<Pipeline> {
@@ -206,6 +226,29 @@ mod tests {
         }
         get("u32")?;
         assert_eq!(gpu.pipeline_count(), 1);
+        Ok(())
+    }
+
+    /// Past [`KEPT`], pipelines that a plan holds stay, and the others go.
+    #[test]
+    fn what_no_plan_uses_is_dropped_when_there_are_many() -> Result<()> {
+        let options = GpuOptions { pipeline_cache: super::super::PipelineCache::Off, ..GpuOptions::from_env() };
+        let Ok(gpu) = pollster::block_on(Gpu::new(options)) else { return Ok(()) };
+        let key = |i: usize| {
+            let spec = Spec::new("copy.wgsl").wgsl("Word", "u32").u32("RANK", 4 * (i as u32 + 1));
+            PipelineKey { spec: Arc::new(spec), uniform: true, writes: vec![false, true] }
+        };
+        let get = |keys: &[PipelineKey]| gpu.0.pipelines.get(&gpu.0, keys, &|_| ());
+        let held = get(&[key(0), key(1)])?;
+        let others: Vec<PipelineKey> = (2..KEPT + 2).map(key).collect();
+        drop(get(&others)?);
+        drop(get(&[key(KEPT + 2)])?);
+        assert_eq!(gpu.pipeline_count(), KEPT + 3);
+        let again = get(&[key(0), key(1), key(KEPT + 2)])?;
+        assert!(held.iter().zip(&again).all(|(a, b)| Arc::ptr_eq(a, b)));
+        assert_eq!(gpu.pipeline_count(), KEPT + 3);
+        get(&[key(2)])?;
+        assert_eq!(gpu.pipeline_count(), KEPT + 4);
         Ok(())
     }
 }
