@@ -192,6 +192,9 @@ impl Op for Length {
     }
 }
 
+/// Tensors that one is split into at most: each takes memory, though it be empty.
+const MOST_PARTS: usize = 1 << 20;
+
 /// Pieces along an axis: of the extents given, of one extent, or of extent 1 (the axis then kept or not).
 #[derive(Debug)]
 struct Split {
@@ -223,17 +226,30 @@ impl Op for Split {
         let axis = shape::axis(self.axis, x.rank())?;
         let extent = x.shape()[axis];
         let size = |n: i64| usize::try_from(n).map_err(|_| err!(InvalidNode, "a part of {n}"));
+        let few = |count: usize| -> Result<()> {
+            ensure!(
+                count <= MOST_PARTS,
+                Limit,
+                "axis {axis} of {:?} in {count} parts, more than {MOST_PARTS}",
+                x.shape()
+            );
+            Ok(())
+        };
         let parts: Vec<usize> = match opt(inputs, 1) {
-            None => vec![1; extent],
+            None => {
+                few(extent)?;
+                vec![1; extent]
+            }
             Some(s) if s.rank() == 0 => {
                 let n = size(s.to_i64s()?[0])?;
                 ensure!(n > 0, InvalidNode, "parts of 0");
+                few(extent.div_ceil(n))?;
                 (0..extent).step_by(n).map(|at| n.min(extent - at)).collect()
             }
             Some(s) => s.to_i64s()?.into_iter().map(size).collect::<Result<_>>()?,
         };
-        let sum: usize = parts.iter().sum();
-        ensure!(sum == extent, InvalidNode, "parts {parts:?} of axis {axis} of {:?}", x.shape());
+        let sum = parts.iter().try_fold(0usize, |sum, n| sum.checked_add(*n));
+        ensure!(sum == Some(extent), InvalidNode, "parts {parts:?} of axis {axis} of {:?}", x.shape());
         let strides: Vec<isize> = shape::strides(x.shape()).iter().map(|s| *s as isize).collect();
         let mut at = 0;
         let mut items = vec![];

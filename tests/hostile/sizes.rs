@@ -85,6 +85,14 @@ fn blow_ups() -> Vec<Hostile> {
             vec![constant("w", Tensor::zeros(shadernet::DType::F32, [1 << 62, 0]))],
             node("LogSoftmax", &["w"], &["y"]),
         ),
+        {
+            let w = constant("w", Tensor::zeros(shadernet::DType::F32, [1 << 31, 0]));
+            let nodes = vec![
+                node("SplitToSequence", &["w"], &["s"]),
+                with("ConcatFromSequence", &["s"], &["y"], vec![int("axis", 0)]),
+            ];
+            Hostile::new("empty parts without end", &model(graph(vec![w], nodes)), &[Limit])
+        },
         refused("Pad", vec![longs("n", &[0, HUGE])], node("Pad", &["x", "n"], &["y"])),
         refused("Pad that wraps", vec![longs("n", &[i64::MAX, i64::MAX])], node("Pad", &["x", "n"], &["y"])),
         refused("Pad of less than all", vec![longs("n", &[i64::MIN, 0])], node("Pad", &["x", "n"], &["y"])),
