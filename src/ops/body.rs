@@ -152,7 +152,7 @@ impl<'a> Body<'a> {
         let types = match operator.op.infer(&InferCx::new(inputs.iter().map(of).collect())) {
             Ok(types) => types,
             Err(Defer::Error(e)) => return Err(e),
-            Err(_) => return Err(err!(Internal, "the shape of {op} depends on data")),
+            Err(_) => return Err(err!(Unsupported, "{op}, whose shape depends on data")),
         };
         ensure!(types.len() >= outputs, Internal, "{op} has {} outputs, {outputs} are used", types.len());
         let mut made = vec![];
