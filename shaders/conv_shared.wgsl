@@ -144,18 +144,26 @@ fn write_right(lane: u32, first: u32, rest: u32) {
 }
 //#endif
 
-// Stores the sum of channel `o` of group `g`, of the pixel whose channel 0 of all groups is element `first` of the output
-// and whose group begins at `to`.
-fn store(g: u32, o: u32, to: u32, first: u32, alive: bool, sum: Acc) {
+// What is stored of channel `o` of group `g`, of the pixel whose channel 0 of all groups is element `first` of the output.
+// Beyond the last channel what is read is that of the last, so that no branch holds up the reads of the next pixel.
+fn outcome(g: u32, o: u32, first: u32, sum: Acc) -> Y {
+    //#if SPLIT
+    return sum;
+    //#else
+    let channel = g * params.oc + min(o, params.oc - 1u);
+    return finish(sum + bias_of(channel), channel, first + channel * params.out_plane);
+    //#endif
+}
+
+// Stores it, for the pixel's group begins at `to`.
+fn store(g: u32, o: u32, to: u32, first: u32, alive: bool, value: Y) {
     if o >= params.oc || !alive {
         return;
     }
-    let channel = g * params.oc + o;
-    let at = first + channel * params.out_plane;
     //#if SPLIT
-    y[to + at] = sum;
+    y[to + first + (g * params.oc + o) * params.out_plane] = value;
     //#else
-    y[to + o * params.y_channel] = finish(sum + bias_of(channel), channel, at);
+    y[to + o * params.y_channel] = value;
     //#endif
 }
 
@@ -235,7 +243,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     var first: array<u32, OWN_COLUMNS>;
     var alive: array<bool, OWN_COLUMNS>;
     for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
-        let p = first_pixel + across_of(lane) + j / 4u * ACROSS + j % 4u * APART;
+        let wanted = first_pixel + across_of(lane) + j / 4u * ACROSS + j % 4u * APART;
+        let p = min(wanted, params.pixels - 1u);
         let image = p / params.out_plane;
         let pixel = p % params.out_plane;
         first[j] = image * params.group * params.out_plane * params.oc + pixel;
@@ -244,15 +253,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         //#else
         to[j] = params.y_base + image * params.y_image + g * params.y_group + pixel * params.y_pixel;
         //#endif
-        alive[j] = p < params.pixels;
+        alive[j] = wanted < params.pixels;
     }
     let o = row % params.tiles * ROWS + down_of(lane) * 4u;
     //#if LONG
     // A loop, so that what is long stands once a column: the rows move up to the first.
     for (var q = 0u; q < OWN_ROWS; q++) {
         let channel = o + q / 4u * (4u * DOWN) + q % 4u;
+        var values: array<Y, OWN_COLUMNS>;
         for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
-            store(g, channel, to[j], first[j], alive[j], sums[j / 4u][j % 4u]);
+            values[j] = outcome(g, channel, first[j], sums[j / 4u][j % 4u]);
+        }
+        for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
+            store(g, channel, to[j], first[j], alive[j], values[j]);
         }
         for (var i = 0u; i < MOVED; i++) { //#unroll
             sums[i] = sums[i + QUADS_N];
@@ -261,8 +274,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     //#else
     for (var q = 0u; q < OWN_ROWS; q++) { //#unroll
         let channel = o + q / 4u * (4u * DOWN) + q % 4u;
+        var values: array<Y, OWN_COLUMNS>;
         for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
-            store(g, channel, to[j], first[j], alive[j], sums[q * QUADS_N + j / 4u][j % 4u]);
+            values[j] = outcome(g, channel, first[j], sums[q * QUADS_N + j / 4u][j % 4u]);
+        }
+        for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
+            store(g, channel, to[j], first[j], alive[j], values[j]);
         }
     }
     //#endif

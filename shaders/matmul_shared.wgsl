@@ -221,16 +221,30 @@ fn put_b(place: vec2<u32>, v: vec4<Acc>) {
 //#endif
 }
 
-// Stores row m and the columns from n on.
-fn store(at: Origin, part: u32, m: u32, n: u32, sum: vec4<Acc>) {
+//#if SPLIT
+alias Outcome = vec4<Acc>;
+//#else
+alias Outcome = vec4<Y>;
+//#endif
+
+// What is stored in row m and the columns from n on.
+fn outcome(at: Origin, m: u32, n: u32, sum: vec4<Acc>) -> Outcome {
+//#if SPLIT
+    return sum;
+//#else
+    return finish_four(at, m, n, sum);
+//#endif
+}
+
+fn store(at: Origin, part: u32, m: u32, n: u32, values: Outcome) {
+//#if SPLIT
     if m >= params.m || n >= params.n {
         return;
     }
-//#if SPLIT
     // Sums in parts: as [part, batch, m, vectors of n].
-    y[(part * params.m + m) * ((params.n + 3u) / 4u) + n / 4u] = sum;
+    y[(part * params.m + m) * ((params.n + 3u) / 4u) + n / 4u] = values;
 //#else
-    put_four(at, m, n, sum);
+    store_four(at, m, n, values);
 //#endif
 }
 
@@ -293,8 +307,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     // A loop, so that what is long stands once: the rows move up to the first.
     for (var i = 0u; i < OWN_ROWS; i++) {
         let row = m + i % 4u + i / 4u * (DOWN * 4u);
+        var values: array<Outcome, QUADS_N>;
         for (var r = 0u; r < QUADS_N; r++) { //#unroll
-            store(at, part, row, n + r * ACROSS * 4u, sums[r]);
+            values[r] = outcome(at, row, n + r * ACROSS * 4u, sums[r]);
+        }
+        for (var r = 0u; r < QUADS_N; r++) { //#unroll
+            store(at, part, row, n + r * ACROSS * 4u, values[r]);
         }
         for (var j = 0u; j < MOVED; j++) { //#unroll
             for (var r = 0u; r < QUADS_N; r++) { //#unroll
@@ -305,8 +323,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 //#else
     for (var i = 0u; i < OWN_ROWS; i++) { //#unroll
         let row = m + i % 4u + i / 4u * (DOWN * 4u);
+        var values: array<Outcome, QUADS_N>;
         for (var r = 0u; r < QUADS_N; r++) { //#unroll
-            store(at, part, row, n + r * ACROSS * 4u, sums[i * QUADS_N + r]);
+            values[r] = outcome(at, row, n + r * ACROSS * 4u, sums[i * QUADS_N + r]);
+        }
+        for (var r = 0u; r < QUADS_N; r++) { //#unroll
+            store(at, part, row, n + r * ACROSS * 4u, values[r]);
         }
     }
 //#endif
