@@ -288,7 +288,7 @@ async fn map(device: &Device, buffer: &wgpu::Buffer, bytes: u64) -> Result<()> {
         let _ = send.send(r);
     });
     #[cfg(not(target_arch = "wasm32"))]
-    device.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| err!(Device, "waiting: {e}"))?;
+    device.wait()?;
     let mapped = receive.await.map_err(|_| err!(Device, "the device went away"))?;
     device.faults.alive()?;
     mapped.map_err(|e| err!(Device, "readback: {e}"))

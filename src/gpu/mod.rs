@@ -365,7 +365,7 @@ impl Gpu {
     /// Those of the device.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(&self) -> Result<()> {
-        self.0.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| err!(Device, "waiting: {e}"))?;
+        self.0.wait()?;
         self.0.faults.alive()
     }
 
@@ -375,7 +375,28 @@ impl Gpu {
     }
 }
 
+/// For how long a thread asks a GPU again and again whether it is done before it sleeps: to be woken takes longer than
+/// many a run.
+#[cfg(not(target_arch = "wasm32"))]
+const AWAKE: std::time::Duration = std::time::Duration::from_millis(2);
+
 impl Device {
+    /// Until the device has done all that it was given.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn wait(&self) -> Result<()> {
+        let failed = |e| err!(Device, "waiting: {e}");
+        let start = std::time::Instant::now();
+        // a device that computes on the same cores needs them
+        while !self.profile.cpu && start.elapsed() < AWAKE {
+            if self.device.poll(wgpu::PollType::Poll).map_err(failed)?.is_queue_empty() {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+        self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(failed)?;
+        Ok(())
+    }
+
     pub fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         let desc = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
         self.device.create_buffer(&desc)
