@@ -54,6 +54,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // a reader that goes away ends the command, as it does elsewhere
+    sigpipe::reset();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     let done = match Cli::parse().command {
         Command::Info(a) => commands::info::run(&a),

@@ -199,6 +199,15 @@ fn external_data_stays_in_the_folder() {
 }
 
 #[test]
+fn resident_runs_are_timed() {
+    let backend = if std::env::var_os("SHADERNET_REQUIRE_GPU").is_some() { "gpu" } else { "cpu" };
+    let shape = ["--shape", "x=1,3,48,192", "--runs", "3", "--warmup", "0"];
+    let out = ok(&[&["bench", MODEL, "--backend", backend, "--resident", "--json"], &shape[..]].concat());
+    let doc: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(doc["times_ms"].as_array().map(Vec::len), Some(3), "{doc}");
+}
+
+#[test]
 fn json_reports_keep_their_fields() {
     let out =
         ok(&["bench", MODEL, "--backend", "cpu", "--shape", "x=1,3,48,192", "--runs", "2", "--warmup", "0", "--json"]);

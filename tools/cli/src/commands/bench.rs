@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
-use shadernet::{Error, ErrorKind, Gpu, Model, Result, Tensor};
+use shadernet::{Destination, DeviceTensor, Error, ErrorKind, Gpu, Model, Result, Session, Tensor, Value};
 
 use crate::inputs::InputArgs;
 use crate::output::{self, quantile};
@@ -31,6 +31,9 @@ pub struct Args {
     /// Time loading and the first run without compiled pipelines of earlier processes, too.
     #[arg(long)]
     cold: bool,
+    /// Leave inputs and outputs on the device: runs without transfers.
+    #[arg(long)]
+    resident: bool,
     /// Print JSON: one object for one model and place, else an array.
     #[arg(long)]
     json: bool,
@@ -86,6 +89,47 @@ struct Contender {
     row: Row,
     runner: Runner,
     gpu: Option<Gpu>,
+    resident: Option<Resident>,
+}
+
+/// Inputs that lie on the device, and memory there that outputs go into.
+struct Resident {
+    inputs: Vec<(String, Value)>,
+    outputs: Vec<(String, Destination)>,
+}
+
+impl Resident {
+    fn new(session: &Session, inputs: &[(String, Tensor)]) -> Result<Resident> {
+        let upload =
+            |(name, t): &(String, Tensor)| Ok((name.clone(), Value::Device(DeviceTensor::new(session.gpu(), t)?)));
+        let inputs = inputs.iter().map(upload).collect::<Result<_>>()?;
+        let outputs = session.outputs().iter().map(|o| (o.name.clone(), Destination::Device)).collect();
+        let mut resident = Resident { inputs, outputs };
+        let made = resident.run(session)?;
+        for ((_, to), value) in resident.outputs.iter_mut().zip(made) {
+            if let Value::Device(d) = value {
+                *to = Destination::Into(d);
+            }
+        }
+        Ok(resident)
+    }
+
+    fn run(&self, session: &Session) -> Result<Vec<Value>> {
+        let inputs: Vec<(&str, Value)> = self.inputs.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
+        let outputs: Vec<(&str, Destination)> = self.outputs.iter().map(|(n, d)| (n.as_str(), d.clone())).collect();
+        let made = session.run_values(&inputs, &outputs)?;
+        session.gpu().wait()?;
+        Ok(made)
+    }
+}
+
+impl Contender {
+    fn run(&self, inputs: &[(String, Tensor)]) -> Result<()> {
+        match (&self.runner, &self.resident) {
+            (Runner::Gpu(session), Some(resident)) => resident.run(session).map(drop),
+            _ => self.runner.run(&named(inputs)).map(drop),
+        }
+    }
 }
 
 fn ms(start: Instant) -> f64 {
@@ -164,13 +208,13 @@ fn print(r: &Row) {
 fn timed(args: &Args, path: &Path, inputs: &[(String, Tensor)], places: &[Place]) -> Result<Vec<Contender>> {
     let mut all = vec![];
     for p in places {
-        all.push(prepare(args, p, path, &named(inputs))?);
+        all.push(prepare(args, p, path, inputs)?);
     }
     let bar = output::bar(((args.warmup + args.runs) * all.len()) as u64, "timing");
     for round in 0..args.warmup + args.runs {
         for c in &mut all {
             let start = Instant::now();
-            c.runner.run(&named(inputs))?;
+            c.run(inputs)?;
             if round >= args.warmup {
                 c.row.times_ms.push(ms(start));
             }
@@ -217,12 +261,16 @@ fn start(place: &Place, path: &Path, inputs: &[(&str, Tensor)]) -> Result<(Where
     Ok((open, runner, [load_ms, ms(start)]))
 }
 
-fn prepare(args: &Args, place: &Place, path: &Path, inputs: &[(&str, Tensor)]) -> Result<Contender> {
+fn prepare(args: &Args, place: &Place, path: &Path, inputs: &[(String, Tensor)]) -> Result<Contender> {
     let cold_ms = match args.cold {
-        true => Some(start(&Place { pipeline_cache: Some("off".into()), ..place.clone() }, path, inputs)?.2),
+        true => Some(start(&Place { pipeline_cache: Some("off".into()), ..place.clone() }, path, &named(inputs))?.2),
         false => None,
     };
-    let (open, runner, [load_ms, first_ms]) = start(place, path, inputs)?;
+    let (open, runner, [load_ms, first_ms]) = start(place, path, &named(inputs))?;
+    let resident = match &runner {
+        Runner::Gpu(session) if args.resident => Some(Resident::new(session, inputs)?),
+        _ => None,
+    };
     let (adapter, driver) = open.names();
     let backend = open.backend().to_string();
     let weights_bytes = match &runner {
@@ -254,7 +302,7 @@ fn prepare(args: &Args, place: &Place, path: &Path, inputs: &[(&str, Tensor)]) -
         work: None,
         times_ms: vec![],
     };
-    Ok(Contender { row, runner, gpu })
+    Ok(Contender { row, runner, gpu, resident })
 }
 
 /// The ceilings of a device, measured once for all its models; none where it cannot tell times.
