@@ -118,6 +118,14 @@ impl Meter {
         self.limits.hold(self.held, types, WIDE).map(drop)
     }
 
+    /// Whether there is an end to the rows of those that are empty: they take no memory, but operators go through them.
+    ///
+    /// # Errors
+    /// `Limit` when there is none.
+    pub fn ends<'a>(&self, types: impl IntoIterator<Item = &'a TensorType>) -> Result<()> {
+        types.into_iter().filter(|t| t.shape.contains(&0)).try_for_each(|t| self.limits.hold(0, [t], WIDE).map(drop))
+    }
+
     /// As [`Limits::foresee`], of a whole graph.
     ///
     /// # Errors

@@ -119,6 +119,7 @@ pub(crate) fn eval_within(node: &Node, values: &HashMap<ValueId, Tensor>, meter:
 
 fn eval_checked(op: &dyn Op, inputs: &[Option<&Tensor>], meter: &Meter) -> Result<Vec<Tensor>> {
     let types: Vec<_> = inputs.iter().map(|t| t.map(|t| TensorType::new(t.dtype(), t.shape()))).collect();
+    meter.ends(types.iter().flatten())?;
     let known = types.iter().zip(inputs).map(|(t, v)| Some((t.as_ref()?, *v))).collect();
     let inferred = match op.infer(&InferCx::new(known)) {
         Ok(types) => types,

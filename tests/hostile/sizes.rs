@@ -85,6 +85,11 @@ fn blow_ups() -> Vec<Hostile> {
             vec![constant("w", Tensor::zeros(shadernet::DType::F32, [1 << 62, 0]))],
             node("LogSoftmax", &["w"], &["y"]),
         ),
+        refused(
+            "Unique of nothing without end",
+            vec![constant("w", Tensor::zeros(shadernet::DType::F32, [0, 1 << 62]))],
+            with("Unique", &["w"], &["y"], vec![int("axis", 1)]),
+        ),
         {
             let w = constant("w", Tensor::zeros(shadernet::DType::F32, [1 << 31, 0]));
             let nodes = vec![
