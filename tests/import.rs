@@ -538,3 +538,18 @@ fn the_runner_checks_inputs() {
     assert_eq!(e.kind(), ErrorKind::InvalidInput);
     assert_eq!(run(&relu()).unwrap(), [0.0, 2.0]);
 }
+
+/// Models that once panicked, or blamed the library (`tools/fuzz.sh`); their inputs are numbers.
+#[test]
+fn what_fuzzing_found_is_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/findings");
+    let files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let m = Model::load(&file).unwrap();
+        let inputs: Vec<(&str, Tensor)> =
+            m.inputs().iter().map(|i| (i.name.as_str(), Tensor::scalar(1.5f32))).collect();
+        let e = m.reference().run(&inputs).map(|_| ()).unwrap_err();
+        assert_ne!(e.kind(), ErrorKind::Internal, "{}: {e}", file.display());
+    }
+}

@@ -154,7 +154,7 @@ impl<'a> Body<'a> {
             Err(Defer::Error(e)) => return Err(e),
             Err(_) => return Err(err!(Unsupported, "{op}, whose shape depends on data")),
         };
-        ensure!(types.len() >= outputs, Internal, "{op} has {} outputs, {outputs} are used", types.len());
+        ensure!(types.len() >= outputs, InvalidNode, "{op} has {} outputs, {outputs} are used", types.len());
         let mut made = vec![];
         for t in types.into_iter().take(outputs) {
             let v = self.graph.add_value(format!("v{}", self.graph.value_count()), None);
