@@ -155,7 +155,7 @@ fn outcome(g: u32, o: u32, first: u32, sum: Acc) -> Y {
     //#endif
 }
 
-// Stores it, for the pixel's group begins at `to`.
+// Stores it, if channel and pixel are there; the group's channel 0 of the pixel lies at `to`.
 fn store(g: u32, o: u32, to: u32, first: u32, alive: bool, value: Y) {
     if o >= params.oc || !alive {
         return;

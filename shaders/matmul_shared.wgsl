@@ -236,6 +236,7 @@ fn outcome(at: Origin, m: u32, n: u32, sum: vec4<Acc>) -> Outcome {
 //#endif
 }
 
+// Stores it, those rows and columns that there are.
 fn store(at: Origin, part: u32, m: u32, n: u32, values: Outcome) {
 //#if SPLIT
     if m >= params.m || n >= params.n {

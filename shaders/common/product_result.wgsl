@@ -34,6 +34,7 @@ fn store_four(at: Origin, m: u32, n: u32, values: vec4<Y>) {
 //#endif
 }
 
+// Makes and stores them.
 fn put_four(at: Origin, m: u32, n: u32, sum: vec4<Acc>) {
     store_four(at, m, n, finish_four(at, m, n, sum));
 }
