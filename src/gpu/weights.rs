@@ -12,13 +12,13 @@ use crate::{Result, err};
 
 const CHUNK: usize = crate::plan::UPLOAD_CHUNK as usize;
 
-type Key = ((usize, usize), String, DeviceType);
+type Key = (Vec<(usize, usize)>, String, DeviceType);
 
 /// A constant on the device.
 pub(crate) struct Weight {
     pub buffer: wgpu::Buffer,
-    /// Kept because its address is part of the key.
-    _source: Tensor,
+    /// Kept because their addresses are part of the key.
+    _sources: Vec<Tensor>,
 }
 
 /// The constants of one model on one device, each as long as a plan uses it.
@@ -36,7 +36,9 @@ impl std::fmt::Debug for Weights {
 impl Weights {
     /// The buffer for a constant, uploaded if it is not there yet.
     pub fn get(&self, gpu: &Device, name: &str, bytes: u64, c: &Constant) -> Result<Arc<Weight>> {
-        let key = (c.source.data_key(), format!("{} {bytes}", c.tag), c.device);
+        let sources: Vec<Tensor> = [&c.source].into_iter().chain(&c.others).cloned().collect();
+        let keys = sources.iter().map(Tensor::data_key).collect();
+        let key = (keys, format!("{} {bytes}", c.tag), c.device);
         let mut made = self.made.lock().map_err(|_| err!(Internal, "a thread failed while it uploaded weights"))?;
         if let Some(weight) = made.get(&key).and_then(Weak::upgrade) {
             return Ok(weight);
@@ -47,8 +49,8 @@ impl Weights {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let buffer = gpu.buffer(name, bytes, usage);
         upload(gpu, &buffer, &data);
-        c.source.release();
-        let weight = Arc::new(Weight { buffer, _source: c.source.clone() });
+        sources.iter().for_each(Tensor::release);
+        let weight = Arc::new(Weight { buffer, _sources: sources });
         made.insert(key, Arc::downgrade(&weight));
         Ok(weight)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::copy::collapse;
 use super::epilogue::{self, Epilogue};
+use super::matmul_bits::{self, Bits};
 pub use super::matmul_pack::{right, right_made, right_of};
 use super::{
     DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid, matmul_gpu,
@@ -63,6 +64,8 @@ pub enum Right {
     },
     /// A constant larger than the device binds at once: its columns from left to right.
     Parts(Vec<Right>),
+    /// A constant of few bits an element, for every matrix of a batch.
+    Bits(Bits),
 }
 
 impl Right {
@@ -71,6 +74,7 @@ impl Right {
             Right::View(v) => v.shape.last().copied().unwrap_or(1),
             Right::Panels { n, .. } => *n,
             Right::Parts(parts) => parts.iter().map(Right::columns).sum(),
+            Right::Bits(bits) => bits.extents()[1],
         }
     }
 
@@ -84,6 +88,7 @@ impl Right {
             Right::View(v) => Right::View(wide(&v, 2)),
             Right::Panels { view, n } => Right::Panels { view: wide(&view, 3), n },
             Right::Parts(parts) => Right::Parts(parts.into_iter().map(|p| p.broadcast(batch)).collect()),
+            Right::Bits(bits) => Right::Bits(bits),
         }
     }
 }
@@ -311,7 +316,7 @@ fn batch_as_rows(p: &Product) -> Option<Product> {
     let (b, inner) = match &p.b {
         Right::View(v) => (v, 2),
         Right::Panels { view, .. } => (view, 3),
-        Right::Parts(_) => return None,
+        Right::Parts(_) | Right::Bits(_) => return None,
     };
     let lead = b.rank() - inner;
     let shared = (0..lead).rev().take_while(|d| b.shape[*d] == 1 || b.strides[*d] == 0).count();
@@ -351,6 +356,9 @@ pub fn product(cx: &mut LowerCx<'_>, p: &Product) -> Result<()> {
             first += b.columns();
         }
         return Ok(());
+    }
+    if let Right::Bits(bits) = &p.b {
+        return matmul_bits::emit(cx, p, bits);
     }
     if let Some(flat) = batch_as_rows(p) {
         return product(cx, &flat);
@@ -399,10 +407,11 @@ pub(super) struct Cut {
 }
 
 impl<'p> Call<'p> {
-    fn new(cx: &LowerCx<'_>, p: &'p Product) -> Result<Call<'p>> {
+    pub fn new(cx: &LowerCx<'_>, p: &'p Product) -> Result<Call<'p>> {
         let (b, inner) = match &p.b {
             Right::View(v) => (v, 2),
             Right::Panels { view, .. } => (view, 3),
+            Right::Bits(bits) => (&bits.words, 2),
             Right::Parts(_) => bail!(Internal, "a right factor in parts"),
         };
         let rank = p.out.rank();
@@ -410,16 +419,10 @@ impl<'p> Call<'p> {
         let k = p.a.shape[rank - 1];
         let batch = &p.out.shape[..rank - 2];
         let b_lead = b.rank() - inner;
-        let b_k = b.shape[b.rank() - 2];
-        let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch && b_k == k;
-        ensure!(
-            fits && p.b.columns() == n,
-            Internal,
-            "{:?} x {:?} does not make {:?}",
-            p.a.shape,
-            b.shape,
-            p.out.shape
-        );
+        let (b_k, columns) = (if let Right::Bits(b) = &p.b { b.extents()[0] } else { b.shape[b.rank() - 2] }, p.b.columns());
+        let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch;
+        let made_of = (&p.a.shape, b_k, columns, &p.out.shape);
+        ensure!(fits && b_k == k && columns == n, Internal, "{made_of:?} is no product");
         let made = p.end.as_ref().map_or(p.out.device, |e| e.from());
         let float = made.is_float();
         ensure!(float || (p.alpha == 1.0 && p.beta == 1.0), Unsupported, "scaled products of {}", p.out.dtype);

@@ -19,7 +19,7 @@ const THREADS: usize = 256;
 /// The least products in a part of a sum of few rows: as many as the slices of a workgroup have under way at a time.
 const FEW_PART: usize = 32;
 /// Workgroups of few rows for each multiprocessor that keep its loads under way.
-const FEW_GROUPS: usize = 4;
+pub(super) const FEW_GROUPS: usize = 4;
 
 /// Elements that an invocation loads at once of factors that are multiplied as cooperative matrices.
 const WIDE: usize = 8;
@@ -190,7 +190,7 @@ impl Kernel for Dots {
 }
 
 /// The kernels of a product whose sums are made in parts: the parts themselves are a product and nothing else.
-fn of_parts(common: &Common) -> Common {
+pub(super) fn of_parts(common: &Common) -> Common {
     let acc = common.acc();
     Common { bias: None, end: None, made: acc, out: acc, scales: false, scales_bias: false, ..common.clone() }
 }
@@ -287,12 +287,16 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
 }
 
 /// The products of each of `splits` parts of a sum of `k`, a multiple of `unit`, and how many parts that makes.
-fn in_parts(k: usize, unit: usize, splits: usize) -> (usize, usize) {
+pub(super) fn in_parts(k: usize, unit: usize, splits: usize) -> (usize, usize) {
     let part = k.div_ceil(splits.max(1)).next_multiple_of(unit).max(unit);
     (part, k.div_ceil(part).max(1))
 }
 
-fn parts(
+/// Dispatches `kernel`, which makes `splits` parts of the sums, and what adds these.
+///
+/// # Errors
+/// As [`Call::dispatch_parts`].
+pub(super) fn parts(
     cx: &mut LowerCx<'_>,
     mut call: Call<'_>,
     kernel: &dyn Kernel,

@@ -25,6 +25,7 @@ pub mod join;
 pub mod linear_attention;
 pub mod loss;
 pub mod matmul;
+pub mod matmul_bits;
 mod matmul_gpu;
 mod matmul_pack;
 pub mod non_zero;

@@ -12,7 +12,9 @@ use super::matmul::{Geometry, product_tolerance};
 use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::{Attr, AttrReader, TensorType, ValueId};
+use crate::kernels::epilogue::Ends;
 use crate::kernels::matmul::{Product, product, right_made};
+use crate::kernels::matmul_bits::{self, Parts, Zeros};
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
@@ -113,34 +115,50 @@ impl Weights {
         shape::numel(s) == 0 && self.n * self.k > 0
     }
 
-    /// The weights as numbers, `[n, k]`.
-    fn values(&self, b: &Tensor, [scales, zeros, groups]: [Option<&Tensor>; 3]) -> Result<Vec<f32>> {
+    /// What the weights consist of.
+    fn parts(&self, b: &Tensor, scales: Option<&Tensor>, zeros: Option<&Tensor>) -> Result<Parts> {
         let (blocks, bits) = (self.blocks(), self.bits);
         let mask = ((1u32 << bits) - 1) as u8;
         let element = |bytes: &[u8], i: usize| bytes[i * bits / 8] >> (i * bits % 8) & mask;
         let scales = scales.ok_or_else(|| err!(InvalidNode, "input 2 is missing"))?.to_f32s()?;
-        let zeros: Vec<f32> = match zeros {
-            None => vec![(1u32 << (bits - 1)) as f32; self.n * blocks],
+        let zeros = match zeros {
+            None => None,
             Some(z) if z.dtype() == U8 => {
                 let rows = z.bytes().chunks(self.zero_bytes().max(1));
-                rows.flat_map(|row| (0..blocks).map(move |i| element(row, i) as f32)).collect()
+                Some(rows.flat_map(|row| (0..blocks).map(move |i| element(row, i) as f32)).collect())
             }
-            Some(z) => z.to_f32s()?,
+            Some(z) => Some(z.to_f32s()?),
         };
-        let groups = groups.map(Tensor::to_i64s).transpose()?;
         let row = blocks * self.block * bits / 8;
-        let mut out = Vec::with_capacity(self.n * self.k);
+        let mut q = Vec::with_capacity(self.n * self.k);
         for n in 0..self.n {
             let bytes = &b.bytes()[n * row..][..row];
-            for k in 0..self.k {
-                let group = groups.as_ref().map_or((k / self.block) as i64, |g| g[k]);
-                let inside = usize::try_from(group).ok().filter(|g| *g < blocks);
-                let group = inside.ok_or_else(|| err!(InvalidInput, "g_idx {group} of {blocks} blocks"))?;
-                let at = n * blocks + group;
-                out.push((element(bytes, k) as f32 - zeros[at]) * scales[at]);
-            }
+            q.extend((0..self.k).map(|k| element(bytes, k)));
+        }
+        Ok(Parts { q, scales, zeros })
+    }
+
+    /// The weights as numbers, `[n, k]`.
+    fn values(&self, b: &Tensor, [scales, zeros, groups]: [Option<&Tensor>; 3]) -> Result<Vec<f32>> {
+        let blocks = self.blocks();
+        let Parts { q, scales, zeros } = self.parts(b, scales, zeros)?;
+        let groups = groups.map(Tensor::to_i64s).transpose()?;
+        let middle = (1u32 << (self.bits - 1)) as f32;
+        let mut out = Vec::with_capacity(q.len());
+        for (i, q) in q.into_iter().enumerate() {
+            let (n, k) = (i / self.k, i % self.k);
+            let group = groups.as_ref().map_or((k / self.block) as i64, |g| g[k]);
+            let inside = usize::try_from(group).ok().filter(|g| *g < blocks);
+            let group = inside.ok_or_else(|| err!(InvalidInput, "g_idx {group} of {blocks} blocks"))?;
+            let at = n * blocks + group;
+            out.push((q as f32 - zeros.as_ref().map_or(middle, |z| z[at])) * scales[at]);
         }
         Ok(out)
+    }
+
+    /// Whether blocks lie one behind the other.
+    fn in_order(&self, groups: &Tensor) -> Result<bool> {
+        Ok(groups.to_i64s()?.iter().take(self.k).enumerate().all(|(k, g)| *g == (k / self.block) as i64))
     }
 }
 
@@ -151,6 +169,46 @@ struct MatMulNBits(Weights);
 impl MatMulNBits {
     fn geometry(&self, a: &[usize]) -> Result<Geometry> {
         Geometry::new(a, &[self.0.k, self.0.n])
+    }
+
+    /// Whether there are weights, and they are known before the run.
+    fn known(&self, cx: &LowerCx<'_>) -> Result<bool> {
+        let known = |i: &usize| !cx.has_input(*i) || cx.value(*i).is_some();
+        let all = [SCALES, ZEROS, GROUPS].iter().all(known);
+        Ok(cx.value(B).is_some() && all && !self.0.absent(&cx.input_type(B)?.shape))
+    }
+
+    /// The product of weights that are known: as they are, or as floats where blocks do not lie in order.
+    fn product(&self, cx: &mut LowerCx<'_>) -> Result<Product> {
+        let w = self.0;
+        let scales = cx.input_type(SCALES)?.dtype;
+        let zeros = match cx.has_input(ZEROS).then(|| cx.input_type(ZEROS)).transpose()? {
+            None => Zeros::Same(1 << (w.bits - 1)),
+            Some(t) if t.dtype == U8 => Zeros::Whole,
+            Some(_) => Zeros::Fractions,
+        };
+        let weights = matmul_bits::Weights { k: w.k, n: w.n, bits: w.bits, block: w.block, scales, zeros };
+        let in_order = cx.value(GROUPS).map_or(Ok(true), |g| w.in_order(g))?;
+        let others: Vec<usize> = [SCALES, ZEROS].into_iter().filter(|i| cx.has_input(*i)).collect();
+        let b = if in_order && weights.fits() {
+            matmul_bits::right(cx, B, &others, weights, move |b, others| w.parts(b, others.first(), others.get(1)))?
+        } else {
+            let of = [SCALES, ZEROS, GROUPS].map(|i| cx.value(i).cloned());
+            let mut hash = DefaultHasher::new();
+            of.iter().flatten().for_each(|t| hash.write(t.bytes()));
+            let tag = format!("{w:?} of {:016x}", hash.finish());
+            right_made(cx, B, TensorType::new(F32, [w.n, w.k]), true, &tag, move |b| {
+                Tensor::new([w.n, w.k], w.values(b, [0, 1, 2].map(|i| of[i].as_ref()))?)
+            })?
+        };
+        let a = cx.input(0)?;
+        let g = self.geometry(&a.shape)?;
+        let whole = [&g.batch[..], &[g.m, g.n]].concat();
+        let out = cx.output(0)?;
+        let out = fitted(cx, &out, &whole)?;
+        let a = fitted(cx, &a, &[&g.batch[..], &[g.m, g.k]].concat())?;
+        let bias = cx.try_input(BIAS)?.map(|v| v.broadcast(&whole));
+        Ok(Product { bias, ..Product::new(a, b.broadcast(&g.batch), out) })
     }
 }
 
@@ -181,27 +239,20 @@ impl Op for MatMulNBits {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
-        let w = self.0;
-        let parts = [SCALES, ZEROS, GROUPS];
-        let known = cx.value(B).is_some() && parts.iter().all(|i| !cx.has_input(*i) || cx.value(*i).is_some());
-        if !known || w.absent(&cx.input_type(B)?.shape) {
+        if !self.known(cx)? {
             return Defined(*self).lower(cx);
         }
-        let of = parts.map(|i| cx.value(i).cloned());
-        let mut hash = DefaultHasher::new();
-        of.iter().flatten().for_each(|t| hash.write(t.bytes()));
-        let tag = format!("{w:?} of {:016x}", hash.finish());
-        let b = right_made(cx, B, TensorType::new(F32, [w.n, w.k]), true, &tag, move |b| {
-            Tensor::new([w.n, w.k], w.values(b, [0, 1, 2].map(|i| of[i].as_ref()))?)
-        })?;
-        let a = cx.input(0)?;
-        let g = self.geometry(&a.shape)?;
-        let whole = [&g.batch[..], &[g.m, g.n]].concat();
-        let out = cx.output(0)?;
-        let out = fitted(cx, &out, &whole)?;
-        let a = fitted(cx, &a, &[&g.batch[..], &[g.m, g.k]].concat())?;
-        let bias = cx.try_input(BIAS)?.map(|v| v.broadcast(&whole));
-        product(cx, &Product { bias, ..Product::new(a, b.broadcast(&g.batch), out) })
+        let p = self.product(cx)?;
+        product(cx, &p)
+    }
+
+    fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
+        let end = ends.only_end()?;
+        ensure!(self.known(cx)?, Unsupported, "weights that are not known before the run");
+        let shape = cx.output_type(0)?.shape;
+        let p = self.product(cx)?;
+        let reads = end.reads.iter().map(|v| fitted(cx, &v.broadcast(&shape), &p.out.shape)).collect::<Result<_>>()?;
+        product(cx, &Product { end: Some(Arc::new(end.clone())), reads, ..p })
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
@@ -403,6 +454,26 @@ fn matmul_cases() -> Vec<Case> {
         let c = c.int("N", n as i64).int("block_size", block as i64).sum(k).rand(d, &[a, &[k]].concat());
         add(add(c, bytes(&[n, blocks, block * bits / 8], 0)), floats(d, &[n, blocks]))
     };
+    // of few rows and of many, of widths and lengths that are no multiple of anything, of large blocks
+    let shapes: [(&[usize], [usize; 2], usize); 7] = [
+        (&[1], [260, 128], 32),
+        (&[1, 3], [36, 200], 128),
+        (&[5, 3], [132, 320], 64),
+        (&[4, 5], [130, 96], 32),
+        (&[33], [68, 80], 16),
+        (&[2], [7, 37], 16),
+        (&[17], [9, 21], 32),
+    ];
+    for (i, (a, of, block)) in shapes.into_iter().enumerate() {
+        for bits in [2, 4, 8] {
+            let d = [F32, F16, BF16][(i + bits / 2) % 3];
+            let new = || case(d, a, of, bits, block, true);
+            let blocks = of[1].div_ceil(block);
+            all.push(new());
+            all.push(new().constant(bytes(&[of[0], (blocks * bits).div_ceil(8)], 7)));
+            all.push(new().constant(floats(d, &[of[0], blocks])).absent().rand(d, &of[..1]));
+        }
+    }
     for constant in [true, false] {
         let add = |c: Case, t: Tensor| if constant { c.constant(t) } else { c.value(t) };
         for bits in [2, 4, 8] {
@@ -420,6 +491,28 @@ fn matmul_cases() -> Vec<Case> {
     let none = Case::new("MatMulNBits", 1).domain("com.microsoft").int("K", 32).int("N", 8).int("block_size", 16);
     let none = none.rand(F32, &[2, 32]).constant(Tensor::zeros(U8, [0, 2, 8])).constant(Tensor::zeros(F32, [0]));
     all.push(none.absent().absent().rand(F32, &[8]));
+    all
+}
+
+/// Cases of products with an epilogue.
+pub(super) fn ended_cases() -> Vec<Case> {
+    let mut all = vec![];
+    for (rows, n, k) in [(&[1][..], 40, 64), (&[2, 3], 36, 96), (&[19], 70, 40)] {
+        let attrs = [("bits", 4), ("K", k as i64), ("N", n as i64), ("block_size", 32)].map(|(a, v)| (a, Attr::Int(v)));
+        let out = [rows, &[n]].concat();
+        for d in [F32, F16] {
+            let new = |present: &[bool], more, tail| {
+                let c = super::epilogue::case("MatMulNBits+Elementwise", &attrs, present, more, tail).sum(k);
+                let c = c.rand(d, &[rows, &[k]].concat()).constant(bytes(&[n, k.div_ceil(32), 16], 0));
+                c.constant(floats(d, &[n, k.div_ceil(32)]))
+            };
+            let all_but = [true, true, true, false, false, true];
+            let residual = new(&all_but, 1, super::epilogue::RESIDUAL).absent().absent();
+            all.push(residual.constant(floats(d, &[n])).rand(d, &out));
+            let gated = new(&[true, true, true, false, false, false], 2, super::epilogue::GATED);
+            all.push(gated.absent().absent().absent().rand(d, &out).rand(d, &[n]));
+        }
+    }
     all
 }
 

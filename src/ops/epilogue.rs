@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::fused::{self, Rest, chain, fold, infer_known};
 use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance, spelled};
-use super::{epilogue_rows as rows, quant_convs, quant_products};
+use super::{contrib_nbits, epilogue_rows as rows, quant_convs, quant_products};
 use crate::cpu;
 use crate::dtype::DType::{self, BF16, F16, F32, I8, I32, I64, U8};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
@@ -49,6 +49,7 @@ pub const HEADS: &[(&str, usize)] = &[
     ("LogSoftmax", 1),
     ("Resize", 4),
     ("Gather", 2),
+    ("MatMulNBits", 6),
 ];
 /// Operands besides a head's own: with those and the result as many buffers as every device binds.
 pub const MOST_READS: usize = 4;
@@ -91,6 +92,7 @@ pub const FAMILY: &[OpDef] = &[
     row("Gather+Elementwise", rows::gather_cases),
     row("ConvInteger+Elementwise", quant_convs::ended_conv_cases),
     row("MatMulInteger+Elementwise", quant_products::ended_matmul_cases),
+    row("MatMulNBits+Elementwise", contrib_nbits::ended_cases),
 ];
 
 const fn row(name: &'static str, cases: fn() -> Vec<Case>) -> OpDef {
@@ -110,10 +112,16 @@ struct Ended {
     inputs: Vec<usize>,
 }
 
+/// The domain of one of [`HEADS`].
+fn domain(head: &str) -> &'static str {
+    if head == "MatMulNBits" { "com.microsoft" } else { "" }
+}
+
 /// The number of inputs of a node that may be a head, the left-out ones included.
 pub fn head_inputs(node: &Node) -> Option<usize> {
     let o = &node.operator;
-    let found = HEADS.iter().find(|(name, _)| o.domain.is_empty() && o.op_type == *name).map(|(_, inputs)| *inputs);
+    let is = |name: &&str| o.op_type == **name && o.domain == domain(name);
+    let found = HEADS.iter().find(|(name, _)| is(name)).map(|(_, inputs)| *inputs);
     // as what it means
     let spelled = (o.domain == fused::DOMAIN && o.op_type == spelled::NAME).then_some(3);
     found.or(spelled).filter(|_| node.outputs.len() == 1)
@@ -382,7 +390,7 @@ pub(super) fn body(
     // products as at this opset, of which there is no other in some tests
     let product = ["Conv", "ConvTranspose", "MatMul", "Gemm"].contains(&head);
     let info = NodeInfo { inputs: present.to_vec(), ..NodeInfo::full(if product { 13 } else { 23 }, 0, 1) };
-    let domain = if head == spelled::NAME { fused::DOMAIN } else { "" };
+    let domain = if head == spelled::NAME { fused::DOMAIN } else { domain(head) };
     let operator = Operator::new(domain, head, attrs, &info)?;
     let input = |body: &mut Graph, name: String| {
         let v = body.add_value(name, None);

@@ -71,7 +71,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
 /// How much a head gains by what follows it: of two the greater one is chosen.
 fn gain(head: &Node) -> usize {
     match head.operator.op_type.as_str() {
-        "Conv" | "ConvInteger" | "ConvTranspose" | "Gemm" | "MatMul" | "MatMulInteger" => 2,
+        "Conv" | "ConvInteger" | "ConvTranspose" | "Gemm" | "MatMul" | "MatMulInteger" | "MatMulNBits" => 2,
         _ if narrows(head) => 0,
         _ => 1,
     }

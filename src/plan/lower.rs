@@ -11,7 +11,7 @@ use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::{self, Kernel, Params, Profile};
 use crate::ops::Defer;
 use crate::tensor::Tensor;
-use crate::{ErrorKind, Result, bail, ensure, err};
+use crate::{ErrorKind, Result, ensure, err};
 
 /// The state of lowering a segment: what is known of each value, the program so far, where each value lies.
 pub struct Lowering {
@@ -33,7 +33,7 @@ pub struct Lowering {
     pub(super) wishes: HashMap<ValueId, Wish>,
     /// The buffers of values in which others lie before they are made themselves.
     roots: HashMap<ValueId, View>,
-    constants: HashMap<(usize, usize, String, kernels::DeviceType), BufId>,
+    constants: HashMap<(Vec<(usize, usize)>, String, kernels::DeviceType), BufId>,
 }
 
 impl Lowering {
@@ -118,7 +118,7 @@ impl Lowering {
             return Ok(view);
         };
         let t = TensorType::new(data.dtype(), data.shape());
-        let view = self.constant(&name, data, "", t, Arc::new(|t: &Tensor| Ok(t.clone())))?;
+        let view = self.constant(&name, vec![data], "", t, Arc::new(|t: &Tensor| Ok(t.clone())))?;
         self.views.insert(v, view.clone());
         Ok(view)
     }
@@ -145,17 +145,22 @@ impl Lowering {
         }
     }
 
-    fn constant(&mut self, name: &str, source: Tensor, tag: &str, t: TensorType, make: Make) -> Result<View> {
+    /// `sources` are what it is made from, the first of them what `make` is given.
+    fn constant(&mut self, name: &str, sources: Vec<Tensor>, tag: &str, t: TensorType, make: Make) -> Result<View> {
         let device = self.profile.device_type(t.dtype)?;
-        let (address, len) = source.data_key();
-        let key = (address, len, format!("{tag} {}", t.dtype), device);
+        let keys: Vec<(usize, usize)> = sources.iter().map(Tensor::data_key).collect();
         // zero bytes have no address of their own
-        if len > 0
+        let whole = keys.iter().all(|(_, len)| *len > 0);
+        let key = (keys, format!("{tag} {}", t.dtype), device);
+        if whole
             && let Some(buf) = self.constants.get(&key)
         {
             return Ok(View::dense(*buf, &t, device));
         }
-        let constant = Constant { source, tag: tag.into(), device, make };
+        let mut others = sources;
+        ensure!(!others.is_empty(), Internal, "a constant of nothing");
+        let source = others.remove(0);
+        let constant = Constant { source, others, tag: tag.into(), device, make };
         let view = self.buffer(name, &t, BufKind::Constant(constant))?;
         self.constants.insert(key, view.buf);
         Ok(view)
@@ -462,7 +467,7 @@ impl<'a> LowerCx<'a> {
     pub fn constant(&mut self, tensor: Tensor) -> Result<View> {
         let t = TensorType::new(tensor.dtype(), tensor.shape());
         let name = format!("{} constant", self.node.name);
-        self.low.constant(&name, tensor, "", t, Arc::new(|t: &Tensor| Ok(t.clone())))
+        self.low.constant(&name, vec![tensor], "", t, Arc::new(|t: &Tensor| Ok(t.clone())))
     }
 
     /// The data of input `i`, known on the host, rearranged by `make` into a tensor of type `t` and uploaded once for
@@ -477,12 +482,31 @@ impl<'a> LowerCx<'a> {
         t: TensorType,
         make: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Result<View> {
-        let id = self.input_id(i)?;
-        let Some(source) = self.low.known.get(&id).cloned() else {
-            bail!(Unsupported, "input {i} is not known before the run")
+        self.prepacked_with(i, &[], tag, t, move |t, _| make(t))
+    }
+
+    /// As [`LowerCx::prepacked`], from the inputs `others` besides, which are known on the host as well.
+    ///
+    /// # Errors
+    /// As [`LowerCx::prepacked`].
+    pub fn prepacked_with(
+        &mut self,
+        i: usize,
+        others: &[usize],
+        tag: &str,
+        t: TensorType,
+        make: impl Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Result<View> {
+        let known = |i: &usize| {
+            let id = self.input_id(*i)?;
+            let found = self.low.known.get(&id).cloned();
+            found.ok_or_else(|| err!(Unsupported, "input {i} is not known before the run"))
         };
-        let name = format!("{} {tag}", self.low.graph.value(id).name);
-        self.low.constant(&name, source, tag, t, Arc::new(make))
+        let sources: Vec<Tensor> = [i].iter().chain(others).map(known).collect::<Result<_>>()?;
+        let name = format!("{} {tag}", self.low.graph.value(self.input_id(i)?).name);
+        let rest = sources[1..].to_vec();
+        let make = move |t: &Tensor| make(t, &rest);
+        self.low.constant(&name, sources, tag, t, Arc::new(make))
     }
 
     /// Lowers the nodes of `body` in this node's place. Its inputs are the node's inputs with the numbers `inputs`, its

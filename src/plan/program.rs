@@ -44,7 +44,9 @@ pub type Make = Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
 pub struct Constant {
     /// The tensor it is made from; its address is part of the identity.
     pub source: Tensor,
-    /// How it was rearranged (`""`: not at all). Equal source, tag and device type mean equal bytes.
+    /// What else it is made from; likewise.
+    pub others: Vec<Tensor>,
+    /// How it was rearranged (`""`: not at all). Equal sources, tag and device type mean equal bytes.
     pub tag: String,
     /// Its type on the device.
     pub device: DeviceType,

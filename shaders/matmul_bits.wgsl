@@ -1,0 +1,143 @@
+// Matrix products of a few rows with weights of few bits, which are read once: an invocation makes FEW rows of four
+// columns, ACROSS of them side by side, and SLICES of these have every SLICES-th unit of the sum each.
+
+//#include common/product.wgsl
+//#include common/product_result.wgsl
+//#include common/bits.wgsl
+
+const FEW: u32 = 1u; //#param
+// PER / 4
+const QUARTERS: u32 = 2u; //#param
+const ACROSS: u32 = 32u; //#param
+const SLICES: u32 = 8u; //#param
+const THREADS: u32 = ACROSS * SLICES;
+
+//#if A_VEC
+alias A = vec4<f32>; //#param
+//#else
+alias A = f32; //#param
+//#endif
+
+@group(0) @binding(1) var<storage, read> a: array<A>;
+
+//#if SLICED
+var<workgroup> held: array<vec4<Acc>, FEW * THREADS>;
+//#endif
+
+// Rows beyond the last are read as the last, and not stored.
+fn row_at(at: i32, m: u32) -> i32 {
+    return at + i32(min(m, params.m - 1u)) * params.a_m;
+}
+
+// Four elements of a row of A from k on, zeros from the last k on.
+fn load_a(row: i32, k: u32) -> vec4<Acc> {
+//#if A_VEC
+//#if K_REST
+    return select(vec4<Acc>(), vec4<Acc>(a[row + i32(min(k, params.k - 4u) / 4u)]), k < params.k);
+//#else
+    return vec4<Acc>(a[row + i32(k / 4u)]);
+//#endif
+//#else
+    let step = params.a_k;
+//#if K_REST
+    let each = vec4<u32>(k, k + 1u, k + 2u, k + 3u);
+    let p = vec4<i32>(row) + vec4<i32>(min(each, vec4<u32>(params.k - 1u))) * step;
+    let v = vec4<Acc>(Acc(a[p.x]), Acc(a[p.y]), Acc(a[p.z]), Acc(a[p.w]));
+    return select(vec4<Acc>(), v, each < vec4<u32>(params.k));
+//#else
+    let p = row + i32(k) * step;
+    return vec4<Acc>(Acc(a[p]), Acc(a[p + step]), Acc(a[p + 2 * step]), Acc(a[p + 3 * step]));
+//#endif
+//#endif
+}
+
+fn put(at: Origin, part: u32, m: u32, n: u32, sum: vec4<Acc>) {
+    if m >= params.m || n >= params.n {
+        return;
+    }
+//#if SPLIT
+    y[(part * params.m + m) * ((params.n + 3u) / 4u) + n / 4u] = sum;
+//#else
+    put_four(at, m, n, sum);
+//#endif
+}
+
+@compute @workgroup_size(THREADS, 1, 1)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32) {
+    let tile = group.y * groups.x + group.x;
+    if tile >= params.tiles {
+        return;
+    }
+    let n = (tile % params.tiles_n * ACROSS + lane % ACROSS) * 4u;
+    let m = tile / params.tiles_n % params.tiles_m * FEW;
+    let part = tile / (params.tiles_n * params.tiles_m);
+    let at = origin(0u);
+    let begin = part * params.part;
+    let end = min(begin + params.part, params.k);
+    // columns beyond the last are read as the last, and not stored
+    let step = u32(params.b_k);
+    let column = u32(at.b) + min(n / 4u, step - 1u);
+    var rows: array<i32, FEW>;
+    var sums: array<vec4<Acc>, FEW>;
+    for (var r = 0u; r < FEW; r++) { //#unroll
+        rows[r] = row_at(at.a, m + r);
+    }
+//#if SLICED
+    let slice = lane / ACROSS;
+//#else
+    let slice = 0u;
+//#endif
+    for (var k = begin + slice * UNIT; k < end; k += SLICES * UNIT) {
+        var words: array<vec4<u32>, WORDS>;
+        for (var i = 0u; i < WORDS; i++) { //#unroll
+            words[i] = b[column + (k / PER + i) * step];
+        }
+        let by = scale_of(column, step, params.k, k);
+        var block: array<vec4<Acc>, FEW>;
+//#if BROADCAST
+        var own: array<vec4<Acc>, FEW>;
+        for (var r = 0u; r < FEW; r++) { //#unroll
+            own[r] = load_a(rows[r], k + lane * 4u);
+        }
+//#endif
+        for (var i = 0u; i < WORDS; i++) { //#unroll
+            for (var q = 0u; q < QUARTERS; q++) { //#unroll
+                let x = weights(words[i], q * 4u, by.less);
+                let y = weights(words[i], q * 4u + 1u, by.less);
+                let z = weights(words[i], q * 4u + 2u, by.less);
+                let w = weights(words[i], q * 4u + 3u, by.less);
+                for (var r = 0u; r < FEW; r++) { //#unroll
+//#if BROADCAST
+                    let left = subgroupBroadcast(own[r], i * QUARTERS + q);
+//#else
+                    let left = load_a(rows[r], k + i * PER + q * 4u);
+//#endif
+                    block[r] += (left.x * x + left.y * y) + (left.z * z + left.w * w);
+                }
+            }
+        }
+        for (var r = 0u; r < FEW; r++) { //#unroll
+            sums[r] += block[r] * by.scale;
+        }
+    }
+//#if SLICED
+    for (var r = 0u; r < FEW; r++) { //#unroll
+        held[r * THREADS + lane] = sums[r];
+    }
+    workgroupBarrier();
+    if lane < ACROSS * FEW {
+        let r = lane / ACROSS;
+        let first = r * THREADS + lane % ACROSS;
+        var sum = held[first];
+        for (var s = 1u; s < SLICES; s++) {
+            sum += held[first + s * ACROSS];
+        }
+        put(at, part, m + r, n, sum);
+    }
+//#else
+    for (var r = 0u; r < FEW; r++) { //#unroll
+        put(at, part, m + r, n, sums[r]);
+    }
+//#endif
+}
