@@ -6,6 +6,8 @@
 //#include common/bits.wgsl
 
 const FEW: u32 = 1u; //#param
+// FEW - 1
+const MOVED: u32 = 0u; //#param
 // PER / 4
 const QUARTERS: u32 = 2u; //#param
 const ACROSS: u32 = 32u; //#param
@@ -58,7 +60,17 @@ fn put(at: Origin, part: u32, m: u32, n: u32, sum: vec4<Acc>) {
 //#if SPLIT
     y[(part * params.m + m) * ((params.n + 3u) / 4u) + n / 4u] = sum;
 //#else
+//#if SLICED
     put_four(at, m, n, sum);
+//#else
+    // A loop, so that what is long stands once: the columns move up to the first.
+    let row = at.y + i32(m) * params.y_m;
+    var rest = sum;
+    for (var c = n; c < min(n + 4u, params.n); c++) {
+        y[row + i32(c) * params.y_n] = finish(rest.x, at, m, c);
+        rest = rest.yzwx;
+    }
+//#endif
 //#endif
 }
 
@@ -136,8 +148,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         put(at, part, m + r, n, sum);
     }
 //#else
-    for (var r = 0u; r < FEW; r++) { //#unroll
-        put(at, part, m + r, n, sums[r]);
+    // likewise with the rows
+    for (var r = 0u; r < FEW; r++) {
+        put(at, part, m + r, n, sums[0]);
+        for (var i = 0u; i < MOVED; i++) { //#unroll
+            sums[i] = sums[i + 1u];
+        }
     }
 //#endif
 }

@@ -9,6 +9,7 @@ use crate::dtype::DType;
 use crate::gpu::{Gpu, Weights};
 use crate::import::{self, ImportOptions, Imported};
 use crate::ir::{Declared, Dim, Graph, TensorType, ValueId};
+use crate::limits::Limits;
 use crate::session::SessionBuilder;
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, passes};
@@ -186,15 +187,11 @@ impl Model {
     /// cannot run.
     ///
     /// # Errors
-    /// `Unsupported` naming every such node; those of the operators.
+    /// `Unsupported` naming every such node; `Limit` for an input that is larger than the model may hold; those of the
+    /// operators.
     pub fn check(&self, gpu: &Gpu) -> Result<()> {
-        fn stand_in(i: &ValueInfo) -> (&str, Tensor) {
-            let dims = i.declared.as_ref().and_then(Declared::dims).unwrap_or(&[]);
-            let extent = |d: &Dim| if let Dim::Known(n) = d { *n } else { 1 };
-            let dtype = i.declared.as_ref().and_then(Declared::dtype).unwrap_or(crate::DType::F32);
-            (i.name.as_str(), Tensor::zeros(dtype, dims.iter().map(extent).collect::<Vec<_>>()))
-        }
-        let inputs: Vec<(&str, Tensor)> = self.inputs().iter().map(stand_in).collect();
+        let stand_in = |i| stand_in(i, &self.graph().limits);
+        let inputs: Vec<(&str, Tensor)> = self.inputs().iter().map(stand_in).collect::<Result<_>>()?;
         crate::Session::new(gpu, self, &Default::default())?.plan(&inputs).map(|_| ())
     }
 
@@ -225,6 +222,20 @@ impl Model {
     pub fn reference(&self) -> Reference {
         Reference { model: self.clone() }
     }
+}
+
+/// An input's name, and zeros of its declared shape.
+///
+/// # Errors
+/// `Limit` when they are more than a run may hold.
+fn stand_in<'a>(i: &'a ValueInfo, limits: &Limits) -> Result<(&'a str, Tensor)> {
+    let dims = i.declared.as_ref().and_then(Declared::dims).unwrap_or(&[]);
+    let extent = |d: &Dim| if let Dim::Known(n) = d { *n } else { 1 };
+    let dtype = i.declared.as_ref().and_then(Declared::dtype).unwrap_or(DType::F32);
+    let t = TensorType::new(dtype, dims.iter().map(extent).collect::<Vec<_>>());
+    let least = if dtype == DType::String { size_of::<String>() } else { 1 };
+    limits.hold(0, [&t], least)?;
+    Ok((i.name.as_str(), Tensor::zeros(t.dtype, t.shape)))
 }
 
 /// The plain CPU interpreter on one model: says what the right answer is.

@@ -169,7 +169,9 @@ impl Session {
         let Some(types) = types else { return Ok(()) };
         // data may be demanded that is not there yet; the plan is then made by the first run
         let small = |t: &TensorType| t.dtype.is_float();
-        if types.iter().all(small) {
+        // what is too large to be there is for the run to refuse
+        let held = self.graph().limits.hold(0, &types, 1).is_ok();
+        if held && types.iter().all(small) {
             let zeros: Vec<Val> = types.into_iter().map(|t| Val::Host(Tensor::zeros(t.dtype, t.shape))).collect();
             match self.runner.prepare(&zeros, progress) {
                 // zeros may contradict the specification where an input says a shape (Resize's scales)

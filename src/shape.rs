@@ -69,6 +69,7 @@ pub fn axis(axis: i64, rank: usize) -> Result<usize> {
 /// # Errors
 /// `InvalidNode` when one lies outside or comes twice.
 pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>> {
+    ensure!(list.len() <= rank, InvalidNode, "{} axes of a tensor of rank {rank}", list.len());
     let out: Vec<usize> = list.iter().map(|a| axis(*a, rank)).collect::<Result<_>>()?;
     let mut sorted = out.clone();
     sorted.sort_unstable();

@@ -328,7 +328,7 @@ impl Tensor {
         shape[axis] = range.len();
         let strides = shape::strides(&self.shape);
         if let (Data::Bytes(b), true) = (&self.data, self.shape[..axis].iter().all(|d| *d == 1)) {
-            let step = strides[axis] * self.dtype.size();
+            let step = strides[axis].saturating_mul(self.dtype.size());
             if let Some(part) = b.slice(range.start * step..range.end * step) {
                 return Ok(Tensor { dtype: self.dtype, shape, data: Data::Bytes(part) });
             }

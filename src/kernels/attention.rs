@@ -171,7 +171,7 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
     ensure!(m >= 4 || n <= 256, Unsupported, "{m} queries of {n} keys");
     ensure!(d.max(w) <= MOST_WIDTH, Unsupported, "depth {d}, width {w}");
     // GPUs multiply whole matrices faster than strips of them, and scores in their caches cost little
-    let bytes = 4 * shape::numel(batch) * m * n;
+    let bytes = shape::numel(&[&[4], batch, &[m, n]].concat());
     let profile = cx.profile();
     ensure!(profile.cpu || profile.forced.is_some() || bytes > MOST_SCORES, Unsupported, "{bytes} bytes of scores");
     let steps = n.div_ceil(STRIP_LANES * 4) * d.next_multiple_of(4) * 5 / 4 + 4 * n;

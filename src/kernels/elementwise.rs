@@ -215,16 +215,16 @@ pub struct Map {
     inputs: Vec<(DeviceType, Access)>,
     /// By input, those that are numbers.
     numbers: Vec<Option<Number>>,
-    output: DeviceType,
+    /// The type of each result, and its name in the body.
+    outputs: Vec<(DeviceType, String)>,
     body: String,
-    result: String,
     lanes: u32,
     /// Invocations of a workgroup.
     group: u32,
     /// Whether each makes a second vector.
     twice: bool,
     rank: usize,
-    /// Whether the result goes by strides to where it was placed.
+    /// Whether the only result goes by strides to where it was placed.
     placed: bool,
     /// Whether two dims say it all.
     few: bool,
@@ -281,12 +281,17 @@ impl Map {
             s += &format!("@group(0) @binding({slot}) var<storage, read> in{k}: array<{ty}>;\n");
             slot += 1;
         }
-        let ty = self.storage(self.output, if self.placed { Access::Strided } else { Access::Dense });
-        s += &format!("@group(0) @binding({slot}) var<storage, read_write> result: array<{ty}>;\n");
+        for (k, (t, _)) in self.outputs.iter().enumerate() {
+            let ty = self.storage(*t, if self.placed { Access::Strided } else { Access::Dense });
+            s += &format!("@group(0) @binding({}) var<storage, read_write> result{k}: array<{ty}>;\n", slot + k);
+        }
+        let fields = self.outputs.iter().enumerate().map(|(k, (t, _))| format!("    y{k}: {},\n", t.wgsl()));
+        s += &format!("struct Made {{\n{}}}\n", fields.collect::<String>());
         let args: Vec<String> =
             self.inputs.iter().enumerate().map(|(k, (t, _))| format!("x{k}: {}", t.wgsl())).collect();
-        s += &format!("fn apply({}) -> {} {{\n", args.join(", "), self.output.wgsl());
-        s + &self.body + &format!("    return {};\n}}\n", self.result)
+        s += &format!("fn apply({}) -> Made {{\n", args.join(", "));
+        let results: Vec<&str> = self.outputs.iter().map(|(_, name)| name.as_str()).collect();
+        s + &self.body + &format!("    return Made({});\n}}\n", results.join(", "))
     }
 
     fn main_body(&self) -> String {
@@ -343,26 +348,37 @@ impl Map {
                 .collect();
             format!("apply({})", args.join(", "))
         };
-        if self.lanes == 4 {
-            let all = |vector: &str| [".x", ".y", ".z", ".w"].map(|lane| call(vector, lane));
-            let lanes = all("e");
-            if self.placed {
-                for (n, lane) in lanes.iter().enumerate() {
-                    s += &format!("    result[to + {n} * params.to_strides{last}] = {lane};\n");
-                }
-                return s;
-            }
-            let ty = self.output.wgsl();
-            s += &format!("    result[i] = vec4<{ty}>({});\n", lanes.join(", "));
-            if self.twice {
-                let more = all("f").join(", ");
-                s += &format!(
-                    "    if i + GROUP < params.count {{\n        result[i + GROUP] = vec4<{ty}>({more});\n    }}\n"
-                );
-            }
-        } else {
+        if self.lanes == 1 {
             let to = if self.placed { "to" } else { "i" };
-            s += &format!("    result[{to}] = {};\n", call("e", ""));
+            s += &format!("    let made = {};\n", call("e", ""));
+            for k in 0..self.outputs.len() {
+                s += &format!("    result{k}[{to}] = made.y{k};\n");
+            }
+            return s;
+        }
+        let lanes = ["x", "y", "z", "w"];
+        let made = |vector: &str| {
+            let one = |lane: &str| format!("    let {vector}_{lane} = {};\n", call(vector, &format!(".{lane}")));
+            lanes.map(one).concat()
+        };
+        let vectors = |vector: &str, at: &str| {
+            let one = |(k, (t, _)): (usize, &(DeviceType, String))| {
+                let all = lanes.map(|lane| format!("{vector}_{lane}.y{k}")).join(", ");
+                format!("    result{k}[{at}] = vec4<{}>({all});\n", t.wgsl())
+            };
+            self.outputs.iter().enumerate().map(one).collect::<String>()
+        };
+        s += &made("e");
+        if self.placed {
+            for (n, lane) in lanes.iter().enumerate() {
+                s += &format!("    result0[to + {n} * params.to_strides{last}] = e_{lane}.y0;\n");
+            }
+            return s;
+        }
+        s += &vectors("e", "i");
+        if self.twice {
+            let more = made("f") + &vectors("f", "i + GROUP");
+            s += &format!("    if i + GROUP < params.count {{\n{more}    }}\n");
         }
         s
     }
@@ -417,12 +433,27 @@ pub fn apply(
     out: &View,
     emit: impl FnOnce(&mut Emit<'_>, &[Var]) -> Result<Var>,
 ) -> Result<()> {
+    apply_all(cx, label, views, std::slice::from_ref(out), |e, args| Ok(vec![emit(e, args)?]))
+}
+
+/// As [`apply`], of a function of several results, which go to `outs`; see [`map_all`].
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_all(
+    cx: &mut LowerCx<'_>,
+    label: &str,
+    views: &[View],
+    outs: &[View],
+    emit: impl FnOnce(&mut Emit<'_>, &[Var]) -> Result<Vec<Var>>,
+) -> Result<()> {
     let profile = cx.profile().clone();
     let mut e = Emit::new(&profile);
     let args: Vec<Var> = views.iter().enumerate().map(|(k, v)| Var { name: format!("x{k}"), dtype: v.dtype }).collect();
-    let result = emit(&mut e, &args)?;
-    ensure!(result.dtype == out.dtype, Internal, "{label} made {}, expected {}", result.dtype, out.dtype);
-    map(cx, label, e.body(), &result, views, out)
+    let results = emit(&mut e, &args)?;
+    let fits = results.iter().map(|r| r.dtype).eq(outs.iter().map(|v| v.dtype));
+    ensure!(fits, Internal, "{label} made {results:?}");
+    map_all(cx, label, e.body(), &results, views, outs)
 }
 
 /// Applies a generated function to `views`, each of which broadcasts to the shape of `out`.
@@ -431,6 +462,25 @@ pub fn apply(
 /// # Errors
 /// `Limit` when there are more inputs than the device binds.
 pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &[View], out: &View) -> Result<()> {
+    map_all(cx, label, body, std::slice::from_ref(result), views, std::slice::from_ref(out))
+}
+
+/// As [`map`], with a function of several results: all of one shape, and each a buffer of its own, if there are more
+/// than one.
+///
+/// # Errors
+/// As [`map`].
+pub fn map_all(
+    cx: &mut LowerCx<'_>,
+    label: &str,
+    body: &str,
+    results: &[Var],
+    views: &[View],
+    outs: &[View],
+) -> Result<()> {
+    let out = outs.first().ok_or_else(|| err!(Internal, "{label} makes nothing"))?;
+    let whole = outs.len() == 1 || outs.iter().all(|v| v.shape == out.shape && cx.is_whole(v));
+    ensure!(whole && results.len() == outs.len(), Internal, "{label} makes results that do not fit each other");
     let numbers: Vec<Option<Number>> = views.iter().map(|v| Number::of(cx, v)).collect();
     let access = |cx: &LowerCx<'_>, (v, number): (&View, &Option<Number>)| {
         // a part of a buffer may be dense at one batch size only
@@ -458,7 +508,7 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
     let few = !accesses.contains(&Access::Strided) && shape.len() <= 2;
     let strided = placed || accesses.contains(&Access::Strided);
     let rows = !strided || shape.last().is_some_and(|inner| inner.is_multiple_of(4));
-    let words = views.iter().chain([out]).all(|v| v.device.bytes() <= 4);
+    let words = views.iter().chain(outs).all(|v| v.device.bytes() <= 4);
     let unaligned = |v: &View, a: &Access| *a == Access::Dense && cx.base(v) != 0;
     let mut lanes = if rows && words { 4 } else { 1 };
     if lanes == 4 && views.iter().zip(&accesses).any(|(v, a)| unaligned(v, a)) {
@@ -490,15 +540,15 @@ pub fn map(cx: &mut LowerCx<'_>, label: &str, body: &str, result: &Var, views: &
     if let Some(s) = strides.last().filter(|_| placed) {
         params = params.array_i32(s, rank).u32(cx.base(out));
     }
-    let output = out.device;
-    let (label, body, result) = (label.into(), body.into(), result.name.clone());
+    let outputs = outs.iter().zip(results).map(|(v, r)| (v.device, r.name.clone())).collect();
+    let (label, body) = (label.into(), body.into());
     let bound = views.iter().zip(&numbers).filter(|(_, n)| n.is_none());
     let mut binds: Vec<Bind<'_>> = bound.map(|(v, _)| Bind::Read(v)).collect();
     // on GPUs few workgroups that do much each
     let group = if cx.profile().cpu { LINEAR_WORKGROUP } else { WIDE_WORKGROUP };
     let grid = linear_grid(threads, if twice { 2 * group } else { group });
-    let kernel = Map { label, inputs, numbers, output, body, result, lanes, group, twice, rank, placed, few };
-    binds.push(Bind::Write(out));
+    let kernel = Map { label, inputs, numbers, outputs, body, lanes, group, twice, rank, placed, few };
+    binds.extend(outs.iter().map(Bind::Write));
     cx.dispatch(&kernel, params, &binds, grid)
 }
 

@@ -419,7 +419,8 @@ impl<'p> Call<'p> {
         let k = p.a.shape[rank - 1];
         let batch = &p.out.shape[..rank - 2];
         let b_lead = b.rank() - inner;
-        let (b_k, columns) = (if let Right::Bits(b) = &p.b { b.extents()[0] } else { b.shape[b.rank() - 2] }, p.b.columns());
+        let (b_k, columns) =
+            (if let Right::Bits(b) = &p.b { b.extents()[0] } else { b.shape[b.rank() - 2] }, p.b.columns());
         let fits = p.a.shape[..rank - 1] == p.out.shape[..rank - 1] && b.shape[..b_lead] == *batch;
         let made_of = (&p.a.shape, b_k, columns, &p.out.shape);
         ensure!(fits && b_k == k && columns == n, Internal, "{made_of:?} is no product");

@@ -145,7 +145,7 @@ impl Bits {
 }
 
 /// Input `i`, a constant, as the right factor of a product: `parts` tells what it consists of, given it and the inputs
-/// `others`, constants as well.
+/// `others`, constants as well; `tag` names how.
 ///
 /// # Errors
 /// As [`LowerCx::prepacked`].
@@ -154,6 +154,7 @@ pub fn right(
     i: usize,
     others: &[usize],
     weights: Weights,
+    tag: &str,
     parts: impl Fn(&Tensor, &[Tensor]) -> Result<Parts> + Clone + Send + Sync + 'static,
 ) -> Result<Right> {
     ensure!(weights.fits(), Unsupported, "weights of {weights:?}");
@@ -164,7 +165,7 @@ pub fn right(
     for first in (0..n).step_by(limit) {
         let (parts, last) = (parts.clone(), n.min(first + limit));
         let t = TensorType::new(DType::U32, [weights.height(), (last - first).next_multiple_of(4)]);
-        let tag = format!("{weights:?} {first}");
+        let tag = format!("{tag} {weights:?} {first}");
         let make = move |t: &Tensor, others: &[Tensor]| weights.pack(&parts(t, others)?, first, last);
         let words = cx.prepacked_with(i, others, &tag, t, make)?;
         all.push(Right::Bits(Bits { weights: Weights { n: last - first, ..weights }, words }));
@@ -213,6 +214,7 @@ impl Kernel for Few {
             .wgsl("Out", storage(c.out, self.split))
             .u32("QUARTERS", self.weights.per() as u32 / 4)
             .u32("FEW", self.few as u32)
+            .u32("MOVED", self.few as u32 - 1)
             .u32("ACROSS", self.across as u32)
             .u32("SLICES", self.slices as u32)
             .flag("A_VEC", self.a_vec)

@@ -111,7 +111,7 @@ impl Extents {
 
     fn output(&self) -> Vec<usize> {
         let (b, l, h, w) = (self.batch, self.queries, self.query_heads(), self.width);
-        if self.flat { vec![b, l, h * w] } else { vec![b, h, l, w] }
+        if self.flat { vec![b, l, h.saturating_mul(w)] } else { vec![b, h, l, w] }
     }
 
     pub fn scores(&self) -> [usize; 4] {

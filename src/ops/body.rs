@@ -9,10 +9,12 @@ use crate::dtype::DType;
 use crate::ir::{Attr, Graph, Node, Operator, TensorType, ValueId};
 use crate::plan::LowerCx;
 use crate::tensor::Tensor;
-use crate::{Result, cpu, ensure, err, passes};
+use crate::{Result, cpu, ensure, err, passes, shape};
 
 /// The ai.onnx opset of the members.
 const OPSET: i64 = 25;
+/// The longest count that a body holds: it is written before anybody asks for the bounds of results.
+const MOST_NUMBERS: usize = 1 << 24;
 
 /// What an operator is in terms of others.
 pub(super) trait Function: fmt::Debug + Send + Sync {
@@ -111,9 +113,10 @@ impl<'a> Body<'a> {
     /// The numbers from 0 on, as int32 under a shape.
     ///
     /// # Errors
-    /// `Internal` when they do not make it.
+    /// `Limit` when they are too many.
     pub fn iota(&mut self, shape: &[usize]) -> Result<ValueId> {
-        let n: usize = shape.iter().product();
+        let n = shape::checked_numel(shape)?;
+        ensure!(n <= MOST_NUMBERS, Limit, "a count to {n}, {MOST_NUMBERS} at most");
         Ok(self.constant(Tensor::new(shape, (0..n as i32).collect())?))
     }
 
@@ -143,7 +146,7 @@ impl<'a> Body<'a> {
     /// The outputs of a member that is parsed already.
     ///
     /// # Errors
-    /// Those of its inference.
+    /// Those of its inference; `Limit` when an output has too many elements.
     pub fn node(&mut self, operator: &Operator, inputs: &[Option<ValueId>], outputs: usize) -> Result<Vec<ValueId>> {
         let op = operator.op_type.as_str();
         let of = |v: &Option<ValueId>| {
@@ -155,6 +158,7 @@ impl<'a> Body<'a> {
             Err(_) => return Err(err!(Unsupported, "{op}, whose shape depends on data")),
         };
         ensure!(types.len() >= outputs, InvalidNode, "{op} has {} outputs, {outputs} are used", types.len());
+        types.iter().try_for_each(|t| shape::checked_numel(&t.shape).map(drop))?;
         let mut made = vec![];
         for t in types.into_iter().take(outputs) {
             let v = self.graph.add_value(format!("v{}", self.graph.value_count()), None);

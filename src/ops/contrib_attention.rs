@@ -120,7 +120,7 @@ impl Common {
                 }
                 hidden
             }
-            [n] if n == 3 * batch + 2 => bail!(Unsupported, "a mask of packed sequences"),
+            [n] if n == batch.saturating_mul(3).saturating_add(2) => bail!(Unsupported, "a mask of packed sequences"),
             // one value for all keys changes nothing
             [n, 1] if whole && (n == batch || n == 1) => return Ok(None),
             [n, keys] if n == batch && keys == s.keys => {
@@ -217,7 +217,8 @@ impl Function for Projected {
             return Err(err!(InvalidNode, "expected input of rank 3 and weights of rank 2, got {x} and {w}").into());
         };
         let sizes = self.sizes.unwrap_or([all / 3; 3]);
-        let fits = rows == inner && sizes.iter().sum::<usize>() == all && sizes.iter().all(|s| s.is_multiple_of(heads));
+        let sum = sizes.iter().copied().fold(0, usize::saturating_add);
+        let fits = rows == inner && sum == all && sizes.iter().all(|s| s.is_multiple_of(heads));
         if !fits {
             return Err(err!(InvalidNode, "weights {w} for input {x}, {heads} heads and sizes {sizes:?}").into());
         }
@@ -366,7 +367,7 @@ impl Function for MultiHead {
         if let Some(bias) = b.opt(3) {
             let sizes = [&shapes[0], &shapes[1], &shapes[2]].map(|s| s[2] * s[3]);
             let t = b.cx().input(3)?;
-            if t.shape != [sizes.iter().sum::<usize>()] {
+            if t.shape != [sizes.iter().copied().fold(0, usize::saturating_add)] {
                 return Err(err!(InvalidNode, "input 3: expected a bias of {sizes:?} elements, got {t}").into());
             }
             let biases = b.split(bias, 0, &sizes)?;
@@ -490,7 +491,7 @@ impl Function for Rotary {
 pub(super) fn rotary_attrs(interleaved: bool, pairs: usize, heads: usize) -> [(&'static str, Attr); 3] {
     [
         ("interleaved", Attr::Int(i64::from(interleaved))),
-        ("rotary_embedding_dim", Attr::Int(2 * pairs as i64)),
+        ("rotary_embedding_dim", Attr::Int((pairs as i64).saturating_mul(2))),
         ("num_heads", Attr::Int(heads as i64)),
     ]
 }

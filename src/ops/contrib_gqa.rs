@@ -109,7 +109,7 @@ impl GroupQuery {
             (Some(k), Some(v)) => (k, v),
             (None, None) => {
                 let s = b.shape(q);
-                let all = self.heads + 2 * self.groups;
+                let all = self.groups.saturating_mul(2).saturating_add(self.heads);
                 let fits = s.len() == 3 && s[2].is_multiple_of(all);
                 ensure!(fits, InvalidNode, "query of {s:?} does not hold {all} heads");
                 let sizes = [self.heads, self.groups, self.groups].map(|n| n * (s[2] / all));
@@ -176,13 +176,12 @@ impl GroupQuery {
         let apart = b.reshape(new, &[e.batch, e.length, self.groups, e.depth])?;
         let new = b.transpose(apart, &[0, 2, 1, 3])?;
         let d = b.cx().dtype(0)?;
-        let zeros =
-            |b: &mut Body<'_>, places: usize| b.constant(Tensor::zeros(d, [e.batch, self.groups, places, e.depth]));
         let extended = |b: &mut Body<'_>, v: ValueId, places: usize| {
             if places == 0 {
                 return Ok(v);
             }
-            let zeros = zeros(b, places);
+            let zero = b.float(d, 0.0)?;
+            let zeros = b.expand(zero, &[e.batch, self.groups, places, e.depth])?;
             b.concat(&[v, zeros], 2)
         };
         let Some(old) = b.opt(past).filter(|_| e.past > 0 && e.total > e.length) else {
@@ -277,7 +276,8 @@ impl Function for GroupQuery {
         if sinks {
             // a key of zeros scores 0 before its bias
             mask = self.sink(b, mask, &e)?;
-            let blank = b.constant(Tensor::zeros(d, [e.batch, self.groups, 1, e.depth]));
+            let zero = b.float(d, 0.0)?;
+            let blank = b.expand(zero, &[e.batch, self.groups, 1, e.depth])?;
             near_keys = b.concat(&[near_keys, blank], 2)?;
             near_values = b.concat(&[near_values, blank], 2)?;
         }

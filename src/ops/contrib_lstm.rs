@@ -199,7 +199,7 @@ impl Op for DynamicQuantizeLstm {
         let mut x = need(inputs, 0)?.to_f32s()?;
         if let Some(lens) = opt(inputs, LENS) {
             let longest = lens.to_i64s()?.into_iter().max().unwrap_or(0).max(0) as usize;
-            x.iter_mut().skip(longest * e.batch * e.input).for_each(|v| *v = 0.0);
+            x.iter_mut().skip(longest.saturating_mul(e.batch * e.input)).for_each(|v| *v = 0.0);
         }
         let (scale, zero) = dynamic_scale(&x);
         let rows = GATES * e.hidden;

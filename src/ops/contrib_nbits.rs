@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use super::body::{Body, Defined, Function};
-use super::einsum::fitted;
+use super::dequantised::{product_between, product_of};
 use super::eval::{need, opt};
 use super::infer::one;
 use super::matmul::{Geometry, product_tolerance};
@@ -36,6 +36,8 @@ const SCALES: usize = 2;
 const ZEROS: usize = 3;
 const GROUPS: usize = 4;
 const BIAS: usize = 5;
+/// The longest sums whose blocks are counted one by one.
+const MOST_ROWS: usize = 1 << 24;
 
 /// Weights `[n, k]` of `bits` bits, in `block`s along `k` that share a scale and a zero point.
 #[derive(Debug, Clone, Copy)]
@@ -191,7 +193,7 @@ impl MatMulNBits {
         let in_order = cx.value(GROUPS).map_or(Ok(true), |g| w.in_order(g))?;
         let others: Vec<usize> = [SCALES, ZEROS].into_iter().filter(|i| cx.has_input(*i)).collect();
         let b = if in_order && weights.fits() {
-            matmul_bits::right(cx, B, &others, weights, move |b, others| w.parts(b, others.first(), others.get(1)))?
+            matmul_bits::right(cx, B, &others, weights, "", move |b, others| w.parts(b, others.first(), others.get(1)))?
         } else {
             let of = [SCALES, ZEROS, GROUPS].map(|i| cx.value(i).cloned());
             let mut hash = DefaultHasher::new();
@@ -201,14 +203,7 @@ impl MatMulNBits {
                 Tensor::new([w.n, w.k], w.values(b, [0, 1, 2].map(|i| of[i].as_ref()))?)
             })?
         };
-        let a = cx.input(0)?;
-        let g = self.geometry(&a.shape)?;
-        let whole = [&g.batch[..], &[g.m, g.n]].concat();
-        let out = cx.output(0)?;
-        let out = fitted(cx, &out, &whole)?;
-        let a = fitted(cx, &a, &[&g.batch[..], &[g.m, g.k]].concat())?;
-        let bias = cx.try_input(BIAS)?.map(|v| v.broadcast(&whole));
-        Ok(Product { bias, ..Product::new(a, b.broadcast(&g.batch), out) })
+        product_of(cx, 0, b, [w.k, w.n], BIAS)
     }
 }
 
@@ -247,12 +242,9 @@ impl Op for MatMulNBits {
     }
 
     fn lower_between(&self, cx: &mut LowerCx<'_>, ends: Ends<'_>) -> Result<()> {
-        let end = ends.only_end()?;
         ensure!(self.known(cx)?, Unsupported, "weights that are not known before the run");
-        let shape = cx.output_type(0)?.shape;
         let p = self.product(cx)?;
-        let reads = end.reads.iter().map(|v| fitted(cx, &v.broadcast(&shape), &p.out.shape)).collect::<Result<_>>()?;
-        product(cx, &Product { end: Some(Arc::new(end.clone())), reads, ..p })
+        product_between(cx, ends, p)
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
@@ -312,7 +304,12 @@ impl Function for MatMulNBits {
             let scales = b.cast(scales, F32)?;
             let groups = match b.opt(GROUPS) {
                 Some(g) => b.slice(g, 0, 0, w.k)?,
-                None => b.constant(Tensor::new([w.k], (0..w.k).map(|k| (k / w.block) as i32).collect())?),
+                None => {
+                    if w.k > MOST_ROWS {
+                        return Err(err!(Limit, "sums of {} products, {MOST_ROWS} at most", w.k).into());
+                    }
+                    b.constant(Tensor::new([w.k], (0..w.k).map(|k| (k / w.block) as i32).collect())?)
+                }
             };
             let along = [("axis", Attr::Int(1))];
             let zeros = if b.shape(zeros).is_empty() { zeros } else { b.with("Gather", &[zeros, groups], &along)? };
@@ -382,7 +379,7 @@ impl Function for GatherBlockQuantized {
         }
         // a number of scales, one a block, or one for all where floats have it
         let mut whole = data.shape.clone();
-        whole[q] = (data.shape[q] * (8 / bits)).div_ceil(block);
+        whole[q] = data.shape[q].saturating_mul(8 / bits).div_ceil(block);
         let blocks = whole[q];
         let wide = shape::broadcast(&[&scales.shape, &whole]).is_ok_and(|s| s == whole);
         let same = scales.rank() == rank && scales.shape[q] == blocks;

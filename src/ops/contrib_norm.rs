@@ -193,7 +193,10 @@ impl Function for Embed {
         let (scale, shift) = (b.need(5)?, b.need(6)?);
         let [y, _, _] = normalised(b, sum, [Some(scale), Some(shift)], (true, self.epsilon), d)?;
         let lengths = match b.opt(7) {
-            None => b.constant(Tensor::zeros(I32, [batch])),
+            None => {
+                let zero = b.int(0);
+                b.expand(zero, &[batch])?
+            }
             Some(mask) => {
                 let one = b.constant(Tensor::scalar(1i32));
                 let used = b.op("Equal", &[mask, one])?;

@@ -190,7 +190,10 @@ impl Function for QEmbed {
         let (scale, shift) = (Self::rows(b, 3, None)?, Self::rows(b, 4, None)?);
         let [y, _, _] = normalised(b, sum, [Some(scale), Some(shift)], (true, self.epsilon), F32)?;
         let lengths = match b.opt(7) {
-            None => b.constant(Tensor::zeros(I32, [batch])),
+            None => {
+                let zero = b.int(0);
+                b.expand(zero, &[batch])?
+            }
             Some(mask) => {
                 let one = b.constant(Tensor::scalar(1i32));
                 let used = b.op("Equal", &[mask, one])?;

@@ -73,6 +73,7 @@ fn stacked(flow: &mut dyn ControlFlow, body: &Graph, v: ValueId, parts: &[Handle
     if parts.is_empty() {
         let mut all = one.shape;
         all.insert(axis, 0);
+        shape::checked_numel(&all)?;
         return Ok(flow.host(Tensor::zeros(one.dtype, all)));
     }
     flow.stack(parts, axis)
@@ -344,6 +345,8 @@ impl Scan {
         {
             if let Some(first) = parts.first().filter(|_| steps < length) {
                 let t = flow.type_of(*first);
+                let all = TensorType::new(t.dtype, [&[length], &t.shape[..]].concat());
+                self.body.limits.hold(0, [&all], size_of::<Handle>())?;
                 let padding = flow.host(Tensor::zeros(t.dtype, t.shape));
                 parts.resize(length, padding);
             }
@@ -372,6 +375,7 @@ impl Scan {
         let batch = first.and_then(|t| t.shape.first().copied());
         let batch = batch.ok_or_else(|| err!(InvalidNode, "expected sequences with a batch dim"))?;
         ensure!(batch > 0, Unsupported, "a batch of no sequences");
+        self.body.limits.iterate(batch)?;
         let mut rows: Vec<Vec<Handle>> = vec![vec![]; self.body.outputs.len()];
         for b in 0..batch {
             let one = own.iter().map(|h| flow.take(*h, 0, b)).collect::<Result<Vec<_>>>()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::eval::{need, opt};
 use super::infer::one;
-use super::window::{AutoPad, Geometry, Has, Window, sizes};
+use super::window::{AutoPad, Geometry, Has, Window, check_taps, sizes};
 use super::{Case, InferCx, Inferred, Op, OpDef, Tolerance};
 use crate::cpu::gemm::Real;
 use crate::dtype::DType::{self, *};
@@ -14,7 +14,7 @@ use crate::kernels::epilogue::Ends;
 use crate::plan::{LowerCx, Slicing};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
-use crate::{Result, bail, ensure, shape};
+use crate::{Result, bail, ensure, err, shape};
 
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[
@@ -60,7 +60,7 @@ pub(super) struct Shapes {
 impl Shapes {
     pub fn output(&self) -> Vec<usize> {
         let spatial = if self.transposed { &self.geometry.input } else { &self.geometry.output };
-        [&[self.batch, self.group * self.oc], spatial.as_slice()].concat()
+        [&[self.batch, self.group.saturating_mul(self.oc)], spatial.as_slice()].concat()
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -99,7 +99,7 @@ impl Shapes {
         for (c, plane) in y.chunks_mut(pixels.max(1)).enumerate() {
             plane.fill(bias.as_ref().map_or(T::default(), |b| b[c % (self.group * self.oc)]));
         }
-        let images = self.batch * self.group;
+        let images = if y.is_empty() { 0 } else { self.batch * self.group };
         let sources = if images > 0 { self.geometry.all_sources() } else { vec![] };
         for i in 0..images {
             let g = i % self.group;
@@ -302,13 +302,14 @@ impl ConvTranspose {
 
     fn geometry(&self, small: &[usize], kernel: &[usize]) -> Result<Geometry> {
         let rank = small.len();
+        check_taps(kernel)?;
         let strides = Window::list("strides", &self.window.strides, rank, 1)?;
         let dilations = Window::list("dilations", &self.window.dilations, rank, 1)?;
         let extra = Window::list("output_padding", &self.output_padding, rank, 0)?;
         let wanted = match (&self.output_shape, self.window.auto_pad) {
             (Some(_), _) => Some(Window::list("output_shape", &self.output_shape, rank, 0)?),
             (None, AutoPad::SameUpper | AutoPad::SameLower) => {
-                Some(small.iter().zip(&strides).map(|(i, s)| i * s).collect())
+                Some(small.iter().zip(&strides).map(|(i, s)| i.saturating_mul(*s)).collect())
             }
             _ => None,
         };
@@ -322,7 +323,9 @@ impl ConvTranspose {
                 large[d] = wanted.as_ref().map_or(0, |w| w[d]);
                 continue;
             }
-            let full = strides[d] * (small[d] - 1) + extra[d] + (kernel[d] - 1) * dilations[d] + 1;
+            let last = strides[d].checked_mul(small[d] - 1);
+            let full = last.and_then(|n| n.checked_add(extra[d] + (kernel[d] - 1) * dilations[d] + 1));
+            let full = full.ok_or_else(|| err!(Limit, "windows reach too far along spatial axis {d} of {small:?}"))?;
             if let Some(wanted) = &wanted {
                 let total = full.saturating_sub(wanted[d]);
                 let (less, more) = (total / 2, total - total / 2);

@@ -38,6 +38,9 @@ fn parse(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     Ok(Arc::new(DeformConv { window, group: count("group")?, offset_group: count("offset_group")? }))
 }
 
+/// Spatial dims: along each an element lies between two pixels.
+const MOST_DIMS: usize = 8;
+
 /// Shapes of x, w, offset and, where they are there, bias and mask.
 type Shapes<'a> = [Option<&'a [usize]>; 5];
 
@@ -46,15 +49,17 @@ impl DeformConv {
         let missing = || err!(InvalidNode, "expected x, weights and offsets");
         let (x, w, offset) = (x.ok_or_else(missing)?, w.ok_or_else(missing)?, offset.ok_or_else(missing)?);
         ensure!(x.len() >= 3 && w.len() == x.len(), InvalidNode, "input {x:?} and weights {w:?}");
+        let dims = x.len() - 2;
+        ensure!(dims <= MOST_DIMS, Limit, "{dims} spatial dims, {MOST_DIMS} at most");
         let given = self.window.kernel.as_deref().unwrap_or(&w[2..]);
         ensure!(given == &w[2..], InvalidNode, "attribute kernel_shape is {given:?}, the weights are {w:?}");
         let (g, o) = (self.group, self.offset_group);
-        let fits = x[1] == w[1] * g && w[0].is_multiple_of(g) && x[1].is_multiple_of(o);
+        let fits = Some(x[1]) == w[1].checked_mul(g) && w[0].is_multiple_of(g) && x[1].is_multiple_of(o);
         ensure!(fits, InvalidNode, "input {x:?}, weights {w:?}, {g} groups, {o} offset groups");
         let geometry = self.window.geometry(&x[2..], &w[2..])?;
-        let rows = o * shape::numel(&w[2..]);
+        let rows = o.saturating_mul(shape::numel(&w[2..]));
         let at = |rows: usize| [&[x[0], rows], &geometry.output[..]].concat();
-        let (offsets, masks) = (at(rows * (x.len() - 2)), at(rows));
+        let (offsets, masks) = (at(rows.saturating_mul(dims)), at(rows));
         ensure!(*offset == offsets, InvalidNode, "expected offsets of shape {offsets:?}, got {offset:?}");
         ensure!(mask.is_none_or(|m| *m == masks), InvalidNode, "expected a mask of shape {masks:?}, got {mask:?}");
         ensure!(bias.is_none_or(|b| *b == w[..1]), InvalidNode, "expected a bias of shape {:?}, got {bias:?}", &w[..1]);
@@ -132,7 +137,8 @@ impl Op for DeformConv {
         let (taps, windows) = (shape::numel(&g.kernel), shape::numel(&g.output));
         let (k, m) = (channels / self.group * taps, features / self.group);
         let mut out = vec![0.0; batch * features * windows];
-        for i in 0..batch * self.group {
+        let images = if out.is_empty() { 0 } else { batch * self.group };
+        for i in 0..images {
             let group = i % self.group;
             let to = &mut out[i * m * windows..(i + 1) * m * windows];
             for (row, plane) in to.chunks_mut(windows.max(1)).enumerate() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::fused::{self, Rest, chain, fold, infer_known};
 use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Tolerance, spelled};
-use super::{contrib_nbits, epilogue_rows as rows, quant_convs, quant_products};
+use super::{contrib_nbits, dequantised, epilogue_rows as rows, quant_convs, quant_products};
 use crate::cpu;
 use crate::dtype::DType::{self, BF16, F16, F32, I8, I32, I64, U8};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
@@ -50,6 +50,7 @@ pub const HEADS: &[(&str, usize)] = &[
     ("Resize", 4),
     ("Gather", 2),
     ("MatMulNBits", 6),
+    (dequantised::NAME, dequantised::INPUTS),
 ];
 /// Operands besides a head's own: with those and the result as many buffers as every device binds.
 pub const MOST_READS: usize = 4;
@@ -93,6 +94,7 @@ pub const FAMILY: &[OpDef] = &[
     row("ConvInteger+Elementwise", quant_convs::ended_conv_cases),
     row("MatMulInteger+Elementwise", quant_products::ended_matmul_cases),
     row("MatMulNBits+Elementwise", contrib_nbits::ended_cases),
+    row("DequantizeLinear+MatMul+Elementwise", dequantised::ended_cases),
 ];
 
 const fn row(name: &'static str, cases: fn() -> Vec<Case>) -> OpDef {
@@ -114,7 +116,11 @@ struct Ended {
 
 /// The domain of one of [`HEADS`].
 fn domain(head: &str) -> &'static str {
-    if head == "MatMulNBits" { "com.microsoft" } else { "" }
+    match head {
+        "MatMulNBits" => "com.microsoft",
+        dequantised::NAME => fused::DOMAIN,
+        _ => "",
+    }
 }
 
 /// The number of inputs of a node that may be a head, the left-out ones included.
@@ -232,7 +238,8 @@ pub(super) fn lower_body(cx: &mut LowerCx<'_>, body: &Graph, inputs: &[usize]) -
             None => body.nodes.push(node),
         }
     }
-    cx.inline(body, &fed, &[0])
+    let outputs: Vec<usize> = (0..body.outputs.len()).collect();
+    cx.inline(body, &fed, &outputs)
 }
 
 /// The function of `node`, a fused operator, for elements of its input `given`; its other inputs are those inputs of the

@@ -9,10 +9,10 @@ use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
 use crate::cpu;
 use crate::dtype::DType::{self, BF16, F16, F32, I8, I32, I64, U8};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, TensorType, ValueId};
-use crate::kernels::elementwise::{Elementwise, Emit, Var, lower_views};
+use crate::kernels::elementwise::{Elementwise, Emit, Var, apply_all, lower_views};
 use crate::plan::{LowerCx, Slicing, View};
 use crate::tensor::Tensor;
-use crate::{Result, ensure, err};
+use crate::{Result, ensure, err, shape};
 
 /// The domain of operators that only passes make.
 pub const DOMAIN: &str = "shadernet";
@@ -24,7 +24,7 @@ const FOLD: usize = 4096;
 /// The rows of the registry.
 pub const FAMILY: &[OpDef] = &[OpDef { domain: DOMAIN, name: NAME, versions: &[1], parse, cases }];
 
-/// Members in topological order, each elementwise with one output; the last one makes the result.
+/// Members in topological order, each elementwise with one output; some of these are the results.
 #[derive(Debug)]
 struct Fused {
     body: Arc<Graph>,
@@ -89,7 +89,7 @@ fn parse(a: &AttrReader<'_>, n: &NodeInfo) -> Result<Arc<dyn Op>> {
     let body = a.graph("body")?.ok_or_else(|| err!(InvalidNode, "attribute body is missing"))?;
     let odd = body.nodes.iter().find(|m| !can_join(m)).map(Node::path);
     ensure!(odd.is_none(), InvalidNode, "{} is not elementwise", odd.unwrap_or_default());
-    let whole = body.captures == 0 && body.outputs.len() == 1 && body.inputs.len() == n.inputs.len();
+    let whole = body.captures == 0 && !body.outputs.is_empty() && body.inputs.len() == n.inputs.len();
     ensure!(whole && n.inputs.iter().all(|i| *i), InvalidNode, "the body's inputs are not the node's");
     Ok(Arc::new(Fused { body }))
 }
@@ -111,6 +111,54 @@ impl Fused {
     fn output(&self) -> Result<ValueId> {
         self.body.outputs.first().copied().ok_or_else(|| err!(Internal, "the body has no output"))
     }
+
+    /// All results by one dispatch.
+    ///
+    /// # Errors
+    /// `Unsupported` when they differ in shape, when one is known before the run, or wanted in a place of its own.
+    fn lower_all(&self, cx: &mut LowerCx<'_>) -> Result<()> {
+        let count = self.body.outputs.len();
+        let types = (0..count).map(|i| cx.output_type(i)).collect::<Result<Vec<_>>>()?;
+        let alike = types.windows(2).all(|t| t[0].shape == t[1].shape);
+        ensure!(alike && !(0..count).any(|i| cx.has_place(i)), Unsupported, "results that do not lie side by side");
+        let inputs = self.body.inputs.iter().copied().enumerate().map(|(i, v)| (v, i)).collect();
+        let rest = Rest::new(cx, &self.body, inputs)?;
+        let known = self.body.outputs.iter().any(|v| rest.known.contains_key(v));
+        ensure!(!known, Unsupported, "a result is known before the run");
+        let views = rest.views(cx)?;
+        let outs = (0..count).map(|i| cx.output(i)).collect::<Result<Vec<_>>>()?;
+        apply_all(cx, &rest.label(), &views, &outs, |e, args| {
+            let vars = rest.vars(e, args);
+            rest.emit_all(e, vars)
+        })
+    }
+}
+
+/// The members of `body`, to each result those that go into it.
+///
+/// # Errors
+/// `InvalidNode` when they are no groups.
+fn apart(body: &Graph) -> Result<Graph> {
+    let mut whole = Graph::new(body.name.clone());
+    let mut outer: HashMap<ValueId, ValueId> = HashMap::new();
+    for v in &body.inputs {
+        let id = whole.add_value(body.value(*v).name.clone(), None);
+        outer.insert(*v, id);
+        whole.inputs.push(id);
+    }
+    for out in &body.outputs {
+        let mut part = body.clone();
+        part.outputs = vec![*out];
+        crate::passes::without_dead_code(&mut part)?;
+        let read: Vec<ValueId> = part.nodes.iter().flat_map(|n| n.used_inputs()).collect();
+        part.inputs.retain(|v| read.contains(v));
+        let inputs = part.inputs.iter().map(|v| outer.get(v).copied()).collect();
+        let y = whole.add_value(body.value(*out).name.clone(), None);
+        let name = body.value(*out).name.clone();
+        whole.nodes.push(Node { name, operator: operator(part)?, inputs, outputs: vec![Some(y)] });
+        whole.outputs.push(y);
+    }
+    Ok(whole)
 }
 
 /// What remains of a body when all that is known before the run is folded, and what that reads.
@@ -124,7 +172,7 @@ pub(super) struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
-    /// Of `body`, whose values `inputs` are inputs of the node at hand.
+    /// Of `body`, whose values `inputs` are inputs of the node at hand; all of it goes into its results.
     ///
     /// # Errors
     /// Those of members whose inputs are known.
@@ -164,16 +212,27 @@ impl<'a> Rest<'a> {
     /// # Errors
     /// Those of the members.
     pub fn emit(&self, e: &mut Emit<'_>, args: &[Var], given: Option<(ValueId, Var)>) -> Result<Var> {
-        let mut vars: HashMap<ValueId, Var> = self.sources.iter().copied().zip(args.iter().cloned()).collect();
+        let mut vars = self.vars(e, args);
+        vars.extend(given);
+        self.emit_all(e, vars)?.into_iter().next().ok_or_else(|| err!(Internal, "the output was not made"))
+    }
+
+    /// Writes the members, given the variables of what they read, and gives those of the results.
+    fn emit_all(&self, e: &mut Emit<'_>, mut vars: HashMap<ValueId, Var>) -> Result<Vec<Var>> {
+        emit_members(e, self.members.iter().copied(), &mut vars)?;
+        let made = |v: &ValueId| vars.get(v).cloned().ok_or_else(|| err!(Internal, "an output was not made"));
+        self.body.outputs.iter().map(made).collect()
+    }
+
+    /// The variables of what the members read: `args`, elements of the views.
+    fn vars(&self, e: &mut Emit<'_>, args: &[Var]) -> HashMap<ValueId, Var> {
+        let vars: HashMap<ValueId, Var> = self.sources.iter().copied().zip(args.iter().cloned()).collect();
         for (v, var) in &vars {
             if let Some(x) = self.known.get(v).and_then(single) {
                 e.set_known(var, x);
             }
         }
-        vars.extend(given);
-        emit_members(e, self.members.iter().copied(), &mut vars)?;
-        let output = self.body.outputs.first().and_then(|v| vars.remove(v));
-        output.ok_or_else(|| err!(Internal, "the output was not made"))
+        vars
     }
 }
 
@@ -203,7 +262,11 @@ pub(super) fn infer_known<'a>(
     let of = |v: ValueId| types.get(&v).ok_or_else(|| err!(Internal, "an input has no type yet"));
     let inputs = node.inputs.iter().map(|v| v.map(|v| Ok((of(v)?, known(v)))).transpose()).collect::<Result<_>>()?;
     let named = |e: crate::Error| if node.operator.domain == DOMAIN { e } else { e.in_node(node.path()) };
-    node.operator.op.infer(&InferCx::new(inputs)).map_err(|d| match d {
+    let made = node.operator.op.infer(&InferCx::new(inputs)).and_then(|types| {
+        types.iter().try_for_each(|t| shape::checked_numel(&t.shape).map(drop))?;
+        Ok(types)
+    });
+    made.map_err(|d| match d {
         Defer::Error(e) => Defer::Error(named(e)),
         other => other,
     })
@@ -235,9 +298,9 @@ fn emit_members<'a>(
 
 impl Op for Fused {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        let mut types = self.infer_all(cx)?;
-        let t = types.remove(&self.output()?).ok_or_else(|| err!(Internal, "the output has no type"))?;
-        Ok(vec![t])
+        let types = self.infer_all(cx)?;
+        let of = |v: &ValueId| types.get(v).cloned().ok_or_else(|| err!(Internal, "an output has no type").into());
+        self.body.outputs.iter().map(of).collect()
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -250,6 +313,12 @@ impl Op for Fused {
         let types = self.body.inputs.iter().zip(&all).map(|(v, i)| Ok((*v, cx.input_type(*i)?)));
         if check_broadcasts(&self.body, types.collect::<Result<_>>()?).is_err() {
             return lower_body(cx, &self.body, &all);
+        }
+        if self.body.outputs.len() > 1 {
+            if cx.attempt(|cx| self.lower_all(cx))? {
+                return Ok(());
+            }
+            return lower_body(cx, &apart(&self.body)?, &all);
         }
         let inputs = self.body.inputs.iter().copied().enumerate().map(|(i, v)| (v, i)).collect();
         let mut rest = Rest::new(cx, &self.body, inputs)?;
@@ -272,6 +341,9 @@ impl Op for Fused {
     }
 
     fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        if self.body.outputs.len() > 1 {
+            return vec![];
+        }
         let types = (0..self.body.inputs.len()).filter_map(|i| Some((self.body.inputs[i], cx.try_input(i)?.clone())));
         match check_broadcasts(&self.body, types.collect()) {
             Ok(()) => Slicing::broadcast(cx, out),
@@ -338,7 +410,32 @@ fn cases() -> Vec<Case> {
     all.push(case(3, scaled).constant(half.clone()).constant(half.clone()).rand(F32, &[3, 17]));
     all.push(case(2, &[("Sqrt", &[]), ("Mul", &[1])]).range(F32, &[3, 1], 0.0, 2.0).rand(F32, &[2, 3, 8]));
     all.push(case(2, &[("Pow", &[1]), ("Exp", &[])]).rand(F32, &[0, 4]).constant(half));
+    all.extend(several_cases());
     all.extend(quantised_cases());
+    all
+}
+
+/// Groups of several results: of one shape and type or not, of sizes that are no whole vectors, known in part.
+fn several_cases() -> Vec<Case> {
+    let case = |inputs: usize, members: &[(&str, &[usize])], results: &[usize]| {
+        let mut body = chain(inputs, members).unwrap_or_default();
+        let made: Vec<ValueId> = body.nodes.iter().flat_map(|n| n.used_outputs()).collect();
+        body.outputs = results.iter().filter_map(|i| made.get(*i).copied()).collect();
+        Case::new(NAME, 1).domain(DOMAIN).attr("body", Attr::Graph(Arc::new(body))).outputs(results.len())
+    };
+    let scaled: &[(&str, &[usize])] = &[("Mul", &[1]), ("Tanh", &[]), ("Add", &[2])];
+    let compared: &[(&str, &[usize])] = &[("Less", &[1]), ("Not", &[]), ("Where", &[0, 1])];
+    let mut all = vec![];
+    for d in [F32, F16, BF16] {
+        for s in [&[2, 3, 8][..], &[5, 7], &[1], &[0, 4]] {
+            all.push(case(3, scaled, &[0, 1, 2]).rand(d, s).rand(d, &[1]).rand(d, s));
+            all.push(case(2, compared, &[0, 2]).rand(d, s).rand(d, s));
+        }
+        all.push(case(3, scaled, &[1, 2]).rand(d, &[3, 4]).rand(d, &[4]).rand(d, &[2, 3, 4]));
+        let half = Tensor::from_f64s(d, [4], vec![0.5; 4]).unwrap_or_else(|_| Tensor::zeros(d, [4]));
+        all.push(case(3, scaled, &[0, 2]).constant(half.clone()).constant(half).rand(d, &[3, 4]));
+    }
+    all.push(case(2, &[("Mul", &[1]), ("Neg", &[]), ("Add", &[0])], &[0, 2]).rand(I64, &[3, 5]).rand(I64, &[3, 5]));
     all
 }
 

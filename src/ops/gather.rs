@@ -135,7 +135,7 @@ fn parts(cx: &mut LowerCx<'_>, t: &TensorType, axis: usize) -> Result<Vec<View>>
     let limit = cx.profile().max_binding;
     let step = (shape::numel(&t.shape[axis + 1..]) * cx.profile().device_type(t.dtype)?.bytes()) as u64;
     let n = t.shape[axis];
-    if step * n as u64 <= limit || t.shape[..axis].iter().any(|d| *d != 1) {
+    if step.saturating_mul(n as u64) <= limit || t.shape[..axis].iter().any(|d| *d != 1) {
         return Ok(vec![]);
     }
     // a window begins where the device can bind, hence before its first slice

@@ -65,7 +65,7 @@ impl Op for Concat {
             if part.rank() != s.len() || others(&part.shape) != others(&s) || part.dtype != cx.dtype(0)? {
                 return Err(err!(InvalidNode, "cannot join {} and {part} along axis {axis}", cx.input(0)?).into());
             }
-            s[axis] += part.shape[axis];
+            s[axis] = s[axis].saturating_add(part.shape[axis]);
         }
         one(cx.dtype(0)?, s)
     }
@@ -244,7 +244,7 @@ impl Op for Pad {
         let strides = shape::strides(x.shape());
         let mut at = vec![];
         for c in shape::coords(&to) {
-            let axis = |k: usize| source(self.mode, c[k] as i64 - pads[k].0, x.shape()[k] as i64);
+            let axis = |k: usize| source(self.mode, (c[k] as i64).saturating_sub(pads[k].0), x.shape()[k] as i64);
             at.push((0..c.len()).try_fold(0usize, |sum, k| Some(sum + axis(k)? as usize * strides[k])));
         }
         let fill = match (&self.given, opt(inputs, 2)) {

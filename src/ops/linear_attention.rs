@@ -100,7 +100,7 @@ fn state(e: &Extents) -> [usize; 4] {
 }
 
 fn output(e: &Extents) -> [usize; 3] {
-    [e.batch, e.length, e.heads * e.group * e.columns]
+    [e.batch, e.length, (e.heads * e.group).saturating_mul(e.columns)]
 }
 
 impl Op for LinearAttention {
@@ -119,7 +119,8 @@ impl Op for LinearAttention {
         let (rows, columns, scale) = (e.rows, e.columns, self.scale(&e));
         let mut all = if opt(inputs, 3).is_some() { floats(3)? } else { vec![0.0; state(&e).iter().product()] };
         let mut y = vec![0.0; output(&e).iter().product()];
-        for (step, head) in (0..e.batch * e.length).flat_map(|s| (0..e.heads).map(move |h| (s, h))) {
+        let steps = if columns > 0 { e.batch * e.length } else { 0 };
+        for (step, head) in (0..steps).flat_map(|s| (0..e.heads).map(move |h| (s, h))) {
             let now = step * e.heads + head;
             let matrix = step / e.length * e.heads + head;
             let s = &mut all[matrix * rows * columns..(matrix + 1) * rows * columns];
@@ -168,7 +169,9 @@ impl Op for LinearAttention {
         let beta = if self.delta { Some(cx.dense_input(5)?) } else { None };
         let out = if cx.has_output(0) { cx.output(0)? } else { cx.temp(query.dtype, &output(&e))? };
         let gates = [decay.as_ref(), beta.as_ref()];
-        linear_attention(cx, &e, self.scale(&e) as f32, [&query, &key, &value], gates, &all, &out)?;
+        if e.columns > 0 {
+            linear_attention(cx, &e, self.scale(&e) as f32, [&query, &key, &value], gates, &all, &out)?;
+        }
         if kept.is_some() && !wide {
             let present = cx.output(1)?;
             convert(cx, &all, &present)?;

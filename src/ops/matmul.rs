@@ -269,7 +269,7 @@ impl Op for Gemm {
             let mut y = g.ints(&a.to_i128s()?, &b.to_i128s()?);
             if let (Some(c), Some(at)) = (c, at) {
                 let c = c.to_i128s()?;
-                y.iter_mut().zip(at).for_each(|(y, i)| *y += c[i]);
+                y.iter_mut().zip(at).for_each(|(y, i)| *y = y.wrapping_add(c[i]));
             }
             return Ok(vec![Tensor::from_i128s(d, g.out, y)?]);
         }

@@ -557,10 +557,10 @@ impl FeatureVectorizer {
 
 impl Op for FeatureVectorizer {
     fn infer(&self, cx: &InferCx<'_>) -> Inferred {
-        let (mut rows, mut columns) = (1, 0);
+        let (mut rows, mut columns) = (1, 0usize);
         for i in 0..cx.len() {
             let (n, c) = self.width(i, cx.shape(i)?)?;
-            (rows, columns) = (n, columns + c);
+            (rows, columns) = (n, columns.saturating_add(c));
         }
         one(DType::F32, [rows, columns])
     }

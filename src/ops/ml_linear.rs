@@ -284,7 +284,11 @@ impl Vectors {
     /// The row's product with each of `count` support vectors.
     fn products(&self, row: &[f64], count: usize) -> Result<Vec<f64>> {
         let (n, f) = (self.vectors.len(), row.len());
-        ensure!(n == count * f, InvalidNode, "{n} numbers for {count} support vectors of {f} features");
+        ensure!(
+            Some(n) == count.checked_mul(f),
+            InvalidNode,
+            "{n} numbers for {count} support vectors of {f} features"
+        );
         Ok(self.vectors.chunks(f.max(1)).map(|v| self.product(v, row)).collect())
     }
 }

@@ -28,6 +28,7 @@ mod contrib_quant;
 mod control;
 mod conv;
 mod deform;
+pub mod dequantised;
 mod det;
 mod einsum;
 pub(crate) mod epilogue;
@@ -121,6 +122,7 @@ const FAMILIES: &[&[OpDef]] = &[
     contrib_lstm::FAMILY,
     contrib_pointwise::FAMILY,
     contrib_nbits::FAMILY,
+    dequantised::FAMILY,
     contrib_qbert::FAMILY,
     contrib_qlinear::FAMILY,
     contrib_quant::FAMILY,

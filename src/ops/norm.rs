@@ -287,7 +287,7 @@ impl Normalise {
                 let (row_step, inner) = if by_group { (1, each * spatial) } else { (each, spatial) };
                 let want = if by_group { groups } else { channels };
                 ensure!(scale == want, InvalidNode, "expected {want} scales, got {scale}");
-                NormPlan { rows: s[0] * groups, length: each * spatial, row_step, inner, ..base }
+                NormPlan { rows: s[0] * groups.min(channels), length: each * spatial, row_step, inner, ..base }
             }
             Rows::Layer { axis, center } => {
                 let axis = shape::axis(axis, s.len())?;

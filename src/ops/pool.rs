@@ -117,7 +117,7 @@ impl Pool {
                 let fits = kernel.len() == spatial.len();
                 ensure!(fits, InvalidNode, "kernel_shape {kernel:?} for spatial dims {spatial:?}");
                 let g = w.geometry(spatial, kernel)?;
-                let empty = shape::numel(x) == 0 && x[0] * x[1] * shape::numel(&g.output) > 0;
+                let empty = spatial.contains(&0) && !x[..2].contains(&0) && !g.output.contains(&0);
                 ensure!(!empty, InvalidNode, "windows over padding alone: the input is {x:?}");
                 Ok(g)
             }
@@ -285,10 +285,11 @@ impl MaxUnpool {
         let pads = Window::list("pads", &self.window.pads, 2 * rank, 0)?;
         let mut out = x[..2].to_vec();
         for d in 0..rank {
-            let full = x[d + 2].saturating_sub(1) * strides[d] + kernel[d];
+            let full = x[d + 2].saturating_sub(1).saturating_mul(strides[d]).saturating_add(kernel[d]);
             let size = full.checked_sub(pads[d] + pads[rank + d]);
             out.push(size.ok_or_else(|| err!(InvalidNode, "pads {pads:?} leave nothing along spatial axis {d}"))?);
         }
+        shape::checked_numel(&out)?;
         Ok(out)
     }
 

@@ -100,7 +100,8 @@ impl Granularity {
         let mut want = x.to_vec();
         want[axis] = x[axis].div_ceil(self.block);
         ensure!(p == want, InvalidNode, "expected a scale or zero point of {want:?}, got {p:?}");
-        Ok((want, axis, self.block))
+        // a block beyond the axis is the axis
+        Ok((want, axis, self.block.min(x[axis])))
     }
 
     /// Whether a parameter broadcasts to `x` as it is; `x` may be unknown.

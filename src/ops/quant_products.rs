@@ -62,8 +62,8 @@ pub(super) fn shifted(x: &Tensor, zero: Option<&Tensor>, wide: impl Fn(&[usize])
     if matches!(x.dtype(), I8 | U8) && z.len() == 1 {
         let zero = z.to_i128s()?[0] as i32;
         let values: Vec<i32> = match x.dtype() {
-            I8 => x.bytes().iter().map(|v| *v as i8 as i32 - zero).collect(),
-            _ => x.bytes().iter().map(|v| *v as i32 - zero).collect(),
+            I8 => x.bytes().iter().map(|v| i32::from(*v as i8).wrapping_sub(zero)).collect(),
+            _ => x.bytes().iter().map(|v| i32::from(*v).wrapping_sub(zero)).collect(),
         };
         return Tensor::new(x.shape(), values);
     }

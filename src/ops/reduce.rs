@@ -129,8 +129,8 @@ fn fold_ints(fold: Fold, mut v: impl Iterator<Item = i128>, n: usize, d: DType) 
             v.try_fold(1i128, |a, b| Tensor::from_i128s(d, [], vec![a.wrapping_mul(b)])?.to_i128s().map(|x| x[0]))?
         }
         Fold::L1 => v.map(i128::abs).sum(),
-        Fold::SumSquare => v.map(|x| x * x).sum(),
-        Fold::L2 => v.map(|x| x * x).sum::<i128>().isqrt(),
+        Fold::SumSquare => v.fold(0, |sum: i128, x| sum.wrapping_add(x.wrapping_mul(x))),
+        Fold::L2 => v.fold(0, |sum: i128, x| sum.saturating_add(x.saturating_mul(x))).isqrt(),
         Fold::RootSum => v.sum::<i128>().isqrt(),
         Fold::LogSum => (v.sum::<i128>() as f64).ln() as i128,
         Fold::LogSumExp => fold_floats(fold, v.map(|x| x as f64).collect::<Vec<_>>().into_iter(), n) as i128,

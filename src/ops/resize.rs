@@ -378,6 +378,9 @@ impl Op for Resize {
         };
         let x = given(0)?;
         let axes = self.resampling(x.shape(), given)?;
+        if axes.iter().any(|a| a.out == 0) {
+            return Ok(vec![Tensor::zeros(x.dtype(), axes.iter().map(|a| a.out).collect::<Vec<_>>())]);
+        }
         if self.mode == Mode::Nearest {
             return Ok(vec![self.pick(&x, &axes)?]);
         }
@@ -417,6 +420,10 @@ impl Op for Resize {
         }
         let wide = x.dtype.is_int() && x.dtype.size() > 2;
         ensure!(self.mode == Mode::Nearest || !wide, Unsupported, "interpolation of {}", x.dtype);
+        if axes.iter().any(|a| a.out == 0) {
+            cx.output(0)?;
+            return Ok(());
+        }
         let passes: Vec<kernel::Pass> = changed
             .into_iter()
             .map(|axis| {

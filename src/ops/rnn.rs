@@ -233,7 +233,7 @@ impl Recurrent {
         let [a, b, input] = *x else { bail!(InvalidNode, "expected X of rank 3, got {x:?}") };
         let (steps, batch) = if self.batch_first { (b, a) } else { (a, b) };
         let [_, _, hidden] = *r else { bail!(InvalidNode, "expected R of rank 3, got {r:?}") };
-        let rows = self.cell.gates() * hidden;
+        let rows = self.cell.gates().saturating_mul(hidden);
         let d = self.directions;
         ensure!(w == [d, rows, input], InvalidNode, "expected W of {:?}, got {w:?}", [d, rows, input]);
         ensure!(r == [d, rows, hidden], InvalidNode, "expected R of {:?}, got {r:?}", [d, rows, hidden]);

@@ -172,6 +172,9 @@ impl Op for RoiAlign {
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let (x, rois, images) = (cx.dense_input(0)?, cx.dense_input(1)?, cx.dense_input(2)?);
         let out = cx.output(0)?;
+        if out.numel() == 0 {
+            return Ok(());
+        }
         roi::align(cx, self.0, [&x, &rois, &images], &out)
     }
 
@@ -273,6 +276,9 @@ impl Op for MaxRoiPool {
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let (x, rois) = (cx.dense_input(0)?, cx.dense_input(1)?);
         let out = cx.output(0)?;
+        if out.numel() == 0 {
+            return Ok(());
+        }
         roi::max_pool(cx, self.scale, [&x, &rois], &out)
     }
 

@@ -193,7 +193,7 @@ impl Op for Length {
 }
 
 /// Tensors that one is split into at most: each takes memory, though it be empty.
-const MOST_PARTS: usize = 1 << 20;
+pub(super) const MOST_PARTS: usize = 1 << 20;
 
 /// Pieces along an axis: of the extents given, of one extent, or of extent 1 (the axis then kept or not).
 #[derive(Debug)]
@@ -303,24 +303,26 @@ impl Op for Concat {
             return Ok(vec![super::stack(items, shape::axis(self.axis, first.rank() + 1)?)?]);
         }
         let axis = shape::axis(self.axis, first.rank())?;
-        let outer: usize = first.shape()[..axis].iter().product();
         let mut to = first.shape().to_vec();
         to[axis] = 0;
-        let mut pieces: Vec<Vec<Tensor>> = vec![vec![]; outer];
         for t in items {
             let mut same = t.shape().to_vec();
             ensure!(same.len() == to.len(), InvalidNode, "cannot join {:?} and {:?}", first.shape(), t.shape());
-            to[axis] += std::mem::replace(&mut same[axis], first.shape()[axis]);
+            to[axis] = to[axis].saturating_add(std::mem::replace(&mut same[axis], first.shape()[axis]));
             ensure!(same == first.shape(), InvalidNode, "cannot join {:?} and {:?}", first.shape(), t.shape());
-            let run: usize = t.shape()[axis..].iter().product();
+        }
+        // what is empty may have rows without end
+        if shape::checked_numel(&to)? == 0 {
+            return Ok(vec![Tensor::zeros(first.dtype(), to)]);
+        }
+        let mut pieces: Vec<Vec<Tensor>> = vec![vec![]; shape::numel(&to[..axis])];
+        for t in items {
+            let run = t.len() / pieces.len();
             for (o, piece) in pieces.iter_mut().enumerate() {
                 piece.push(t.select([run], &(o * run..(o + 1) * run).collect::<Vec<_>>())?);
             }
         }
-        match pieces.concat().as_slice() {
-            [] => Ok(vec![Tensor::zeros(first.dtype(), to)]),
-            all => Ok(vec![Tensor::concat(all)?.reshaped(to)?]),
-        }
+        Ok(vec![Tensor::concat(&pieces.concat())?.reshaped(to)?])
     }
 }
 

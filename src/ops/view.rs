@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::eval::{need, opt};
 use super::infer::one;
 use super::random::Source;
+use super::sequence::MOST_PARTS;
 use super::{Case, Defer, InferCx, Inferred, NodeInfo, Op, OpDef, Parse};
 use crate::dtype::DType::{self, *};
 use crate::ir::{AttrReader, TensorType};
@@ -570,6 +571,7 @@ impl Split {
             None => {
                 let most = n.max(self.used);
                 ensure!(self.parts <= most, InvalidNode, "{} parts of {n} elements", self.parts);
+                ensure!(self.parts <= MOST_PARTS, Limit, "{} parts, more than {MOST_PARTS}", self.parts);
                 let each = n.div_ceil(self.parts.max(1));
                 (0..self.parts).map(|i| each.min(n.saturating_sub(i * each))).collect()
             }

@@ -53,6 +53,17 @@ pub(super) fn sizes(a: &AttrReader<'_>, name: &str, least: i64) -> Result<Option
     Ok(Some(list.into_iter().map(|x| x as usize).collect()))
 }
 
+/// Refuses a window without elements and one of too many.
+///
+/// # Errors
+/// `InvalidNode` for the former, `Limit` for the latter.
+pub(super) fn check_taps(kernel: &[usize]) -> Result<()> {
+    let taps = shape::numel(kernel);
+    ensure!(taps > 0, InvalidNode, "an empty window {kernel:?}");
+    ensure!(taps <= TAPS, Limit, "a window of {taps} elements, more than {TAPS}");
+    Ok(())
+}
+
 impl Window {
     pub fn parse(a: &AttrReader<'_>, has: Has) -> Result<Window> {
         let auto_pad = if has.auto_pad { a.string_or("auto_pad", "NOTSET".into())? } else { "NOTSET".into() };
@@ -88,9 +99,8 @@ impl Window {
     /// `InvalidNode` when an attribute has the wrong number of entries or a window does not fit the padded input, `Limit`
     /// for windows of more than [`TAPS`] elements, which padding would make room for.
     pub fn geometry(&self, input: &[usize], kernel: &[usize]) -> Result<Geometry> {
-        let (rank, taps) = (input.len(), shape::numel(kernel));
-        ensure!(taps > 0, InvalidNode, "an empty window {kernel:?}");
-        ensure!(taps <= TAPS, Limit, "a window of {taps} elements, more than {TAPS}");
+        let rank = input.len();
+        check_taps(kernel)?;
         let strides = Window::list("strides", &self.strides, rank, 1)?;
         let dilations = Window::list("dilations", &self.dilations, rank, 1)?;
         let mut pads = match self.auto_pad {

@@ -40,14 +40,16 @@ pub(super) fn facts(graph: &Graph) -> HashMap<ValueId, (DType, usize)> {
             inputs.and_then(|inputs| {
                 let rank = inputs.iter().map(|(_, (_, rank))| *rank).max()?;
                 let scalars = inputs.iter().map(|(v, (d, _))| (*v, TensorType::new(*d, []))).collect();
-                Some((fused::infer_member(node, &scalars).ok()?.first()?.dtype, rank))
+                // those of one node are of one rank (see merge-elementwise)
+                Some(fused::infer_member(node, &scalars).ok()?.iter().map(|t| (t.dtype, rank)).collect())
             })
         } else {
             let alike = node.operator.domain.is_empty() && ALIKE.contains(&node.operator.op_type.as_str());
-            node.inputs.first().copied().flatten().filter(|_| alike).and_then(|v| known.get(&v).copied())
+            let first = node.inputs.first().copied().flatten().filter(|_| alike);
+            first.and_then(|v| known.get(&v).copied()).map(|made| vec![made])
         };
-        if let (Some(v), Some(made)) = (node.outputs.first().copied().flatten(), made) {
-            known.entry(v).or_insert(made);
+        for (v, made) in node.outputs.iter().zip(made.unwrap_or_default()) {
+            v.map(|v| known.entry(v).or_insert(made));
         }
     }
     known

@@ -138,6 +138,7 @@ fn product<'a>(graph: &'a Graph, node: &Node) -> Result<Product<'a>, &'static st
     let p = Product { weights, bias, rank: s.len(), channels: s[0], run: len / s[0], period: s[0], group: len };
     let p = match node.operator.op_type.as_str() {
         "Conv" => p,
+        "ConvTranspose" if !s[0].is_multiple_of(group) => return Err("the weights do not make its groups"),
         "ConvTranspose" => {
             let run = s[2..].iter().product();
             Product { channels: s[1] * group, run, period: s[1], group: (len / group).max(1), ..p }

@@ -134,15 +134,19 @@ fn folded(graph: &Graph, pad: &Node, node: &Node, positive: bool) -> Result<Vec<
         return Err("partial windows count differently");
     }
     let added = [&begin[2..], &end[2..]].concat();
+    let all: Vec<i64> = own.iter().zip(&added).map(|(o, a)| o.saturating_add(*a)).collect();
+    if all.iter().any(|p| *p > i64::from(u32::MAX)) {
+        return Err("it pads farther than windows do");
+    }
     match node.operator.op_type.as_str() {
         "Conv" if fill == 0.0 => {}
         "AveragePool" if node.operator.opset < 7 => return Err("padding is never counted"),
         "AveragePool" if fill == 0.0 && (own.iter().all(|p| *p == 0) || int(node, "count_include_pad") != 0) => {}
         "MaxPool" => {
             // a window that lies in the padding alone would give what was padded with
-            let inside = kernel.iter().flatten().chain(kernel.iter().flatten()).zip(added.iter().zip(&own));
+            let inside = kernel.iter().flatten().chain(kernel.iter().flatten()).zip(&all);
             let plain = ints(node, "dilations").is_none_or(|d| d.iter().all(|d| *d == 1));
-            let inside = plain && { inside }.all(|(k, (a, o))| a + o < *k as i64);
+            let inside = plain && { inside }.all(|(k, p)| *p < *k as i64);
             if node.outputs.len() > 1 {
                 return Err("places are asked for");
             }
@@ -152,7 +156,7 @@ fn folded(graph: &Graph, pad: &Node, node: &Node, positive: bool) -> Result<Vec<
         }
         _ => return Err("the window would not see what it pads with"),
     }
-    Ok(own.iter().zip(&added).map(|(o, a)| o + a).collect())
+    Ok(all)
 }
 
 #[cfg(test)]

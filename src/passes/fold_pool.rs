@@ -101,7 +101,7 @@ fn window<'a>(graph: &'a Graph, conv: &Node, pool: &Node) -> Result<(Vec<usize>,
         return Err("its windows do not tile the plane");
     }
     let kernel: Vec<usize> = kernel.iter().map(|k| usize::try_from(*k).unwrap_or(0)).collect();
-    let taps = kernel.iter().product::<usize>();
+    let taps = crate::shape::numel(&kernel);
     if !(1..=64).contains(&taps) {
         return Err("its windows are too large to be weights");
     }

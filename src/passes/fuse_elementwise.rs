@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::dtype::DType;
 use crate::ir::{Declared, Graph, Node, TensorType, ValueId};
-use crate::ops::fused;
+use crate::ops::{epilogue, fused};
 use crate::{Result, Tensor};
 
 /// What one dispatch binds on every device, less the result.
@@ -111,32 +111,49 @@ fn reads(graph: &Graph, members: &[usize]) -> Vec<ValueId> {
 
 /// One node for the members, which are in topological order and the last of which makes the result.
 pub(super) fn join(graph: &Graph, members: &[usize]) -> Result<Node> {
+    let outputs = members.last().map(|m| graph.nodes[*m].outputs.clone()).unwrap_or_default();
+    joined(graph, members, outputs)
+}
+
+/// One node for the members, some of which may be such nodes themselves, that makes `outputs`.
+pub(super) fn joined(graph: &Graph, members: &[usize], outputs: Vec<Option<ValueId>>) -> Result<Node> {
     let inputs = reads(graph, members);
     let mut body = Graph::new("body");
     let mut inner: HashMap<ValueId, ValueId> = HashMap::new();
-    let mut add = |body: &mut Graph, v: ValueId| {
-        let id = body.add_value(graph.value(v).name.clone(), graph.value(v).declared.clone());
-        inner.insert(v, id);
-        id
-    };
-    body.inputs = inputs.iter().map(|v| add(&mut body, *v)).collect();
-    for m in members {
-        for v in graph.nodes[*m].used_outputs() {
-            add(&mut body, v);
-        }
+    for v in &inputs {
+        let id = body.add_value(graph.value(*v).name.clone(), graph.value(*v).declared.clone());
+        inner.insert(*v, id);
+        body.inputs.push(id);
     }
-    for m in members {
-        let mut node = graph.nodes[*m].clone();
-        for v in node.inputs.iter_mut().chain(&mut node.outputs) {
-            *v = v.and_then(|v| inner.get(&v).copied());
+    for node in members.iter().map(|m| &graph.nodes[*m]) {
+        if !epilogue::is_fused(node) {
+            add(&mut body, &mut inner, graph, node);
+            continue;
         }
-        body.nodes.push(node);
+        let own = epilogue::members(node)?;
+        let to = |v: &Option<ValueId>| v.and_then(|v| inner.get(&v).copied());
+        let pairs = own.inputs.iter().zip(&node.inputs);
+        let mut within: HashMap<ValueId, ValueId> = pairs.filter_map(|(v, outer)| Some((*v, to(outer)?))).collect();
+        own.nodes.iter().for_each(|n| add(&mut body, &mut within, own, n));
+        let made = node.outputs.iter().zip(&own.outputs);
+        inner.extend(made.filter_map(|(outer, v)| Some(((*outer)?, *within.get(v)?))));
     }
-    let outputs = members.last().map(|m| graph.nodes[*m].outputs.clone()).unwrap_or_default();
     body.outputs = outputs.iter().flatten().filter_map(|v| inner.get(v).copied()).collect();
     let name = members.last().map(|m| graph.nodes[*m].name.clone()).unwrap_or_default();
     let inputs = inputs.into_iter().map(Some).collect();
     Ok(Node { name, operator: fused::operator(body)?, inputs, outputs })
+}
+
+/// Adds a node of `from` to a body; `inner` tells which of the body's values are those of `from`.
+fn add(body: &mut Graph, inner: &mut HashMap<ValueId, ValueId>, from: &Graph, node: &Node) {
+    for v in node.used_outputs() {
+        inner.insert(v, body.add_value(from.value(v).name.clone(), from.value(v).declared.clone()));
+    }
+    let mut node = node.clone();
+    for v in node.inputs.iter_mut().chain(&mut node.outputs) {
+        *v = v.and_then(|v| inner.get(&v).copied());
+    }
+    body.nodes.push(node);
 }
 
 #[cfg(test)]

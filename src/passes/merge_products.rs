@@ -74,6 +74,9 @@ fn branch(graph: &Graph, consumers: &HashMap<ValueId, Vec<usize>>, i: usize) -> 
     let constant = |v: Option<ValueId>| v.and_then(|v| graph.value(v).constant.as_ref());
     let weights = constant(node.inputs.get(1).copied().flatten()).ok_or("the weights are no constant")?;
     let &[_, n] = weights.shape() else { return Err("the weights are no matrix") };
+    if weights.is_empty() {
+        return Err("the weights are empty");
+    }
     let [Some(mut result)] = node.outputs[..] else { return Err("it has no result") };
     let readers = |v: ValueId| consumers.get(&v).map_or(&[][..], Vec::as_slice);
     let mut bias = None;

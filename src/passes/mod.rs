@@ -2,7 +2,9 @@
 //! graph after each.
 
 mod bound_sizes;
+mod common_subexpressions;
 mod dead_code;
+mod dequantise;
 mod epilogues;
 mod facts;
 mod fold_batch_norm;
@@ -17,6 +19,7 @@ mod fuse_rotary;
 mod fuse_softmax;
 mod key_random;
 mod merge_convs;
+mod merge_elementwise;
 mod merge_products;
 mod prologues;
 mod spell;
@@ -36,8 +39,10 @@ pub struct Pass {
 /// All passes that need no shapes, in order.
 pub const PASSES: &[Pass] = &[
     Pass { name: "unroll-loops", run: unroll_loops::run },
+    Pass { name: "dequantise", run: dequantise::run },
     Pass { name: "fold-constants", run: fold_constants::run },
     Pass { name: "dead-code", run: dead_code::run },
+    Pass { name: "common-subexpressions", run: common_subexpressions::run },
     Pass { name: "key-random", run: key_random::run },
     Pass { name: "bound-sizes", run: bound_sizes::run },
     Pass { name: "fold-batch-norm", run: fold_batch_norm::run },
@@ -53,7 +58,16 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "epilogues", run: epilogues::run },
     Pass { name: "fuse-attention", run: fuse_attention::run },
     Pass { name: "prologues", run: prologues::run },
+    Pass { name: "merge-elementwise", run: merge_elementwise::run },
 ];
+
+/// Drops nodes whose results nobody reads, of a graph that a pass or an operator makes.
+///
+/// # Errors
+/// None.
+pub(crate) fn without_dead_code(graph: &mut Graph) -> Result<()> {
+    dead_code::run(graph).map(drop)
+}
 
 /// Runs every pass whose name is not in `disabled`.
 ///

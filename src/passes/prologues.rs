@@ -136,7 +136,8 @@ fn source(graph: &Graph, first: &Node, conv: &Node) -> Result<ValueId, &'static 
         match &graph.value(v).constant {
             Some(t) => {
                 let lead = w.len().saturating_sub(t.rank());
-                let by_channel = |(d, n): (usize, &usize)| *n == 1 || (lead + d == 1 && *n == w[1] * group);
+                let by_channel =
+                    |(d, n): (usize, &usize)| *n == 1 || (lead + d == 1 && Some(*n) == w[1].checked_mul(group));
                 if t.rank() > w.len() || !t.shape().iter().enumerate().all(by_channel) {
                     return Err("an operand is not by channel");
                 }

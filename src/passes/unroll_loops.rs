@@ -50,11 +50,11 @@ fn steps(graph: &Graph, node: &Node) -> Option<(i64, Graph)> {
     let formal = body.inputs.len().checked_sub(body.captures + 2)?;
     let scans = body.outputs.len().checked_sub(1 + formal)?;
     let few = (0..=STEPS).contains(&count) && (count > 0 || scans == 0);
-    let small = body.nodes.len() * count.max(1) as usize <= NODES;
+    let small = few && body.nodes.len() * count.max(1) as usize <= NODES;
     let plain = body.nodes.iter().all(|n| n.operator.op.bodies().is_empty());
     let given = node.inputs.len() == body.inputs.len() && node.inputs[2..].iter().all(Option::is_some);
     // an output may be a constant or an input: those are passed on as they are
-    (few && small && plain && given).then(|| (count, (**body).clone()))
+    (small && plain && given).then(|| (count, (**body).clone()))
 }
 
 /// What a value is a copy of.

@@ -13,6 +13,9 @@ use crate::ops::Defer;
 use crate::tensor::Tensor;
 use crate::{ErrorKind, Result, ensure, err};
 
+/// Where the data lie that a constant is made of, how it is made, and its type on the device.
+type ConstantKey = (Vec<(usize, usize)>, String, kernels::DeviceType);
+
 /// The state of lowering a segment: what is known of each value, the program so far, where each value lies.
 pub struct Lowering {
     /// The graph whose nodes are lowered.
@@ -33,7 +36,7 @@ pub struct Lowering {
     pub(super) wishes: HashMap<ValueId, Wish>,
     /// The buffers of values in which others lie before they are made themselves.
     roots: HashMap<ValueId, View>,
-    constants: HashMap<(Vec<(usize, usize)>, String, kernels::DeviceType), BufId>,
+    constants: HashMap<ConstantKey, BufId>,
 }
 
 impl Lowering {
@@ -59,7 +62,9 @@ impl Lowering {
     /// `Unsupported` when the device has no form for the element type, `Limit` when it is too large for the device.
     pub fn buffer(&mut self, name: &str, t: &TensorType, kind: BufKind) -> Result<View> {
         let device = self.profile.device_type(t.dtype)?;
-        let bytes = (t.numel() as u64 * device.bytes() as u64).next_multiple_of(16).max(16);
+        // what is too large for 64 bits is too large for any device
+        let bytes = (t.numel() as u64).saturating_mul(device.bytes() as u64).min(u64::MAX - 15);
+        let bytes = bytes.next_multiple_of(16).max(16);
         self.check_size(name, t, bytes, &kind)?;
         self.program.buffers.push(Buffer { bytes, elements: t.numel(), kind, name: name.into() });
         Ok(View::dense(BufId(self.program.buffers.len() as u32 - 1), t, device))
@@ -152,9 +157,7 @@ impl Lowering {
         // zero bytes have no address of their own
         let whole = keys.iter().all(|(_, len)| *len > 0);
         let key = (keys, format!("{tag} {}", t.dtype), device);
-        if whole
-            && let Some(buf) = self.constants.get(&key)
-        {
+        if whole && let Some(buf) = self.constants.get(&key) {
             return Ok(View::dense(*buf, &t, device));
         }
         let mut others = sources;
@@ -391,6 +394,11 @@ impl<'a> LowerCx<'a> {
         let view = View { buf: root, ..wish.view };
         self.low.views.insert(id, view.clone());
         Ok(view)
+    }
+
+    /// Whether output `i` is wanted in a place within another value.
+    pub fn has_place(&self, i: usize) -> bool {
+        self.output_id(i).is_ok_and(|id| self.low.wishes.contains_key(&id) || self.low.roots.contains_key(&id))
     }
 
     /// Output `i` as the inputs lie in it that were written in place: a dense buffer, or where it is wanted itself.
