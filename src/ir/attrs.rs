@@ -50,25 +50,6 @@ impl Attr {
     }
 }
 
-impl Attr {
-    /// Whether this is known to mean the same: floats and tensors of the same bits. Graphs and types are not compared.
-    pub fn same(&self, other: &Attr) -> bool {
-        let bits =
-            |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
-        match (self, other) {
-            (Attr::Int(a), Attr::Int(b)) => a == b,
-            (Attr::Float(a), Attr::Float(b)) => bits(&[*a], &[*b]),
-            (Attr::Str(a), Attr::Str(b)) => a == b,
-            (Attr::Tensor(a), Attr::Tensor(b)) => a.same_bits(b),
-            (Attr::Ints(a), Attr::Ints(b)) => a == b,
-            (Attr::Floats(a), Attr::Floats(b)) => bits(a, b),
-            (Attr::Strs(a), Attr::Strs(b)) => a == b,
-            (Attr::Tensors(a), Attr::Tensors(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_bits(b)),
-            _ => false,
-        }
-    }
-}
-
 /// Attributes by name.
 pub type Attrs = BTreeMap<String, Attr>;
 

@@ -2,7 +2,6 @@
 //! graph after each.
 
 mod bound_sizes;
-mod common_subexpressions;
 mod dead_code;
 mod dequantise;
 mod epilogues;
@@ -42,7 +41,6 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "dequantise", run: dequantise::run },
     Pass { name: "fold-constants", run: fold_constants::run },
     Pass { name: "dead-code", run: dead_code::run },
-    Pass { name: "common-subexpressions", run: common_subexpressions::run },
     Pass { name: "key-random", run: key_random::run },
     Pass { name: "bound-sizes", run: bound_sizes::run },
     Pass { name: "fold-batch-norm", run: fold_batch_norm::run },
