@@ -10,18 +10,22 @@ use crate::ops::dequantised::{self, INPUTS, Stored};
 use crate::tensor::Tensor;
 use crate::{Result, err};
 
-/// Elements of weights that are better made floats of.
-const SMALL: usize = 1024;
+/// Elements of weights that are worth it: products of many rows make floats of them in a dispatch of its own.
+const LEAST: usize = 1 << 20;
 
 /// Runs the pass.
 ///
 /// # Errors
 /// Those of the operator it makes.
 pub fn run(graph: &mut Graph) -> Result<bool> {
+    run_from(graph, LEAST)
+}
+
+fn run_from(graph: &mut Graph, least: usize) -> Result<bool> {
     let producers = graph.producers();
     let mut made: Vec<(usize, Node)> = vec![];
     for (i, node) in graph.nodes.iter().enumerate() {
-        match found(graph, &producers, node) {
+        match found(graph, &producers, node, least) {
             Some(Ok(parts)) => made.push((i, joined(graph, node, parts)?)),
             Some(Err(why)) => log::debug!("dequantise: {} reads floats: {why}", node.path()),
             None => {}
@@ -45,7 +49,12 @@ struct Found<'a> {
 }
 
 /// The weights of `node`, if it is a product of weights, or why they are not read as they are.
-fn found<'a>(graph: &'a Graph, producers: &HashMap<ValueId, usize>, node: &'a Node) -> Option<Result<Found<'a>>> {
+fn found<'a>(
+    graph: &'a Graph,
+    producers: &HashMap<ValueId, usize>,
+    node: &'a Node,
+    least: usize,
+) -> Option<Result<Found<'a>>> {
     let maker = |v: Option<ValueId>| Some(&graph.nodes[*producers.get(&v?)?]);
     let gemm = is_op(node, "Gemm");
     if !gemm && !is_op(node, "MatMul") {
@@ -82,7 +91,7 @@ fn found<'a>(graph: &'a Graph, producers: &HashMap<ValueId, usize>, node: &'a No
     if last.operator.attrs.contains_key("output_dtype") {
         return Some(Err(err!(Unsupported, "the type of the weights is given")));
     }
-    if w.len() < SMALL {
+    if w.len() < least {
         return Some(Err(err!(Unsupported, "the weights are few")));
     }
     let transposed = (int(node, "transB", 0) != 0) != transpose.is_some();
@@ -143,7 +152,7 @@ mod tests {
         }
         let inputs = [rng.tensor(F32, &[3, 64], -1.0, 1.0).unwrap()];
         let want = cpu::run(&graph, &inputs).unwrap();
-        run(&mut graph).unwrap();
+        run_from(&mut graph, 1024).unwrap();
         verify(&graph).unwrap();
         let got = cpu::run(&graph, &inputs).unwrap();
         assert!(got.iter().zip(&want).all(|(a, b)| a.same_bits(b)), "{got:?} for {want:?}");

@@ -17,6 +17,7 @@ mod fuse_norms;
 mod fuse_rotary;
 mod fuse_softmax;
 mod key_random;
+mod lift_elementwise;
 mod merge_convs;
 mod merge_elementwise;
 mod merge_products;
@@ -53,6 +54,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "fuse-softmax", run: fuse_softmax::run },
     Pass { name: "fuse-rotary", run: fuse_rotary::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
+    Pass { name: "lift-elementwise", run: lift_elementwise::run },
     Pass { name: "epilogues", run: epilogues::run },
     Pass { name: "fuse-attention", run: fuse_attention::run },
     Pass { name: "prologues", run: prologues::run },
