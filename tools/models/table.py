@@ -14,7 +14,7 @@ generated, against ONNX Runtime {version}'s outputs on the CPU. `tools/models.sh
 
 {date}, {adapter}{other}. *Right* holds each output to 1e-3 of its elements and 1e-4 of its greatest magnitude; of
 float16 to two last places, and of models with weights of 8 bits, whose activations are rounded, to a step of 8 bits
-(1/128 of the greatest magnitude) or, *rounding*, to what ONNX Runtime's own output is off the run in 64 bits. Errors are against a run of the interpreter with all floats in 64 bits, as a share of
+(1/128 of the greatest magnitude) or, *rounding*, to be no farther off the run in 64 bits than ONNX Runtime's own output is. Errors are against a run of the interpreter with all floats in 64 bits, as a share of
 the greatest magnitude: the greatest of an element and the root of the mean square, of shadernet and of ONNX Runtime. The
 ratio is that of the latter two (an output within half of its type's last place counts as that). Host: nodes that ran on
 the interpreter.{timed}

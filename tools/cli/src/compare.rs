@@ -23,20 +23,33 @@ pub fn absolute_tolerance(model: &Model, want: &Tensor) -> f64 {
     weights.map(|t| share(t.dtype())).fold(share(want.dtype()), f64::max) * greatest(want)
 }
 
-/// How far at most output `i`, which is `made` on these inputs, is from a run with all floats in 64 bits: what rounding does to
-/// a model with weights of 8 bits, where one activation that is rounded the other way moves others. `None` of other models.
+/// How far at most output `i`, as each of `made` has it on these inputs, is from a run with all floats in 64 bits: what rounding
+/// does to a model with weights of 8 bits, where one activation that is rounded the other way moves others. `None` of other
+/// models.
 ///
 /// # Errors
 /// Those of the run.
-pub fn rounding(model: &Model, inputs: &[(&str, Tensor)], i: usize, made: &Tensor) -> Result<Option<f64>> {
+pub fn rounding<const N: usize>(
+    model: &Model,
+    inputs: &[(&str, Tensor)],
+    i: usize,
+    made: [&Tensor; N],
+) -> Result<Option<[f64; N]>> {
     let mut weights = model.graph().values().filter_map(|(_, v)| v.constant.as_ref()).filter(|t| t.rank() > 1);
     if !weights.any(|t| matches!(t.dtype(), DType::I8 | DType::U8)) {
         return Ok(None);
     }
     let wide = model.reference().run_wide(inputs)?;
-    let Some(exact) = wide.outputs.get(i).filter(|t| t.shape() == made.shape()) else { return Ok(None) };
-    let differences = exact.to_f64s()?.into_iter().zip(made.to_f64s()?).map(|(a, b)| (a - b).abs());
-    Ok(differences.reduce(f64::max).filter(|d| d.is_finite()))
+    let fits = |t: &&Tensor| made.iter().all(|m| m.shape() == t.shape());
+    let Some(exact) = wide.outputs.get(i).filter(fits) else { return Ok(None) };
+    let exact = exact.to_f64s()?;
+    let mut far = [0.0; N];
+    for (far, made) in far.iter_mut().zip(made) {
+        let differences = exact.iter().zip(made.to_f64s()?).map(|(a, b)| (a - b).abs());
+        // NaN beside a number is as far as can be
+        *far = differences.fold(0.0, |far, d| if d.is_nan() { f64::INFINITY } else { far.max(d) });
+    }
+    Ok(Some(far).filter(|far| far.iter().all(|d| d.is_finite())))
 }
 
 /// How two tensors differ.

@@ -106,7 +106,7 @@ fn soak(gpu: &Gpu, dir: &Path, args: &Args) -> Result<Row> {
             let d = compare(got, want, RTOL, absolute_tolerance(&model, want));
             row.max = row.max.max(d.max_rel);
             let Some(why) = d.wrong else { continue };
-            if rounding(&model, &named(&inputs), k, want)?.is_none_or(|far| d.max_abs > far) {
+            if rounding(&model, &named(&inputs), k, [want])?.is_none_or(|[far]| d.max_abs > far) {
                 wrong(&mut row, format!("{:?}, output {name:?}: {why}", extents(&inputs)));
             }
         }

@@ -278,9 +278,9 @@ fn try_case(place: &Where, case: &Case, args: &Args, row: &mut Row) -> Result<()
             row.max_rel = row.max_rel.max(d.max_rel);
             let Some(why) = d.wrong else { continue };
             let stated = args.atol.or(case.atol).is_some();
-            let far = if stated { None } else { rounding(&model, &inputs, i, &want)? };
-            if let Some(far) = far.filter(|far| d.max_abs <= *far) {
-                row.detail = format!("{name:?}: {:.1e} off, expected is {far:.1e} off a run in 64 bits", d.max_abs);
+            let far = if stated { None } else { rounding(&model, &inputs, i, [got, &want])? };
+            if let Some([own, other]) = far.filter(|[own, other]| own <= other) {
+                row.detail = format!("{name:?}: {own:.1e} off a run in 64 bits, expected is {other:.1e} off");
             } else {
                 row.status = "wrong";
                 row.detail = format!("output {name:?}: {why}");
