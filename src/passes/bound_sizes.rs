@@ -10,14 +10,14 @@ use crate::ir::{Graph, Node, ValueId};
 /// # Errors
 /// None.
 pub fn run(graph: &mut Graph) -> Result<bool> {
-    let before = graph.nodes.len();
-    let mut nodes = vec![];
+    let (mut nodes, mut changed) = (vec![], false);
     for node in std::mem::take(&mut graph.nodes) {
         let constant = |v: &Option<ValueId>| v.is_some_and(|v| graph.value(v).constant.is_some());
         let Some(bounded) = node.operator.op.bounded(&node.inputs.iter().map(constant).collect::<Vec<_>>()) else {
             nodes.push(node);
             continue;
         };
+        changed = true;
         let name = |what: &str| format!("{}/{what}", node.name);
         let count = graph.add_value(name("count"), None);
         let (mut made, mut cuts) = (vec![], 0);
@@ -48,5 +48,5 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
         nodes.insert(at, Node { name: name("most"), operator, inputs: node.inputs, outputs: made });
     }
     graph.nodes = nodes;
-    Ok(graph.nodes.len() != before)
+    Ok(changed)
 }

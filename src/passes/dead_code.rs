@@ -10,15 +10,17 @@ use crate::ir::{Graph, ValueId};
 /// # Errors
 /// None.
 pub fn run(graph: &mut Graph) -> Result<bool> {
-    let before = graph.nodes.len();
+    let mut changed = false;
     let mut live: HashSet<ValueId> = graph.outputs.iter().copied().collect();
     let mut kept = vec![];
     for mut node in std::mem::take(&mut graph.nodes).into_iter().rev() {
         if !node.used_outputs().any(|v| live.contains(&v)) {
+            changed = true;
             continue;
         }
         live.extend(node.used_inputs());
         for out in &mut node.outputs {
+            changed |= out.is_some_and(|v| !live.contains(&v));
             *out = out.filter(|v| live.contains(v));
         }
         kept.push(node);
@@ -27,7 +29,7 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
     graph.nodes = kept;
     let unused: Vec<ValueId> = graph.values().filter(|(id, _)| !live.contains(id)).map(|(id, _)| id).collect();
     for v in unused {
-        graph.value_mut(v).constant = None;
+        changed |= graph.value_mut(v).constant.take().is_some();
     }
-    Ok(graph.nodes.len() != before)
+    Ok(changed)
 }

@@ -69,17 +69,20 @@ pub(crate) fn without_dead_code(graph: &mut Graph) -> Result<()> {
     dead_code::run(graph).map(drop)
 }
 
-/// Runs every pass whose name is not in `disabled`.
+/// Runs every pass whose name is not in `disabled`. Returns the names of those that changed the graph: without another
+/// one it would be the same.
 ///
 /// # Errors
 /// Those of the passes; in debug builds those of the verifier.
-pub fn run(graph: &mut Graph, disabled: &[String]) -> Result<()> {
+pub fn run(graph: &mut Graph, disabled: &[String]) -> Result<Vec<&'static str>> {
+    let mut effective = vec![];
     for pass in PASSES.iter().filter(|p| !disabled.iter().any(|d| d == p.name)) {
         let changed = (pass.run)(graph)?;
+        effective.extend(changed.then_some(pass.name));
         log::debug!("pass {}: {}", pass.name, if changed { "changed the graph" } else { "nothing to do" });
         if cfg!(debug_assertions) {
             verify(graph).map_err(|e| e.in_node(format!("after pass {}", pass.name)))?;
         }
     }
-    Ok(())
+    Ok(effective)
 }
