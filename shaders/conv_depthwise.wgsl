@@ -2,12 +2,11 @@
 // pixels. It reads the part of the input under their windows once, and keeps it. Weights are as in conv.wgsl.
 
 //#include common/conv.wgsl
+//#include common/conv_store.wgsl
 //#include common/linear_id.wgsl
 
 const LANES: u32 = 8u; //#param
-// Extents of a tile, of the kernel, and of the input under a tile.
-const ROWS: u32 = 4u; //#param
-const COLUMNS: u32 = 4u; //#param
+// Extents of the kernel, and of the input under a tile.
 const KERNEL_H: u32 = 3u; //#param
 const KERNEL_W: u32 = 3u; //#param
 const STRIDE_H: u32 = 1u; //#param
@@ -15,9 +14,6 @@ const STRIDE_W: u32 = 1u; //#param
 const UNDER_H: u32 = 6u; //#param
 const UNDER_W: u32 = 6u; //#param
 const UNDER: u32 = 36u; //#param
-const SUMS: u32 = 16u; //#param
-// SUMS - 1
-const MOVED: u32 = 15u; //#param
 
 @compute @workgroup_size(LANES, 1, 1)
 fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -61,51 +57,5 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
         }
     }
 
-    let shift = bias_of(channel);
-    //#if ONCE
-    // A loop, so that what is long stands once: the sums move up to the first.
-    //#if Y_VEC
-    var made: vec4<Y>;
-    //#endif
-    for (var i = 0u; i < SUMS; i++) {
-        let r = i / COLUMNS;
-        let c = i % COLUMNS;
-        if h + r < params.oh && w + c < params.ow {
-            let pixel = (h + r) * params.ow + w + c;
-            let at = (image * params.group + channel) * params.out_plane + pixel;
-            let to = params.y_base + image * params.y_image + channel * params.y_group + pixel * params.y_pixel;
-            //#if Y_VEC
-            made = vec4<Y>(made.yzw, finish(sums[0] + shift, channel, at));
-            if c == 3u {
-                y[to / 4u] = made;
-            }
-            //#else
-            y[to] = finish(sums[0] + shift, channel, at);
-            //#endif
-        }
-        for (var k = 0u; k < MOVED; k++) { //#unroll
-            sums[k] = sums[k + 1u];
-        }
-    }
-    //#else
-    for (var r = 0u; r < ROWS; r++) { //#unroll
-        if h + r < params.oh {
-            let pixel = (h + r) * params.ow + w;
-            let at = (image * params.group + channel) * params.out_plane + pixel;
-            let to = params.y_base + image * params.y_image + channel * params.y_group + pixel * params.y_pixel;
-            //#if Y_VEC
-            y[to / 4u] = vec4<Y>(finish(sums[r * 4u] + shift, channel, at),
-                finish(sums[r * 4u + 1u] + shift, channel, at + 1u),
-                finish(sums[r * 4u + 2u] + shift, channel, at + 2u),
-                finish(sums[r * 4u + 3u] + shift, channel, at + 3u));
-            //#else
-            for (var c = 0u; c < COLUMNS; c++) { //#unroll
-                if w + c < params.ow {
-                    y[to + c * params.y_pixel] = finish(sums[r * COLUMNS + c] + shift, channel, at + c);
-                }
-            }
-            //#endif
-        }
-    }
-    //#endif
+    store_tile(sums, image, channel, params.y_base + image * params.y_image + channel * params.y_group, h, w);
 }

@@ -21,6 +21,11 @@ for tile in 0x1 1x3 2x2 3x1 4x3 5x4 6x1 7x8; do
     SHADERNET_KERNELS=gpu SHADERNET_TILE=$tile SHADERNET_OPS=MatMul,Gemm,Conv,ConvTranspose,Attention \
         cargo test --workspace --test ops every_case "$@"
 done
+echo "Convolutions by Winograd's algorithm."
+for kernels in cpu gpu; do
+    SHADERNET_KERNELS=$kernels SHADERNET_WINOGRAD=always SHADERNET_OPS=Conv \
+        cargo test --workspace --test ops every_case "$@"
+done
 # tiles by elements, as Metal and browsers have them
 SHADERNET_KERNELS=gpu SHADERNET_PROFILE=base SHADERNET_OPS=MatMul,Gemm cargo test --workspace --test ops every_case "$@"
 

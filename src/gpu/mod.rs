@@ -18,7 +18,7 @@ pub(crate) use convert::{from_device, to_device};
 pub(crate) use pipelines::{Pipeline, PipelineKey, Pipelines};
 pub(crate) use weights::Weights;
 
-use crate::kernels::Profile;
+use crate::kernels::{Profile, Winograd};
 use crate::{Result, bail, err};
 
 /// Which device to take and what to use of it.
@@ -36,6 +36,8 @@ pub struct GpuOptions {
     /// The tile (its number in `kernels::tiles::TILES`) and the parts of sums that products take on GPUs, whatever their
     /// sizes: to test and to measure them.
     pub forced_tile: Option<(usize, usize)>,
+    /// Which convolutions go by Winograd's algorithm. `None`: as the device gains from it.
+    pub winograd: Option<Winograd>,
     /// Keep the bounds checks in shaders, which release builds leave out (kernels never read out of bounds).
     pub checked: bool,
     /// Fill activations with noise before each run: to test that no result holds what was there before.
@@ -48,7 +50,8 @@ pub struct GpuOptions {
 
 impl GpuOptions {
     /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base`, `SHADERNET_KERNELS=gpu`,
-    /// `SHADERNET_TILE=2x4` (tile 2, sums in 4 parts), `SHADERNET_CHECKED=1`, `SHADERNET_POISON=1`, `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
+    /// `SHADERNET_TILE=2x4` (tile 2, sums in 4 parts), `SHADERNET_WINOGRAD` (`always` or `never`), `SHADERNET_CHECKED=1`,
+    /// `SHADERNET_POISON=1`, `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
     pub fn from_env() -> GpuOptions {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         GpuOptions {
@@ -59,6 +62,11 @@ impl GpuOptions {
             forced_tile: var("SHADERNET_TILE").and_then(|v| {
                 let (tile, splits) = v.split_once('x').unwrap_or((&v, "1"));
                 Some((tile.parse().ok()?, splits.parse().ok()?))
+            }),
+            winograd: var("SHADERNET_WINOGRAD").and_then(|v| match v.as_str() {
+                "always" => Some(Winograd::Always),
+                "never" => Some(Winograd::Never),
+                _ => None,
             }),
             checked: var("SHADERNET_CHECKED").is_some(),
             poison: var("SHADERNET_POISON").is_some(),
@@ -308,6 +316,7 @@ impl Gpu {
                 _ => base.units,
             },
             forced: options.forced_tile,
+            winograd: options.winograd.unwrap_or(if cpu { Winograd::Gains } else { Winograd::Never }),
             max_storage_buffers: match options.base_profile {
                 true => base.max_storage_buffers,
                 false => limits.max_storage_buffers_per_shader_stage,

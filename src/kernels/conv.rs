@@ -1,10 +1,11 @@
 //! Convolution: `shaders/conv_depthwise.wgsl` for one channel a group, `conv_lanes.wgsl` where the lanes of a subgroup
-//! hand on what they read, `conv_shared.wgsl` on GPUs, else `conv.wgsl`.
+//! hand on what they read, `conv_shared.wgsl` on GPUs, else `conv.wgsl`; those of `winograd.rs` where these gain.
 
 use std::sync::Arc;
 
 use super::conv_shared::Tiled;
 use super::epilogue::{Ends, Epilogue, Flat, Load};
+use super::winograd;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid};
 use crate::dtype::DType;
 use crate::ir::TensorType;
@@ -35,6 +36,20 @@ pub struct Shape {
     pub begin: [usize; 3],
 }
 
+impl Shape {
+    /// The params of `common/conv.wgsl` before those that say where operands lie: rows and tiles of output channels, a step
+    /// along the pixels, the parts of sums and their steps.
+    pub(super) fn params(&self, rows: [usize; 2], step: [usize; 4], parts: [usize; 2]) -> Params {
+        let plane = self.output.iter().product::<usize>();
+        let pixels = self.batch * plane;
+        let lists = [self.input, self.output, self.kernel, self.strides, self.dilations, self.begin];
+        let first = [pixels, rows[0], rows[1], self.group, self.ic, self.oc, plane];
+        let elements = pixels * self.group * self.oc;
+        let last = [step[0], step[1], step[2], step[3], parts[0], parts[1], elements];
+        first.iter().chain(lists.iter().flatten()).chain(&last).fold(Params::new(), |p, v| p.u32(*v))
+    }
+}
+
 /// Products in a part of a sum.
 const PART: u32 = 64;
 
@@ -44,7 +59,7 @@ pub(super) fn sums_of(device: DeviceType) -> DeviceType {
 }
 
 /// The binding of the bias, or of the first operand of an epilogue where there is none.
-const BIAS: usize = 4;
+pub(super) const BIAS: usize = 4;
 
 /// What one thread makes, and the threads of a workgroup: along pixels, along tiles of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,21 +94,21 @@ fn in_parts(spec: Spec, parts: bool) -> Spec {
 #[derive(Debug)]
 pub(super) struct Common<'a> {
     /// The type of what is read, and that of what is summed.
-    input: DeviceType,
+    pub input: DeviceType,
     pub device: DeviceType,
-    out: DeviceType,
-    transposed: bool,
-    padded: bool,
-    bias: bool,
+    pub out: DeviceType,
+    pub transposed: bool,
+    pub padded: bool,
+    pub bias: bool,
     /// Whether sums are of more than a few parts.
-    long: bool,
+    pub long: bool,
     /// Whether the epilogue is more code than should stand many times.
     pub long_end: bool,
     /// What lies outside of the input.
-    outside: Option<String>,
-    start: &'a Load,
-    end: &'a Flat,
-    suffix: String,
+    pub outside: Option<String>,
+    pub start: &'a Load,
+    pub end: &'a Flat,
+    pub suffix: String,
 }
 
 impl Common<'_> {
@@ -363,6 +378,10 @@ pub fn convolve(
     if out.numel() == 0 {
         return Ok(());
     }
+    let summed = ends.start.map_or(x.device, Epilogue::to);
+    if let Some(kernels) = winograd::choose(cx.profile(), s, filters, summed) {
+        return kernels.convolve(cx, s, [&x, &out], filters, bias.as_ref(), &shape, ends);
+    }
     let (lanes, planes) = (Shared::choose(cx.profile(), s.oc), Plane::choose(cx.profile(), s));
     let tile = match lanes {
         Some(l) => Tile { quads: l.vectors * l.lanes, columns: l.own, wx: l.lanes, wy: 1 },
@@ -382,14 +401,8 @@ pub fn convolve(
         rest /= s.output[d];
     }
     step[0] = rest;
-    let mut params = Params::new().u32(pixels).u32(rows).u32(tiles).u32(s.group).u32(s.ic).u32(s.oc);
-    params = params.u32(plane);
-    for list in [&s.input, &s.output, &s.kernel, &s.strides, &s.dilations, &s.begin] {
-        params = list.iter().fold(params, |p, v| p.u32(*v));
-    }
-    params = step.iter().fold(params, |p, v| p.u32(*v));
-    let (parts, part_steps) = tiled.map_or((1, 0), |t| (t.parts, t.part_steps));
-    params = params.u32(parts).u32(part_steps).u32(out.numel());
+    let parts = tiled.map_or([1, 0], |t| [t.parts, t.part_steps]);
+    let mut params = s.params([rows, tiles], step, parts);
     for v in [&x, &out] {
         params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));
     }
@@ -404,7 +417,7 @@ pub fn convolve(
     ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
     let (transposed, padded, suffix) = (s.transposed, s.padded, ends.label());
     let long = s.ic * s.kernel.iter().product::<usize>() > 4 * PART as usize;
-    let (device, out_device) = (ends.start.map_or(x.device, Epilogue::to), out.device);
+    let (device, out_device) = (summed, out.device);
     let outside = ends.end.filter(|_| *around).and_then(Epilogue::first);
     let (start, end, bias_there) = (&load, &flat, bias.is_some());
     let long_end = ends.end.is_some_and(Epilogue::is_long);

@@ -46,11 +46,13 @@ pub mod tiles;
 pub mod trees;
 pub mod unique;
 mod wgsl;
+mod winograd;
 
 pub use compose::{ComposeError, Param, Spec, compose};
 pub use device_type::{DeviceType, cast_expr, cast_wrap_expr};
 pub use number::Number;
 pub use profile::Profile;
+pub use winograd::Winograd;
 
 /// A kernel with everything that is baked into its shader.
 pub trait Kernel {

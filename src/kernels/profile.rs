@@ -2,6 +2,7 @@
 
 use super::DeviceType;
 use super::tiles::TILES;
+use super::winograd::Winograd;
 use crate::dtype::DType;
 use crate::{Result, err};
 
@@ -28,6 +29,8 @@ pub struct Profile {
     /// The number of the tile that products take (`tiles::TILES`) and the parts of their sums, whatever their sizes: for
     /// tests and measurements.
     pub forced: Option<(usize, usize)>,
+    /// Which convolutions go by Winograd's algorithm.
+    pub winograd: Winograd,
     /// Storage buffers that one dispatch may bind.
     pub max_storage_buffers: u32,
     /// Invocations of one workgroup.
@@ -55,6 +58,7 @@ impl Profile {
             components: false,
             units: 32,
             forced: None,
+            winograd: Winograd::Never,
             max_storage_buffers: 8,
             max_invocations: 256,
             max_workgroup_memory: 16 << 10,
@@ -91,6 +95,8 @@ impl Profile {
             },
             Profile { name: "cpu".into(), cpu: true, f16: true, ..base.clone() },
             Profile { name: "cpu base".into(), cpu: true, ..base.clone() },
+            Profile { name: "cpu winograd".into(), cpu: true, winograd: Winograd::Always, ..base.clone() },
+            Profile { name: "winograd".into(), winograd: Winograd::Always, ..base.clone() },
             f16,
             base,
         ];

@@ -427,6 +427,9 @@ fn conv_cases() -> Vec<Case> {
         new(&[2, 5, 11, 16], &[5, 1, 7, 7], true).int("group", 5).ints("pads", &[3, 3, 3, 3]),
         plain(&[1, 3, 9, 30], &[3, 1, 3, 5]).int("group", 3).ints("pads", &[1, 4, 2, 4]).ints("strides", &[1, 2]),
         plain(&[1, 2, 40, 40], &[2, 1, 11, 11]).int("group", 2),
+        // windows that reach outside by more than Winograd's tiles would have to; and enough tiles and channels for these
+        plain(&[2, 5, 6, 9], &[6, 5, 3, 3]).ints("pads", &[4, 0, 1, 5]),
+        new(&[2, 128, 23, 24], &[256, 128, 3, 3], true).ints("pads", &[1, 1, 1, 1]),
     ];
     for auto in ["VALID", "SAME_UPPER", "SAME_LOWER"] {
         let c = plain(&[1, 2, 8, 11], &[3, 2, 4, 3]).ints("strides", &[2, 3]);

@@ -23,6 +23,12 @@ for model in "$out"/models/net_*.onnx; do
         echo "$(basename "$model" .onnx), batch $batch: $("$shadernet" bench "$model" --runs 50 --dim batch=$batch | head -n 1)"
     done
 done 2>&1 | tee "$out/networks.txt"
+for model in "$out"/models/net_*.onnx; do
+    for winograd in never always; do
+        echo "$(basename "$model" .onnx), batch 8, Winograd $winograd: $(SHADERNET_WINOGRAD=$winograd "$shadernet" bench "$model" \
+            --runs 50 --dim batch=8 | head -n 1)"
+    done
+done 2>&1 | tee "$out/winograd.txt"
 if python3 -c "import torch; assert torch.cuda.is_available()" 2>/dev/null; then
     python3 tools/gpu/peers.py | tee "$out/pytorch.txt"
 fi
