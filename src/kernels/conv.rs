@@ -380,7 +380,7 @@ pub fn convolve(
     }
     let summed = ends.start.map_or(x.device, Epilogue::to);
     if let Some(kernels) = winograd::choose(cx.profile(), s, filters, summed) {
-        return kernels.convolve(cx, s, [&x, &out], filters, bias.as_ref(), &shape, ends);
+        return kernels.convolve(cx, s, [&x, &out], filters, bias.as_ref(), ends);
     }
     let (lanes, planes) = (Shared::choose(cx.profile(), s.oc), Plane::choose(cx.profile(), s));
     let tile = match lanes {

@@ -80,9 +80,7 @@ impl Kernels {
         Ok(matrix_transposed(&cx.temp(DType::F32, &[MATRICES, channels, wide])?))
     }
 
-    /// Emits the convolution of `x`, [batch, channels, 1, height, width], into `out`, [batch, 1, channels, pixels], where
-    /// the result's own shape is `shape`.
-    #[allow(clippy::too_many_arguments)]
+    /// Emits the convolution of `x`, [batch, channels, 1, height, width], into `out`, [batch, 1, channels, pixels].
     pub fn convolve(
         self,
         cx: &mut LowerCx<'_>,
@@ -90,9 +88,10 @@ impl Kernels {
         [x, out]: [&View; 2],
         filters: &Filters,
         bias: Option<&View>,
-        shape: &[usize],
         ends: Ends<'_>,
     ) -> Result<()> {
+        // where it is wanted the output may have another shape, which what the ends read does not have
+        let shape = cx.output_type(0)?.shape;
         let (before, after) = (self.matrices(cx, s.ic)?, self.matrices(cx, s.oc)?);
         let base = s.params([1, 1], [0; 4], [1, 0]);
         let with = |params: Params, at: u32, strides: &[isize]| strides.iter().fold(params.u32(at), |p, v| p.i32(*v));
@@ -126,7 +125,7 @@ impl Kernels {
         matmul::product(cx, &if self.by_channel { product } else { turned(product)? })?;
 
         let first = BIAS + usize::from(bias.is_some());
-        let flat = Flat::new(cx, ends.end, shape, first);
+        let flat = Flat::new(cx, ends.end, &shape, first);
         let as_input = [after.strides[0], after.strides[2], 0, 0, after.strides[1]];
         let params = with(with(base, cx.base(&after), &as_input), cx.base(out), &out.strides);
         let nothing = Load::default();
