@@ -29,19 +29,21 @@ fn planning(c: &mut Criterion) {
     let graph = Arc::new(chain(99));
     let profile = Arc::new(Profile::base());
     let size = AtomicUsize::new(1);
-    c.bench_function("plan 100 nodes for a new size", |b| {
-        b.iter(|| {
-            let mut known = Known::default();
-            let rows = size.fetch_add(1, Ordering::Relaxed) % 1000 + 1;
-            known.types.insert(graph.inputs[0], TensorType::new(DType::F32, [rows, SIDE]));
-            known.types.insert(graph.inputs[1], TensorType::new(DType::F32, [SIDE, SIDE]));
-            match plan(&graph, &profile, 0, known, Fallback::Deny) {
-                Ok(Planned::Segment(s)) => assert!(s.program.dispatches.len() >= 99),
-                Ok(Planned::Demand(_)) => unreachable!("no shape depends on data"),
-                Err(e) => panic!("{e}"),
-            }
-        });
-    });
+    let plan = |mut known: Known| {
+        let rows = size.fetch_add(1, Ordering::Relaxed) % 1000 + 1;
+        known.types.insert(graph.inputs[0], TensorType::new(DType::F32, [rows, SIDE]));
+        known.types.insert(graph.inputs[1], TensorType::new(DType::F32, [SIDE, SIDE]));
+        match plan(&graph, &profile, 0, known, Fallback::Deny) {
+            Ok(Planned::Segment(s)) => s.program,
+            Ok(Planned::Demand(_)) => unreachable!("no shape depends on data"),
+            Err(e) => panic!("{e}"),
+        }
+    };
+    assert!(plan(Known::default()).dispatches.len() >= 99);
+    let programs = (0..100).map(|_| plan(Known::default()));
+    let shaders = Arc::new(programs.flat_map(|p| p.dispatches).map(|d| d.spec).collect());
+    let compiled = || Known { shaders: Some(Arc::clone(&shaders)), ..Known::default() };
+    c.bench_function("plan 100 nodes for a new size", |b| b.iter(|| plan(compiled())));
 }
 
 fn running(c: &mut Criterion) {

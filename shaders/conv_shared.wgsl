@@ -1,6 +1,7 @@
 // Convolution as a product of tiles in workgroup memory: rows are output channels of a group, columns are output pixels,
 // the depth is taps and input channels. A step takes DEPTH channels of one tap or, of few channels (SMALL), DEPTH of
-// the taps' channels one after the other, in the order of the weights: [group, tile, tap, input channel, ROWS].
+// the taps' channels one after the other, in the order of the weights: [group, block, tap, input channel, BLOCK], where a
+// tile's rows are some blocks.
 //
 // What a step needs is read into registers while the step before it is computed. A vector of the right tile holds
 // pixels that are a fourth of its columns apart: so neighbouring invocations read and write neighbouring pixels.
@@ -9,6 +10,7 @@
 //#include common/tile.wgsl
 
 const FOUR: u32 = 4u; //#param
+const BLOCK: u32 = 32u; //#param
 // Vectors of each tile that an invocation reads in a step.
 const LEFT_LOADS: u32 = 1u; //#param
 const RIGHT_LOADS: u32 = 1u; //#param
@@ -19,8 +21,10 @@ const OWN_COLUMNS: u32 = 4u; //#param
 const MOVED: u32 = 3u; //#param
 
 const LEFT_WIDTH: u32 = ROWS / 4u;
+const BLOCK_WIDTH: u32 = BLOCK / 4u;
 const APART: u32 = COLUMNS / 4u;
-// From one vector that an invocation reads of the right tile to the next.
+// From one vector that an invocation reads of the left or the right tile to the next.
+const LEFT_NEXT: u32 = THREADS / LEFT_WIDTH;
 const NEXT: u32 = THREADS / APART;
 
 // What was read for the next step.
@@ -60,17 +64,26 @@ fn read_four(at: vec4<u32>, channel: u32) -> vec4<X> {
     return vec4<X>(x[all.x], x[all.y], x[all.z], x[all.w]);
 }
 
-// Of the vectors of weights from `head` on there are `rest`.
-fn read_left(lane: u32, head: u32, rest: u32) {
+// The vector of weights that an invocation reads first of a tile in `row`, of a tap and a channel of `depth`. Rows beyond
+// the last block are those of the last.
+fn head_of(lane: u32, row: u32, depth: u32) -> u32 {
+    let blocks = (params.oc + BLOCK - 1u) / BLOCK;
+    let quad = lane % LEFT_WIDTH;
+    let block = min(row % params.tiles * (ROWS / BLOCK) + quad / BLOCK_WIDTH, blocks - 1u);
+    return (row / params.tiles * blocks + block) * depth * BLOCK_WIDTH + quad % BLOCK_WIDTH;
+}
+
+// Reads from tap and channel `k` on, of which there are `rest`.
+fn read_left(lane: u32, head: u32, k: u32, rest: u32) {
     for (var i = 0u; i < LEFT_LOADS; i++) { //#unroll
-        own_left[i] = weights[head + min(lane + i * THREADS, rest - 1u)];
+        own_left[i] = weights[head + (k + min(lane / LEFT_WIDTH + i * LEFT_NEXT, rest - 1u)) * BLOCK_WIDTH];
     }
 }
 
 fn write_left(lane: u32, rest: u32) {
     for (var i = 0u; i < LEFT_LOADS; i++) { //#unroll
-        let v = lane + i * THREADS;
-        left[v / LEFT_WIDTH * LEFT_STEP + v % LEFT_WIDTH] = select(vec4<Acc>(), vec4<Acc>(own_left[i]), v < rest);
+        let k = lane / LEFT_WIDTH + i * LEFT_NEXT;
+        left[k * LEFT_STEP + lane % LEFT_WIDTH] = select(vec4<Acc>(), vec4<Acc>(own_left[i]), k < rest);
     }
 }
 
@@ -181,6 +194,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let g = row / params.tiles;
     let ic = params.ic;
     let depth = params.kd * params.kh * params.kw * ic;
+    let head = head_of(lane, row, depth);
     for (var j = 0u; j < FOUR; j++) { //#unroll
         let p = first_pixel + lane % APART + j * APART;
         windows[j] = window_at(pixel_at(p), g, p < params.pixels);
@@ -190,20 +204,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     //#if SMALL
     let steps = (depth + DEPTH - 1u) / DEPTH;
     let end = min(begin + params.part_steps, steps);
-    let k = begin * DEPTH + lane / APART;
-    var place = place_at(k / ic, k % ic);
+    var k = begin * DEPTH;
+    let own = k + lane / APART;
+    var place = place_at(own / ic, own % ic);
     let by = place_at(NEXT / ic, NEXT % ic);
-    var head = (row * depth + begin * DEPTH) * LEFT_WIDTH;
-    let last = (row + 1u) * depth * LEFT_WIDTH;
-    read_left(lane, head, last - head);
+    read_left(lane, head, k, depth - k);
     place = read_right(place, by);
     for (var s = begin; s < end; s++) {
-        write_left(lane, last - head);
+        write_left(lane, depth - k);
         write_right(lane, g * ic);
         workgroupBarrier();
         if s + 1u < end {
-            head += DEPTH * LEFT_WIDTH;
-            read_left(lane, head, last - head);
+            k += DEPTH;
+            read_left(lane, head, k, depth - k);
             place = read_right(place, by);
         }
         multiply(lane);
@@ -213,16 +226,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let chunks = (ic + DEPTH - 1u) / DEPTH;
     let end = min(begin + params.part_steps, params.kd * params.kh * params.kw * chunks);
     var place = place_at(begin / chunks, begin % chunks * DEPTH);
-    var head = (row * depth + begin / chunks * ic + place.c) * LEFT_WIDTH;
+    var k = begin / chunks * ic + place.c;
     under = four_at(place);
-    read_left(lane, head, (ic - place.c) * LEFT_WIDTH);
+    read_left(lane, head, k, ic - place.c);
     read_right(lane, place.c, ic - place.c);
     for (var s = begin; s < end; s++) {
-        write_left(lane, (ic - place.c) * LEFT_WIDTH);
+        write_left(lane, ic - place.c);
         write_right(lane, g * ic + place.c, ic - place.c);
         workgroupBarrier();
         if s + 1u < end {
-            head += min(DEPTH, ic - place.c) * LEFT_WIDTH;
+            k += min(DEPTH, ic - place.c);
             place.c += DEPTH;
             if place.c >= ic {
                 place.c = 0u;
@@ -231,7 +244,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
                 if place.kh == params.kh { place.kh = 0u; place.kd += 1u; }
                 under = four_at(place);
             }
-            read_left(lane, head, (ic - place.c) * LEFT_WIDTH);
+            read_left(lane, head, k, ic - place.c);
             read_right(lane, place.c, ic - place.c);
         }
         multiply(lane);

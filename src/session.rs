@@ -19,6 +19,9 @@ pub struct SessionOptions {
     pub fallback: Fallback,
     /// Names of passes that are left out.
     pub disabled_passes: Vec<String>,
+    /// Whether inputs keep the sizes of the first plan, so that nothing needs to be compiled for others: where a model leaves
+    /// extents open, the first plan compiles what other sizes may need as well.
+    pub fixed_sizes: bool,
 }
 
 /// What is being done to make a session ready.
@@ -71,6 +74,12 @@ impl<'a> SessionBuilder<'a> {
     /// Leaves a pass out.
     pub fn disable_pass(mut self, name: impl Into<String>) -> Self {
         self.options.disabled_passes.push(name.into());
+        self
+    }
+
+    /// Says that inputs keep the sizes of the first plan ([`SessionOptions::fixed_sizes`]).
+    pub fn fixed_sizes(mut self) -> Self {
+        self.options.fixed_sizes = true;
         self
     }
 
@@ -149,8 +158,8 @@ impl Session {
             }
         };
         let weights = model.map_or_else(Arc::default, |m| m.weights_on(gpu));
-        let runner = Arc::new(Runner::new(gpu.clone(), graph, weights.clone(), options.fallback));
-        Ok(Session { runner, gpu: gpu.clone(), weights, inputs, outputs, last: Arc::default() })
+        let runner = Runner::new(gpu.clone(), graph, weights.clone(), options.fallback, options.fixed_sizes);
+        Ok(Session { runner: Arc::new(runner), gpu: gpu.clone(), weights, inputs, outputs, last: Arc::default() })
     }
 
     /// Plans and compiles for the declared input shapes when all extents are known.

@@ -3,6 +3,7 @@
 mod common;
 
 use shadernet::ir::{Graph, parse};
+use shadernet::kernels::Winograd;
 use shadernet::ops;
 use shadernet::{
     DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, Rng, RunStats, Session, SessionOptions,
@@ -19,6 +20,16 @@ const NET: &str = "graph net(%x: float[N, 3, 12, 12], %w, %v) -> (%y) {
     %s = Softmax@13(%m)
     %t = Tanh@13(%m)
     %y = Add@13(%s, %t)
+}";
+
+/// Attention of four heads, of any batch and length.
+const ENCODER: &str = "graph encoder(%x: float[batch, sequence, 32], %w, %v) -> (%y) {
+    %p = MatMul@13(%x, %w)
+    %q, %k, %u = Split@18(%p) {axis = -1, num_outputs = 3}
+    %a = Attention@23(%q, %k, %u) {q_num_heads = 4, kv_num_heads = 4}
+    %m = MatMul@13(%a, %v)
+    %r = Add@14(%m, %x)
+    %y = Relu@14(%r)
 }";
 
 fn net(rng: &mut Rng) -> Result<(Graph, Vec<Tensor>)> {
@@ -47,23 +58,69 @@ fn assert_near(got: &[Tensor], want: &[Tensor]) {
 
 /// A device of this test alone, so that its pipelines are counted alone.
 fn own_gpu() -> Option<Gpu> {
-    common::gpu()?;
-    pollster::block_on(Gpu::new(GpuOptions::from_env())).ok()
+    own_gpu_with(GpuOptions::from_env())
 }
 
+fn own_gpu_with(options: GpuOptions) -> Option<Gpu> {
+    common::gpu()?;
+    pollster::block_on(Gpu::new(options)).ok()
+}
+
+/// As [`own_gpu`], with the kernels for GPUs, where their compiler does not take minutes for each.
+fn own_gpu_with_tiles(winograd: Option<Winograd>) -> Option<Gpu> {
+    let quick = |gpu: &&Gpu| gpu.info().kind != "cpu" || gpu.info().driver.starts_with("llvmpipe");
+    common::gpu().filter(quick)?;
+    own_gpu_with(GpuOptions { gpu_kernels: true, winograd, ..GpuOptions::from_env() })
+}
+
+/// Runs on inputs of several sizes, the first of which alone may compile.
+fn compiles_once(gpu: &Gpu, graph: &Graph, all: &[Vec<Tensor>]) -> Result<()> {
+    let session = Session::from_graph(gpu, graph, &SessionOptions::default())?;
+    let mut first = None;
+    for x in all {
+        assert_near(&on_gpu(&session, x)?, &cpu::run(graph, x)?);
+        let count = gpu.pipeline_count();
+        assert_eq!(*first.get_or_insert(count), count, "pipelines after {:?}", x[0].shape());
+    }
+    Ok(())
+}
+
+/// With the kernels of this device, with those for GPUs, whose tiles depend on sizes, and with Winograd's.
 #[test]
-fn another_batch_size_compiles_nothing() -> Result<()> {
-    let Some(gpu) = own_gpu() else { return Ok(()) };
+fn another_size_compiles_nothing() -> Result<()> {
+    for gpu in [own_gpu(), own_gpu_with_tiles(None), own_gpu_with_tiles(Some(Winograd::Always))].into_iter().flatten() {
+        let mut rng = Rng::new(1);
+        let (graph, weights) = net(&mut rng)?;
+        let batches = [1, 4, 2, 7, 30, 1].map(|batch| inputs(&weights, batch, &mut rng));
+        compiles_once(&gpu, &graph, &batches.into_iter().collect::<Result<Vec<_>>>()?)?;
+
+        let graph = parse(ENCODER)?;
+        let weights = [rng.tensor(DType::F32, &[32, 96], -0.3, 0.3)?, rng.tensor(DType::F32, &[32, 32], -0.3, 0.3)?];
+        let sizes = [[2, 16], [1, 32], [3, 16], [5, 64], [1, 8], [1, 1]];
+        let sized = |[batch, sequence]: [usize; 2]| {
+            let x = rng.tensor(DType::F32, &[batch, sequence, 32], -1.0, 1.0)?;
+            Ok([&[x], weights.as_slice()].concat())
+        };
+        compiles_once(&gpu, &graph, &sizes.map(sized).into_iter().collect::<Result<Vec<_>>>()?)?;
+    }
+    Ok(())
+}
+
+/// Where sizes are said to stay, no more is compiled than the first one needs, and others compile what they need.
+#[test]
+fn fixed_sizes_compile_what_they_need() -> Result<()> {
+    let Some(gpu) = own_gpu_with_tiles(None) else { return Ok(()) };
     let mut rng = Rng::new(1);
     let (graph, weights) = net(&mut rng)?;
-    let session = Session::from_graph(&gpu, &graph, &SessionOptions::default())?;
-    let mut first = None;
-    for batch in [1, 4, 2, 7, 1] {
+    let options = SessionOptions { fixed_sizes: true, ..SessionOptions::default() };
+    let session = Session::from_graph(&gpu, &graph, &options)?;
+    let mut counts = vec![];
+    for batch in [1, 64] {
         let x = inputs(&weights, batch, &mut rng)?;
         assert_near(&on_gpu(&session, &x)?, &cpu::run(&graph, &x)?);
-        let count = gpu.pipeline_count();
-        assert_eq!(*first.get_or_insert(count), count, "pipelines after batch {batch}");
+        counts.push(gpu.pipeline_count());
     }
+    assert!(counts[0] < counts[1], "{counts:?}");
     Ok(())
 }
 

@@ -20,19 +20,22 @@ pub(crate) struct Ready {
     pub slots: Slots,
     /// Values that must be there before the run, and their buffers.
     pub externals: Vec<(ValueId, BufId)>,
-    pipelines: Vec<Arc<Pipeline>>,
+    /// Those of the dispatches, and others.
+    pub pipelines: Vec<Arc<Pipeline>>,
     constants: HashMap<BufId, Arc<Weight>>,
     params: Option<wgpu::Buffer>,
     param_offsets: Vec<u64>,
 }
 
 impl Ready {
-    /// Uploads constants, compiles, uploads params. `kept` are buffers that are read after the run.
+    /// Uploads constants, compiles, uploads params. `kept` are buffers that are read after the run, `others` pipelines that
+    /// are compiled along with its own.
     pub fn new(
         gpu: &Gpu,
         weights: &Weights,
         program: Program,
         kept: &[BufId],
+        others: &[PipelineKey],
         limits: &Limits,
         progress: OnProgress<'_>,
     ) -> Result<Ready> {
@@ -59,7 +62,8 @@ impl Ready {
             }
         }
         // after the weights, so that what compilers hold back of memory and what uploads take do not add up
-        let keys: Vec<PipelineKey> = program.dispatches.iter().map(PipelineKey::of).collect();
+        let own = program.dispatches.iter().map(PipelineKey::of);
+        let keys: Vec<PipelineKey> = own.chain(others.iter().cloned()).collect();
         let pipelines = device.pipelines.get(device, &keys, progress)?;
         let (mut bytes, mut param_offsets) = (vec![], vec![]);
         for d in &program.dispatches {

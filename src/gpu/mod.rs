@@ -3,9 +3,11 @@
 
 mod cache;
 mod convert;
+mod cores;
 mod faults;
 mod pipelines;
 mod recent;
+mod sizes;
 mod weights;
 
 pub(crate) mod exec;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::cache::CacheFile;
-use super::{Device, GpuOptions};
+use super::{Device, GpuOptions, cores};
 use crate::kernels::{Spec, compose};
 use crate::plan::Dispatch;
 use crate::session::{OnProgress, Progress, Stage};
@@ -81,7 +81,7 @@ impl Pipelines {
         self.unsaved.fetch_or(!missing.is_empty(), Ordering::Relaxed);
         let (done, total) = (AtomicUsize::new(0), missing.len());
         let mark = device.faults.mark();
-        let fresh = compile_all(&missing, |k| {
+        let fresh = cores::on_all(&missing, |k| {
             let made = self.compile(&device.device, k);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             progress(Progress { stage: Stage::Compile, done, total });
@@ -172,35 +172,6 @@ fn open_cache(device: &wgpu::Device, file: &CacheFile) -> wgpu::PipelineCache {
     // SAFETY: the data is what `PipelineCache::get_data` gave for this adapter and driver, by key and sum; wgpu checks
     // its header and the driver its own, and `fallback` starts empty where either does not fit.
     unsafe { device.create_pipeline_cache(&desc) }
-}
-
-/// Calls `make` for every key, in order, on all cores.
-#[cfg(not(target_arch = "wasm32"))]
-fn compile_all<T: Send>(keys: &[PipelineKey], make: impl Fn(&PipelineKey) -> Result<T> + Sync) -> Result<Vec<T>> {
-    let workers = std::thread::available_parallelism().map_or(1, |n| n.get()).min(keys.len());
-    if workers <= 1 {
-        return keys.iter().map(make).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let slots: Vec<Mutex<Option<Result<T>>>> = keys.iter().map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < keys.len()) {
-                    if let Ok(mut slot) = slots[i].lock() {
-                        *slot = Some(make(&keys[i]));
-                    }
-                }
-            });
-        }
-    });
-    let take = |m: Mutex<Option<Result<T>>>| m.into_inner().ok().flatten();
-    slots.into_iter().map(|m| take(m).unwrap_or_else(|| Err(err!(Internal, "a pipeline was not compiled")))).collect()
-}
-
-#[cfg(target_arch = "wasm32")]
-fn compile_all<T>(keys: &[PipelineKey], make: impl Fn(&PipelineKey) -> Result<T>) -> Result<Vec<T>> {
-    keys.iter().map(make).collect()
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]

@@ -4,14 +4,14 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::exec::{self, Memory, Ready, Timing};
 use super::recent::Recent;
 use super::weights::upload;
-use super::{Gpu, Weights, to_device};
+use super::{Gpu, Pipeline, PipelineKey, Weights, cores, sizes, to_device};
 use crate::ir::{Graph, Node, TensorType, ValueId};
-use crate::kernels::DeviceType;
+use crate::kernels::{DeviceType, Spec};
 use crate::limits::Meter;
 use crate::ops::{ControlFlow, Handle, is_key};
 use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
@@ -151,11 +151,21 @@ struct Plan {
     spare: Mutex<Vec<Instance>>,
 }
 
+/// What was compiled with the first plan.
+struct Compiled {
+    _pipelines: Vec<Arc<Pipeline>>,
+    /// That for other sizes too, where there may be any.
+    shaders: Option<Arc<HashSet<Arc<Spec>>>>,
+}
+
 pub(crate) struct Runner {
     gpu: Gpu,
     graph: Arc<Graph>,
     weights: Arc<Weights>,
     fallback: Fallback,
+    /// Whether the first plan's sizes are the only ones.
+    fixed_sizes: bool,
+    compiled: OnceLock<Compiled>,
     plans: Mutex<Recent<Key, Arc<Plan>>>,
     demanded: Mutex<HashSet<ValueId>>,
     bodies: Mutex<HashMap<(usize, usize), Arc<Runner>>>,
@@ -166,9 +176,10 @@ fn lock<T>(m: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
 }
 
 impl Runner {
-    pub fn new(gpu: Gpu, graph: Arc<Graph>, weights: Arc<Weights>, fallback: Fallback) -> Runner {
-        let (demanded, bodies) = Default::default();
-        Runner { gpu, graph, weights, fallback, plans: Mutex::new(Recent::new(PLANS)), demanded, bodies }
+    pub fn new(gpu: Gpu, graph: Arc<Graph>, weights: Arc<Weights>, fallback: Fallback, fixed_sizes: bool) -> Runner {
+        let (demanded, bodies, compiled) = Default::default();
+        let plans = Mutex::new(Recent::new(PLANS));
+        Runner { gpu, graph, weights, fallback, fixed_sizes, compiled, plans, demanded, bodies }
     }
 
     pub fn graph(&self) -> &Arc<Graph> {
@@ -195,7 +206,7 @@ impl Runner {
             if let Some(plan) = lock(&self.plans)?.get(&key) {
                 return Ok(plan.clone());
             }
-            let mut known = Known::default();
+            let mut known = Known { shaders: self.compiled.get().and_then(|c| c.shaders.clone()), ..Known::default() };
             for (id, v) in self.graph.values() {
                 if let Some(c) = &v.constant {
                     known.values.insert(id, c.clone());
@@ -212,13 +223,23 @@ impl Runner {
                     }
                 }
             }
-            let root = match self.stage(0, known, progress)? {
-                Ok(stage) => stage,
-                Err(inputs) => {
+            let first = self.compiled.get().is_none() && !self.fixed_sizes;
+            let start = first.then(|| known.clone());
+            let segment = match self.segment(0, known, progress)? {
+                Planned::Segment(segment) => *segment,
+                Planned::Demand(inputs) => {
                     lock(&self.demanded)?.extend(inputs);
                     continue;
                 }
             };
+            let others = start.map(|known| self.for_other_sizes(&known)).transpose()?;
+            let root = self.stage(segment, others.as_deref().unwrap_or_default(), progress)?;
+            if let Some(others) = others {
+                let own = root.ready.program.dispatches.iter().map(|d| d.spec.clone());
+                let open = !others.is_empty();
+                let shaders = open.then(|| Arc::new(own.chain(others.into_iter().map(|k| k.spec)).collect()));
+                self.compiled.get_or_init(|| Compiled { _pipelines: root.ready.pipelines.clone(), shaders });
+            }
             stats.plans += 1;
             let plan = Arc::new(Plan { root, spare: Mutex::default() });
             lock(&self.plans)?.insert(key, plan.clone());
@@ -226,17 +247,40 @@ impl Runner {
         }
     }
 
-    fn stage(&self, start: usize, known: Known, progress: OnProgress<'_>) -> Result<Result<Arc<Stage>, Vec<ValueId>>> {
+    /// The pipelines that plans for other sizes need: of those sizes, what can be planned and is not split for its size.
+    fn for_other_sizes(&self, known: &Known) -> Result<Vec<PipelineKey>> {
+        let types: Option<Vec<TensorType>> = self.graph.inputs.iter().map(|v| known.types.get(v).cloned()).collect();
+        let all = types.map(|types| sizes::others(&self.graph, &types)).unwrap_or_default();
+        let most = self.gpu.0.profile.max_binding;
+        let keys = cores::on_all(&all, |types| {
+            let mut known = known.clone();
+            for (v, t) in self.graph.inputs.iter().zip(types) {
+                // data of another size are not those at hand
+                known.values.retain(|id, data| id != v || data.shape() == t.shape);
+                known.types.insert(*v, t.clone());
+            }
+            Ok(match plan::plan(&self.graph, &self.gpu.0.profile, 0, known, self.fallback) {
+                Ok(Planned::Segment(s)) if s.program.buffers.iter().all(|b| b.bytes <= most) => {
+                    s.program.dispatches.iter().map(PipelineKey::of).collect()
+                }
+                _ => vec![],
+            })
+        })?;
+        let mut seen = HashSet::new();
+        Ok(keys.into_iter().flatten().filter(|k: &PipelineKey| seen.insert(k.clone())).collect())
+    }
+
+    fn segment(&self, start: usize, known: Known, progress: OnProgress<'_>) -> Result<Planned> {
         let total = self.graph.nodes.len();
         progress(Progress { stage: session::Stage::Plan, done: start, total });
-        let segment = match plan::plan(&self.graph, &self.gpu.0.profile, start, known, self.fallback)? {
-            Planned::Segment(s) => *s,
-            Planned::Demand(inputs) => return Ok(Err(inputs)),
-        };
+        plan::plan(&self.graph, &self.gpu.0.profile, start, known, self.fallback)
+    }
+
+    fn stage(&self, segment: Segment, others: &[PipelineKey], progress: OnProgress<'_>) -> Result<Arc<Stage>> {
         let kept = plan::kept(&segment);
         let program = segment.program.clone();
-        let ready = Ready::new(&self.gpu, &self.weights, program, &kept, &self.graph.limits, progress)?;
-        Ok(Ok(Arc::new(Stage { segment, ready, next: Mutex::new(Recent::new(PLANS)) })))
+        let ready = Ready::new(&self.gpu, &self.weights, program, &kept, others, &self.graph.limits, progress)?;
+        Ok(Arc::new(Stage { segment, ready, next: Mutex::new(Recent::new(PLANS)) }))
     }
 
     /// Makes the plan for these types and compiles its pipelines, as far as it goes without data.
@@ -419,9 +463,9 @@ impl Runner {
                 _ => {}
             }
         }
-        match self.stage(next, known, &|_| ())? {
-            Ok(s) => Ok(s),
-            Err(_) => bail!(Internal, "a later segment demanded an input"),
+        match self.segment(next, known, &|_| ())? {
+            Planned::Segment(segment) => self.stage(*segment, &[], &|_| ()),
+            Planned::Demand(_) => bail!(Internal, "a later segment demanded an input"),
         }
     }
 
@@ -518,7 +562,8 @@ impl Runner {
         let Some(graph) = op.bodies().get(body).copied() else { bail!(Internal, "no body {body}") };
         let mut graph = (**graph).clone();
         passes::run(&mut graph, &[])?;
-        let runner = Arc::new(Runner::new(self.gpu.clone(), Arc::new(graph), self.weights.clone(), self.fallback));
+        let (gpu, weights) = (self.gpu.clone(), self.weights.clone());
+        let runner = Arc::new(Runner::new(gpu, Arc::new(graph), weights, self.fallback, true));
         bodies.insert((node, body), runner.clone());
         Ok(runner)
     }

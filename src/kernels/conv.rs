@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::conv_shared::Tiled;
+use super::conv_shared::{BLOCK, Tiled};
 use super::epilogue::{Ends, Epilogue, Flat, Load};
 use super::winograd;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid};
@@ -389,32 +389,10 @@ pub fn convolve(
     };
     let pixels = s.batch * plane;
     let single = lanes.is_none() && planes.is_none();
-    let tiled = if single { Tiled::choose(cx.profile(), s) } else { None };
-    let quads = tiled.map_or(tile.quads, |t| t.tile.rows / 4);
-    let weights = packed(cx, s, filters, quads)?;
-    let tiles = s.oc.div_ceil(4 * quads);
-    let rows = s.group * tiles;
-    let mut step = [0; 4];
-    let mut rest = tile.wx;
-    for d in (0..3).rev() {
-        step[d + 1] = rest % s.output[d];
-        rest /= s.output[d];
-    }
-    step[0] = rest;
-    let parts = tiled.map_or([1, 0], |t| [t.parts, t.part_steps]);
-    let mut params = s.params([rows, tiles], step, parts);
-    for v in [&x, &out] {
-        params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));
-    }
     let reads = ends.end.map_or(0, |e| e.reads.len());
     let first = BIAS + usize::from(bias.is_some());
     let flat = Flat::new(cx, ends.end, &shape, first);
     let load = Load::new(cx, ends.start, &flat, shape.len(), first + reads)?;
-    params = flat.params(load.params(params));
-
-    let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);
-    let gy = rows.div_ceil(tile.wy);
-    ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
     let (transposed, padded, suffix) = (s.transposed, s.padded, ends.label());
     let long = s.ic * s.kernel.iter().product::<usize>() > 4 * PART as usize;
     let (device, out_device) = (summed, out.device);
@@ -435,6 +413,27 @@ pub fn convolve(
         end,
         suffix,
     };
+    let tiled = if single { Tiled::choose(cx, s, &common) } else { None };
+    let weights = packed(cx, s, filters, tiled.map_or(tile.quads, |_| BLOCK / 4))?;
+    let tiles = s.oc.div_ceil(tiled.map_or(4 * tile.quads, |t| t.tile.rows));
+    let rows = s.group * tiles;
+    let mut step = [0; 4];
+    let mut rest = tile.wx;
+    for d in (0..3).rev() {
+        step[d + 1] = rest % s.output[d];
+        rest /= s.output[d];
+    }
+    step[0] = rest;
+    let parts = tiled.map_or([1, 0], |t| [t.parts, t.part_steps]);
+    let mut params = s.params([rows, tiles], step, parts);
+    for v in [&x, &out] {
+        params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));
+    }
+    params = flat.params(load.params(params));
+
+    let [gx, gz, _] = linear_grid(pixels.div_ceil(tile.columns), tile.wx as u32);
+    let gy = rows.div_ceil(tile.wy);
+    ensure!(gy <= MAX_GROUPS as usize, Limit, "{rows} tiles of output channels");
     let mut binds = vec![Bind::Read(&x), Bind::Read(&weights), Bind::Write(&out)];
     binds.extend(bias.as_ref().map(Bind::Read));
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));

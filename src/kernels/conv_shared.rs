@@ -9,6 +9,8 @@ use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx};
 use crate::{Result, ensure};
 
+/// Output channels that weights lie in blocks of, which all tiles are made of.
+pub(super) const BLOCK: usize = 32;
 /// Output channels of a group below which most of a tile would be idle.
 const FEW: usize = 8;
 /// Steps of all loops of an invocation, at most.
@@ -26,15 +28,22 @@ pub(super) struct Tiled {
 }
 
 impl Tiled {
-    pub fn choose(profile: &Profile, s: &Shape) -> Option<Tiled> {
-        let taps = s.kernel.iter().product::<usize>();
+    /// What this convolution goes by, if by tiles.
+    pub fn choose(cx: &LowerCx<'_>, s: &Shape, common: &Common<'_>) -> Option<Tiled> {
+        let (profile, taps) = (cx.profile(), s.kernel.iter().product::<usize>());
         if profile.cpu || s.oc < FEW || s.ic == 0 || s.input.contains(&0) {
             return None;
         }
         let pixels = s.batch * s.output.iter().product::<usize>();
         let even = |t: &Tile| t.threads().is_multiple_of(t.columns / 4) && t.depth * t.columns / 4 >= t.threads();
-        let fits = |t: &Tile| t.rows <= s.oc.next_multiple_of(32) && even(t);
-        let Choice { tile, splits } = tiles::choose(profile, [s.oc, pixels, taps * s.ic], s.group, fits);
+        let fits = |t: &Tile| t.rows <= s.oc.next_multiple_of(BLOCK) && even(t);
+        let of = |c: &Choice| Tiled::of(profile, s, pixels, *c);
+        let compiled = |c: &Choice| of(c).is_some_and(|tiled| cx.is_compiled(&Shared { common, tiled }));
+        of(&tiles::choose(profile, [s.oc, pixels, taps * s.ic], s.group, fits, compiled))
+    }
+
+    fn of(profile: &Profile, s: &Shape, pixels: usize, Choice { tile, splits }: Choice) -> Option<Tiled> {
+        let taps = s.kernel.iter().product::<usize>();
         let chunked = s.ic.next_multiple_of(tile.depth);
         let small = taps > 1 && 2 * chunked > 3 * s.ic;
         let steps = if small { (taps * s.ic).div_ceil(tile.depth) } else { taps * chunked / tile.depth };
@@ -100,6 +109,7 @@ impl Kernel for Shared<'_> {
         let spec = t.spec(c.spec("conv_shared.wgsl"), acc.is_float(), [false; 2]);
         let spec = if split { spec.wgsl("Y", acc.wgsl()) } else { spec };
         spec.u32("FOUR", 4)
+            .u32("BLOCK", BLOCK as u32)
             .u32("LEFT_LOADS", vectors(t.rows))
             .u32("RIGHT_LOADS", vectors(t.columns))
             .u32("OWN_ROWS", 4 * m)

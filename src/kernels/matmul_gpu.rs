@@ -261,25 +261,35 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         && acc == DType::F32
         && wide(a_along_k, &call.a, [m as i64, call.a.row, call.a.column])
         && wide(b_along_k, &call.b, [n as i64, call.b.column, call.b.row]);
-    let matrices = if halves { tiles::choose_coop(cx.profile(), [m, n, k], stacked) } else { None };
+    let (a, b) = (Read { along_k: a_along_k, vec: a_vec }, Read { along_k: b_along_k, vec: b_vec });
+    let y_vec = call.y_vec();
+    let kernel = |Choice { tile, splits }: Choice, coop: bool| -> Box<dyn Kernel> {
+        let split = in_parts(k, tile.depth, splits.min(most)).1 > 1;
+        let (y_vec, k_rest) = (y_vec && !split, k == 0 || !k.is_multiple_of(tile.depth));
+        let common = if split { of_parts(&call.common) } else { call.common.clone() };
+        match coop {
+            true => Box::new(Coop { common, tile, a, b, y_vec, k_rest, split }),
+            false => Box::new(Shared { common, tile, a, b, y_vec, k_rest, split }),
+        }
+    };
+    let compiled = |coop: bool| {
+        let (cx, kernel) = (&*cx, &kernel);
+        move |c: &Choice| cx.is_compiled(kernel(*c, coop).as_ref())
+    };
+    let (profile, size) = (cx.profile(), [m, n, k]);
+    let matrices = if halves { tiles::choose_coop(profile, size, stacked, compiled(true)) } else { None };
     let (coop, width) = (matrices.is_some(), if matrices.is_some() { WIDE as i64 } else { 4 });
-    [(a_vec, &mut call.a), (b_vec, &mut call.b)].into_iter().filter(|(v, _)| *v).for_each(|(_, s)| s.count_wide(width));
-    let Choice { tile, splits } = matrices.unwrap_or_else(|| tiles::choose(cx.profile(), [m, n, k], stacked, |_| true));
+    let choice = matrices.unwrap_or_else(|| tiles::choose(profile, size, stacked, |_| true, compiled(false)));
+    let (kernel, Choice { tile, splits }) = (kernel(choice, coop), choice);
     let (part, splits) = in_parts(k, tile.depth, splits.min(most));
     let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
     let all = tiles_m * tiles_n * stacked * splits;
     let cut = Cut { tiles: [tiles_m, tiles_n, all], part, grid: linear_grid(all, 1) };
-    let (a, b) = (Read { along_k: a_along_k, vec: a_vec }, Read { along_k: b_along_k, vec: b_vec });
-    let (split, k_rest) = (splits > 1, k == 0 || !k.is_multiple_of(tile.depth));
-    let y_vec = call.y_vec() && !split;
-    if y_vec {
+    [(a_vec, &mut call.a), (b_vec, &mut call.b)].into_iter().filter(|(v, _)| *v).for_each(|(_, s)| s.count_wide(width));
+    let split = splits > 1;
+    if y_vec && !split {
         call.y.count_vectors();
     }
-    let common = if split { of_parts(&call.common) } else { call.common.clone() };
-    let kernel: Box<dyn Kernel> = match coop {
-        true => Box::new(Coop { common, tile, a, b, y_vec, k_rest, split }),
-        false => Box::new(Shared { common, tile, a, b, y_vec, k_rest, split }),
-    };
     match split {
         true => parts(cx, call, kernel.as_ref(), &cut, splits, acc),
         false => call.dispatch(cx, kernel.as_ref(), &cut),

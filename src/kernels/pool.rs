@@ -123,11 +123,13 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, what: What, end: Option<&Epilogue>
     cx.dispatch(&kernel, flat.params(params), &binds, grid)
 }
 
-/// Height and width of a window that is small and no deeper than one.
+/// Height and width of a window that is small and no deeper than one. One that is all of the input may be another with each
+/// size, so no shader is made for it.
 fn window(s: &Shape, what: What) -> Option<[usize; 2]> {
     let flat = [s.input[0], s.output[0], s.kernel[0]] == [1; 3];
     let [h, w] = [s.kernel[1], s.kernel[2]];
-    (flat && h * w <= SMALL && !matches!(what, What::Norm { .. })).then_some([h, w])
+    let small = h * w <= SMALL && s.kernel != s.input;
+    (flat && small && !matches!(what, What::Norm { .. })).then_some([h, w])
 }
 
 #[derive(Debug)]

@@ -53,6 +53,8 @@ const LATENCY: f64 = 3.6e-7;
 /// What a GPU moves of parts, in bytes a second, and what a multiprocessor of it computes, in operations a second.
 const BYTES: f64 = 1.8e12;
 const RATE: f64 = 5e11;
+/// What a choice may cost beside the best, so that a new size compiles nothing.
+const LITTLE_MORE: f64 = 1.5;
 
 /// A tile, and the parts that sums are made in, by workgroups of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,17 +123,28 @@ impl Tile {
 }
 
 /// The tile for `count` products of `rows` by `k` by `columns`, and the parts of their sums. `fits` says which tiles
-/// the operands take.
-pub fn choose(profile: &Profile, size: [usize; 3], count: usize, fits: impl Fn(&Tile) -> bool) -> Choice {
+/// the operands take, `compiled` which choices need no compiling: of these one is taken that costs little more than the best.
+pub fn choose(
+    profile: &Profile,
+    size: [usize; 3],
+    count: usize,
+    fits: impl Fn(&Tile) -> bool,
+    compiled: impl Fn(&Choice) -> bool,
+) -> Choice {
     let room = profile.max_workgroup_memory as usize;
-    let choice = choose_of(&TILES, profile, size, count, |t| t.bytes() <= room && fits(t));
+    let choice = choose_of(&TILES, profile, size, count, |t| t.bytes() <= room && fits(t), compiled);
     choice.unwrap_or(Choice { tile: TILES[TILES.len() - 1], splits: 1 })
 }
 
 /// As [`choose`], from the table of cooperative matrices; `None` where the device has no room for any.
-pub fn choose_coop(profile: &Profile, size: [usize; 3], count: usize) -> Option<Choice> {
+pub fn choose_coop(
+    profile: &Profile,
+    size: [usize; 3],
+    count: usize,
+    compiled: impl Fn(&Choice) -> bool,
+) -> Option<Choice> {
     let room = profile.max_workgroup_memory as usize;
-    choose_of(&COOP_TILES, profile, size, count, |t| t.coop_bytes() <= room)
+    choose_of(&COOP_TILES, profile, size, count, |t| t.coop_bytes() <= room, compiled)
 }
 
 fn choose_of(
@@ -140,6 +153,7 @@ fn choose_of(
     size: [usize; 3],
     count: usize,
     fits: impl Fn(&Tile) -> bool,
+    compiled: impl Fn(&Choice) -> bool,
 ) -> Option<Choice> {
     let most = |t: &Tile| size[2].div_ceil(t.depth).clamp(1, MOST_SPLITS);
     if let Some((tile, splits)) = profile.forced
@@ -150,8 +164,12 @@ fn choose_of(
     let splits = |t: &Tile| (0..).map(|s| 1 << s).take_while(|s| *s <= most(t)).collect::<Vec<_>>();
     let all = table.iter().filter(|t| fits(t));
     let choices = all.flat_map(|t| splits(t).into_iter().map(|splits| Choice { tile: *t, splits }));
-    let cost = |c: &Choice| c.tile.cost(profile.units, size, count, c.splits);
-    choices.min_by(|a, b| cost(a).total_cmp(&cost(b)))
+    let cost = |c: Choice| (c.tile.cost(profile.units, size, count, c.splits), c);
+    let mut costs: Vec<(f64, Choice)> = choices.map(cost).collect();
+    costs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let &(least, best) = costs.first()?;
+    let little_more = costs.iter().take_while(|(cost, _)| *cost <= LITTLE_MORE * least);
+    Some(little_more.map(|(_, c)| *c).find(compiled).unwrap_or(best))
 }
 
 #[cfg(test)]
@@ -174,15 +192,24 @@ mod tests {
         }
         // where none fits, float16 goes by tiles of float32
         let tight = Profile { max_workgroup_memory: 1 << 10, ..Profile::base() };
-        assert_eq!(choose_coop(&tight, [64; 3], 1), None);
+        assert_eq!(choose_coop(&tight, [64; 3], 1, |_| true), None);
     }
 
     #[test]
     fn large_products_take_large_tiles_and_small_ones_are_split() {
         let profile = Profile::base();
-        let large = choose(&profile, [4096, 4096, 4096], 1, |_| true);
+        let large = choose(&profile, [4096, 4096, 4096], 1, |_| true, |_| true);
         assert_eq!((large.tile.rows, large.splits), (128, 1));
-        let small = choose(&profile, [128, 128, 8192], 1, |_| true);
+        let small = choose(&profile, [128, 128, 8192], 1, |_| true, |_| true);
         assert!(small.splits > 1, "{small:?}");
+    }
+
+    #[test]
+    fn what_is_compiled_is_taken_where_it_costs_little_more() {
+        let profile = Profile::base();
+        let of = |rows: usize| choose(&profile, [1024; 3], 1, |_| true, |c| c.tile.rows == rows).tile;
+        let best = choose(&profile, [1024; 3], 1, |_| true, |_| true).tile;
+        assert_eq!((of(best.rows), of(1)), (best, best));
+        assert_eq!((best.rows, of(64).rows, of(32)), (128, 64, best));
     }
 }

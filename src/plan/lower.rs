@@ -1,6 +1,6 @@
 //! What an operator lowers with: views of its inputs, buffers for its outputs, dispatches.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::large::window;
@@ -8,7 +8,7 @@ use super::places::Wish;
 use super::{BufId, BufKind, Buffer, Constant, Dispatch, Finer, Make, Program, Span, View};
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
-use crate::kernels::{self, Kernel, Params, Profile};
+use crate::kernels::{self, Kernel, Params, Profile, Spec};
 use crate::ops::Defer;
 use crate::tensor::Tensor;
 use crate::{ErrorKind, Result, ensure, err};
@@ -26,6 +26,8 @@ pub struct Lowering {
     pub types: HashMap<ValueId, TensorType>,
     /// Data of values known on the host.
     pub known: HashMap<ValueId, Tensor>,
+    /// See [`super::Known::shaders`].
+    pub shaders: Option<Arc<HashSet<Arc<Spec>>>>,
     /// The program so far.
     pub program: Program,
     /// Where each value lies on the device.
@@ -47,6 +49,7 @@ impl Lowering {
             profile,
             types: HashMap::new(),
             known: HashMap::new(),
+            shaders: None,
             program: Program::default(),
             views: HashMap::new(),
             finer: HashMap::new(),
@@ -86,6 +89,7 @@ impl Lowering {
     pub(super) fn within<T>(&mut self, inner: &mut Lowering, f: impl FnOnce(&mut Lowering) -> Result<T>) -> Result<T> {
         std::mem::swap(&mut inner.program, &mut self.program);
         std::mem::swap(&mut inner.constants, &mut self.constants);
+        inner.shaders.clone_from(&self.shaders);
         let done = f(inner);
         std::mem::swap(&mut inner.program, &mut self.program);
         std::mem::swap(&mut inner.constants, &mut self.constants);
@@ -195,6 +199,11 @@ impl<'a> LowerCx<'a> {
     /// What the device can do.
     pub fn profile(&self) -> &Profile {
         &self.low.profile
+    }
+
+    /// Whether a choice by sizes may fall on this kernel without anything being compiled.
+    pub fn is_compiled(&self, kernel: &dyn Kernel) -> bool {
+        self.low.shaders.as_ref().is_none_or(|made| made.contains(&kernel.spec(&self.low.profile)))
     }
 
     /// The operator's name, for labels.

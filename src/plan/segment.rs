@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{BufId, LowerCx, Lowering, Program, View};
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
-use crate::kernels::Profile;
+use crate::kernels::{Profile, Spec};
 use crate::limits::Meter;
 use crate::ops::{Defer, InferCx};
 use crate::tensor::Tensor;
@@ -43,6 +43,8 @@ pub struct Known {
     pub values: HashMap<ValueId, Tensor>,
     /// Values that are on the host at run time, but on whose data the plan does not depend.
     pub host: HashSet<ValueId>,
+    /// The shaders that are compiled, to which choices by sizes keep; `None` where all are open.
+    pub shaders: Option<Arc<HashSet<Arc<Spec>>>>,
 }
 
 /// A stretch of the graph between two points where the host must look at data.
@@ -94,6 +96,7 @@ pub fn plan(
     let mut low = Lowering::new(graph.clone(), profile.clone());
     low.types = known.types;
     low.known = known.values;
+    low.shaders = known.shaders;
     let host = known.host;
     let mut refused: Vec<String> = vec![];
     let mut end = End::Done;
@@ -153,7 +156,7 @@ pub fn plan(
             views.insert(v, low.settle(v)?);
         }
     }
-    let known = Known { types: low.types, values: low.known, host };
+    let known = Known { types: low.types, values: low.known, host, shaders: low.shaders };
     Ok(Planned::Segment(Box::new(Segment { program: low.program, known, live: views, end })))
 }
 

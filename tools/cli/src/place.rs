@@ -60,12 +60,13 @@ impl Place {
         pollster::block_on(Gpu::new(options))
     }
 
+    /// How sessions are built that run on inputs of one size.
     pub fn session_options(&self) -> SessionOptions {
         let fallback = match self.fallback {
             FallbackArg::Deny => Fallback::Deny,
             FallbackArg::Allow => Fallback::Allow,
         };
-        SessionOptions { fallback, disabled_passes: self.disabled_passes.clone() }
+        SessionOptions { fallback, disabled_passes: self.disabled_passes.clone(), fixed_sizes: true }
     }
 
     /// Opens the device, if the backend is one.

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use shadernet::ir::{Declared, Dim};
-use shadernet::{Gpu, Model, Result, Session, Tensor};
+use shadernet::{Gpu, Model, Result, Session, SessionOptions, Tensor};
 
 use crate::compare::{RTOL, absolute_tolerance, compare, rounding};
 use crate::inputs::set_inputs;
@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
 fn soak(gpu: &Gpu, dir: &Path, args: &Args) -> Result<Row> {
     let model = Model::load(dir.join("model.onnx"))?;
-    let session = Session::new(gpu, &model, &args.place.session_options())?;
+    let session = Session::new(gpu, &model, &SessionOptions { fixed_sizes: false, ..args.place.session_options() })?;
     let inputs = set_inputs(&model, &dir.join("test_data_set_0"))?;
     let mut row = Row { name: output::last_name(dir), runs: args.runs, ..Row::default() };
     let wrong = |row: &mut Row, what: String| row.wrong = row.wrong.take().or(Some(what));

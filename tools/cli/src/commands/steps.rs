@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use shadernet::{DType, Error, ErrorKind, Model, Result, Rng, Session, Tensor};
+use shadernet::{DType, Error, ErrorKind, Model, Result, Rng, Session, SessionOptions, Tensor};
 
 use crate::compare::greatest;
 use crate::inputs::set_inputs;
@@ -37,7 +37,7 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
 pub fn run(args: &Args) -> Result<bool> {
     let gpu = args.place.gpu()?;
     let model = Model::load(args.dir.join("model.onnx"))?;
-    let session = Session::new(&gpu, &model, &args.place.session_options())?;
+    let session = Session::new(&gpu, &model, &SessionOptions { fixed_sizes: false, ..args.place.session_options() })?;
     let given = set_inputs(&model, &args.dir.join("test_data_set_0"))?;
     let states: HashMap<&str, &str> = args.state.iter().map(|(i, o)| (i.as_str(), o.as_str())).collect();
     for input in states.keys() {
