@@ -37,9 +37,12 @@ struct Inner {
     metadata: Metadata,
     /// Constants on devices, shared by the sessions that are alive.
     weights: Mutex<Vec<(Gpu, Weak<Weights>)>>,
-    /// The graph after the passes, by those left out: sessions share what the passes folded.
-    optimised: Mutex<HashMap<Vec<String>, Arc<Graph>>>,
+    /// The graph after the passes: sessions share what these folded.
+    optimised: Mutex<Variants>,
 }
+
+/// Graphs by the passes left out and whether in float16.
+type Variants = HashMap<(Vec<String>, bool), Arc<Graph>>;
 
 /// An input or output of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,16 +198,17 @@ impl Model {
         crate::Session::new(gpu, self, &Default::default())?.plan(&inputs).map(|_| ())
     }
 
-    /// The graph after all passes but those `disabled`.
-    pub(crate) fn optimised(&self, disabled: &[String]) -> Result<Arc<Graph>> {
+    /// The graph after all passes but those `disabled`, its arithmetic in float16 where that is asked for.
+    pub(crate) fn optimised(&self, disabled: &[String], float16: bool) -> Result<Arc<Graph>> {
+        let key = (disabled.to_vec(), float16);
         let mut made =
             self.0.optimised.lock().map_err(|_| err!(Internal, "a thread failed while it ran the passes"))?;
-        if let Some(graph) = made.get(disabled) {
+        if let Some(graph) = made.get(&key) {
             return Ok(graph.clone());
         }
         let mut graph = (*self.0.graph).clone();
-        passes::run(&mut graph, disabled)?;
-        Ok(made.entry(disabled.to_vec()).or_insert(Arc::new(graph)).clone())
+        passes::run_in(&mut graph, disabled, float16)?;
+        Ok(made.entry(key).or_insert(Arc::new(graph)).clone())
     }
 
     pub(crate) fn weights_on(&self, gpu: &Gpu) -> Arc<Weights> {

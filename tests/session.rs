@@ -412,3 +412,41 @@ fn the_memory_report_says_what_is_there() -> Result<()> {
     assert!(stats.flops > 1_000_000 && stats.bytes_bound > m.inputs);
     Ok(())
 }
+
+/// What is asked for in float16 keeps its types and three digits, and takes half the memory.
+#[test]
+fn float16_keeps_three_digits_in_half_the_memory() -> Result<()> {
+    let Some(gpu) = own_gpu_with_tiles(None).filter(Gpu::has_float16) else { return Ok(()) };
+    let model = text_direction()?;
+    let x = Rng::new(3).tensor(DType::F32, &[2, 3, 48, 192], -1.0, 1.0)?;
+    let full = model.reference().run(&[("x", x.clone())])?;
+    let mut bytes = vec![];
+    for float16 in [false, true] {
+        let session = Session::new(&gpu, &model, &SessionOptions { float16, ..SessionOptions::default() })?;
+        let made = session.run(&[("x", x.clone())])?;
+        for ((name, g), (_, w)) in made.iter().zip(&full) {
+            assert_eq!((g.dtype(), g.shape()), (w.dtype(), w.shape()), "{name}");
+            for (a, b) in g.to_f64s()?.iter().zip(w.to_f64s()?) {
+                approx::assert_abs_diff_eq!(*a, b, epsilon = if float16 { 1e-2 } else { 1e-5 });
+            }
+        }
+        bytes.push((session.weights_bytes(), session.last_run().activation_bytes));
+    }
+    assert!(bytes[1].0 * 100 < bytes[0].0 * 55 && bytes[1].1 * 100 < bytes[0].1 * 65, "{bytes:?}");
+    Ok(())
+}
+
+/// Where float16 would gain nothing, as on software adapters, it is not used.
+#[test]
+fn software_adapters_compute_in_float32_whatever_is_asked() -> Result<()> {
+    let Some(gpu) = own_gpu().filter(|gpu| !gpu.has_float16()) else { return Ok(()) };
+    let model = text_direction()?;
+    let x = Rng::new(3).tensor(DType::F32, &[1, 3, 48, 192], -1.0, 1.0)?;
+    let run = |float16| {
+        let options = SessionOptions { float16, ..SessionOptions::default() };
+        Session::new(&gpu, &model, &options)?.run(&[("x", x.clone())])
+    };
+    let same = run(true)?.iter().zip(run(false)?).all(|((_, a), (_, b))| a.same_bits(&b));
+    assert!(same);
+    Ok(())
+}

@@ -380,6 +380,11 @@ impl Gpu {
         self.0.faults.alive()
     }
 
+    /// Whether the device computes in float16. Software adapters do not: what a model has in float16 they hold in float32.
+    pub fn has_float16(&self) -> bool {
+        self.0.profile.f16
+    }
+
     /// How many pipelines have been compiled on this device.
     pub fn pipeline_count(&self) -> usize {
         self.0.pipelines.count()

@@ -23,6 +23,7 @@ mod merge_elementwise;
 mod merge_products;
 mod prologues;
 mod spell;
+mod to_float16;
 mod unroll_loops;
 
 use crate::Result;
@@ -35,6 +36,9 @@ pub struct Pass {
     /// Changes the graph; tells whether it did.
     pub run: fn(&mut Graph) -> Result<bool>,
 }
+
+/// The pass that only runs for who asks for it.
+const TO_FLOAT16: &str = "to-float16";
 
 /// All passes that need no shapes, in order.
 pub const PASSES: &[Pass] = &[
@@ -53,6 +57,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "fuse-group-norm", run: fuse_group_norm::run },
     Pass { name: "fuse-softmax", run: fuse_softmax::run },
     Pass { name: "fuse-rotary", run: fuse_rotary::run },
+    Pass { name: TO_FLOAT16, run: to_float16::run },
     Pass { name: "fuse-elementwise", run: fuse_elementwise::run },
     Pass { name: "lift-elementwise", run: lift_elementwise::run },
     Pass { name: "epilogues", run: epilogues::run },
@@ -69,14 +74,23 @@ pub(crate) fn without_dead_code(graph: &mut Graph) -> Result<()> {
     dead_code::run(graph).map(drop)
 }
 
-/// Runs every pass whose name is not in `disabled`. Returns the names of those that changed the graph: without another
-/// one it would be the same.
+/// Runs every pass whose name is not in `disabled`, in float32 what the model has in float32. Returns the names of those
+/// that changed the graph: without another one it would be the same.
 ///
 /// # Errors
 /// Those of the passes; in debug builds those of the verifier.
 pub fn run(graph: &mut Graph, disabled: &[String]) -> Result<Vec<&'static str>> {
+    run_in(graph, disabled, false)
+}
+
+/// As [`run`], with the arithmetic in float16 where that is asked for.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in(graph: &mut Graph, disabled: &[String], float16: bool) -> Result<Vec<&'static str>> {
     let mut effective = vec![];
-    for pass in PASSES.iter().filter(|p| !disabled.iter().any(|d| d == p.name)) {
+    let wanted = |p: &&Pass| (float16 || p.name != TO_FLOAT16) && !disabled.iter().any(|d| d == p.name);
+    for pass in PASSES.iter().filter(wanted) {
         let changed = (pass.run)(graph)?;
         effective.extend(changed.then_some(pass.name));
         log::debug!("pass {}: {}", pass.name, if changed { "changed the graph" } else { "nothing to do" });

@@ -40,6 +40,9 @@ pub struct Place {
     /// Use only what every WebGPU device has.
     #[arg(long)]
     pub base_profile: bool,
+    /// Compute in float16 what the model has in float32, where the device has it.
+    #[arg(long)]
+    pub float16: bool,
     /// Leave a pass out (repeatable).
     #[arg(long = "disable-pass", value_name = "PASS")]
     pub disabled_passes: Vec<String>,
@@ -66,7 +69,12 @@ impl Place {
             FallbackArg::Deny => Fallback::Deny,
             FallbackArg::Allow => Fallback::Allow,
         };
-        SessionOptions { fallback, disabled_passes: self.disabled_passes.clone(), fixed_sizes: true }
+        SessionOptions {
+            fallback,
+            disabled_passes: self.disabled_passes.clone(),
+            float16: self.float16,
+            fixed_sizes: true,
+        }
     }
 
     /// Opens the device, if the backend is one.

@@ -15,29 +15,44 @@ pub type Options = BTreeMap<String, String>;
 
 static OPEN: LazyLock<Mutex<HashMap<Options, Gpu>>> = LazyLock::new(Mutex::default);
 
-const KEYS: &str = "adapter, device_id, backend, profile, pipeline_cache, fallback";
+const KEYS: &str = "adapter, device_id, backend, profile, pipeline_cache, fallback, precision";
 
-/// The device, and whether nodes that it cannot run go to the interpreter.
-pub fn open(py: Python<'_>, mut options: Options) -> PyResult<(Gpu, Fallback)> {
-    let fallback = match options.remove("fallback").as_deref() {
+/// What provider options say of sessions, and not of devices.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Whether nodes that the device cannot run go to the interpreter.
+    pub fallback: Fallback,
+    /// Whether to compute in float16 what the model has in float32.
+    pub float16: bool,
+}
+
+/// The device, and what is asked of the session.
+pub fn open(py: Python<'_>, options: Options) -> PyResult<(Gpu, Asked)> {
+    let fallback = match options.get("fallback").map(String::as_str) {
         None | Some("deny") => Fallback::Deny,
         Some("allow") => Fallback::Allow,
         Some(other) => return Err(PyValueError::new_err(format!("fallback {other:?}: expected deny or allow"))),
     };
+    let float16 = match options.get("precision").map(String::as_str) {
+        None | Some("model") => false,
+        Some("float16") => true,
+        Some(other) => return Err(PyValueError::new_err(format!("precision {other:?}: expected model or float16"))),
+    };
+    let asked = Asked { fallback, float16 };
     let options = device_options(options);
     let wanted = gpu_options(&options)?;
     let open = |_| errors::RuntimeException::new_err("a thread failed while it opened a device");
     if let Some(gpu) = OPEN.lock().map_err(open)?.get(&options) {
-        return Ok((gpu.clone(), fallback));
+        return Ok((gpu.clone(), asked));
     }
     let gpu = py.detach(|| pollster::block_on(Gpu::new(wanted))).map_err(errors::running)?;
     let mut all = OPEN.lock().map_err(open)?;
-    Ok((all.entry(options).or_insert(gpu).clone(), fallback))
+    Ok((all.entry(options).or_insert(gpu).clone(), asked))
 }
 
 /// What says which device it is: by no name it is the first.
 fn device_options(mut options: Options) -> Options {
-    options.remove("fallback");
+    ["fallback", "precision"].iter().for_each(|key| drop(options.remove(*key)));
     if GpuOptions::from_env().adapter.is_none() {
         options.retain(|key, value| !(matches!(key.as_str(), "adapter" | "device_id") && value == "0"));
     }

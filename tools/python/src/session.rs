@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use shadernet::{
-    Destination, DeviceTensor, ErrorKind, Fallback, Gpu, Model, RunStats, Session as GpuSession, Tensor, Value,
-    ValueInfo, passes,
+    Destination, DeviceTensor, ErrorKind, Gpu, Model, RunStats, Session as GpuSession, Tensor, Value, ValueInfo, passes,
 };
 
-use crate::device::{self, Options};
+use crate::device::{self, Asked, Options};
 use crate::device_value::DeviceValue;
 use crate::errors::{self, Coded, InvalidArgument};
 use crate::model::{Described, Loaded, Source, described};
@@ -20,7 +19,7 @@ use crate::{feeds, values};
 /// Where runs take place.
 enum Place {
     Interpreter,
-    Device { gpu: Gpu, options: Options, fallback: Fallback },
+    Device { gpu: Gpu, options: Options, asked: Asked },
 }
 
 enum Runner {
@@ -63,8 +62,8 @@ impl Session {
         let place = match device {
             None => Place::Interpreter,
             Some(options) => {
-                let (gpu, fallback) = device::open(py, options.clone())?;
-                Place::Device { gpu, options, fallback }
+                let (gpu, asked) = device::open(py, options.clone())?;
+                Place::Device { gpu, options, asked }
             }
         };
         let all = || passes::PASSES.iter().map(|p| p.name.to_string()).collect();
@@ -257,8 +256,11 @@ fn is_optional(info: &ValueInfo) -> bool {
 
 impl Place {
     fn build(&self, model: &Model, plan: &Plan) -> PyResult<Runner> {
-        let Place::Device { gpu, fallback, .. } = self else { return Ok(Runner::Interpreter(model.clone())) };
-        let mut builder = model.session(gpu).fallback(*fallback);
+        let Place::Device { gpu, asked, .. } = self else { return Ok(Runner::Interpreter(model.clone())) };
+        let mut builder = model.session(gpu).fallback(asked.fallback);
+        if asked.float16 {
+            builder = builder.float16();
+        }
         for pass in &plan.disabled_passes {
             builder = builder.disable_pass(pass);
         }

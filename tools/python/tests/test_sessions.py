@@ -97,6 +97,10 @@ def test_providers_and_their_options():
         session(models.ADD, None, ["ShadernetExecutionProvider"], [{"adaptor": "nowhere"}])
     with pytest.raises(ValueError, match="deny or allow"):
         session(models.ADD, None, ["ShadernetExecutionProvider"], [{"fallback": "maybe"}])
+    with pytest.raises(ValueError, match="model or float16"):
+        session(models.ADD, None, ["ShadernetExecutionProvider"], [{"precision": "half"}])
+    s = session(models.ADD, None, ["ShadernetExecutionProvider"], [{"precision": "float16"}])
+    assert s.run(None, {"x": x, "y": x})[0].tolist() == [[2, 2, 2]]
     with pytest.warns(UserWarning, match="'CUDAExecutionProvider' is not in available"):
         assert session(models.ADD, providers=["CUDAExecutionProvider", *both]).get_providers() == both
 

@@ -51,7 +51,8 @@ class InferenceSession:
 
     The device's options: ``adapter`` (part of its name, or its number in :func:`shadernet.adapters`; also
     ``device_id``), ``backend`` (vulkan, metal, dx12 or gl), ``fallback`` (deny or allow), ``profile`` (full, or base:
-    nothing beyond what every WebGPU device has), ``pipeline_cache`` (a folder, or off).
+    nothing beyond what every WebGPU device has), ``pipeline_cache`` (a folder, or off), ``precision`` (model, or float16:
+    compute in float16 what the model has in float32, where the device has it).
 
     Raises ``NoSuchFile``, ``InvalidProtobuf`` or ``InvalidGraph`` where the model cannot be read, ``NotImplemented``
     naming the nodes that the device cannot run, ``EPFail`` where the device fails.
