@@ -2,7 +2,7 @@
 // that overlap the last found one too much. A dispatch finds `steps` of them, from the one with the number `first` on.
 
 alias T = f32; //#type
-const LANES: u32 = 256u;
+const LANES: u32 = 256u; //#param
 
 struct Params {
     rows: u32, // batches · classes
@@ -41,7 +41,7 @@ fn overlaps(a: vec4<f32>, a_area: f32, i: u32, limit: f32) -> bool {
     return T_is_inf(both) || !T_le(both / (a_area + b_area - both), limit);
 }
 
-@compute @workgroup_size(256, 1, 1)
+@compute @workgroup_size(LANES, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let row = group.y * groups.x + group.x;

@@ -238,43 +238,48 @@ fn relatives_of_every_case() {
     }
     let (draws, seed) = (setting("SHADERNET_DRAWS", 12), setting("SHADERNET_SEED", 1) as u64);
     let wanted = common::wanted();
-    let (mut compared, mut failures, mut few) = (0, vec![], vec![]);
-    for def in ops::all().filter(|d| wanted(d.name)) {
-        let kin = Kin::of((def.cases)());
-        if kin.cases.is_empty() {
-            continue;
-        }
-        let (mut done, mut wrong, mut refused_here) = (0, 0, 0);
-        for i in 0..(draws * PATIENCE) as u64 {
-            let draw = seed.wrapping_mul(1_000_003).wrapping_add(i);
-            let case = kin.draw(&mut Rng::new(draw));
-            let tried =
-                catch_unwind(AssertUnwindSafe(|| common::check_or_refuse(&case, draw, BY_DATA.contains(&def.name))));
-            match tried.unwrap_or_else(|_| Err(format!("panic: {case:?}"))) {
-                Ok(common::Outcome::Compared) => done += 1,
-                Ok(common::Outcome::Refused) => {}
-                Ok(common::Outcome::NotOnDevice) if i > 20 && done == 0 => break,
-                Ok(common::Outcome::NotOnDevice) => {}
-                // told to the caller, who may allow the host instead
-                Err(e) if e.contains("not on this GPU") => refused_here += 1,
-                Err(e)
-                    if GROWING.contains(&def.name)
-                        && ["got inf", "got NaN", "want inf", "want NaN"].iter().any(|s| e.contains(s)) => {}
-                Err(e) => {
-                    failures.push(format!("{} draw {i}: {e}", def.name));
-                    wrong += 1;
-                }
-            }
-            if done >= draws || wrong >= 3 {
-                break;
-            }
-        }
-        compared += done;
-        if done < draws || refused_here > 0 {
-            few.push(format!("{} {done} ({refused_here} not on the device)", def.name));
-        }
-    }
+    let all = ops::all().filter(|d| wanted(d.name)).map(|d| (d.name, Kin::of((d.cases)())));
+    let all: Vec<(&str, Kin)> = all.filter(|(_, kin)| !kin.cases.is_empty()).collect();
+    let drawn = common::on_all_cores(&all, |(name, kin)| (*name, relatives(name, kin, draws, seed)));
+    let compared: usize = drawn.iter().map(|(_, d)| d.compared).sum();
+    let failures: Vec<&str> = drawn.iter().flat_map(|(_, d)| &d.failures).map(String::as_str).collect();
+    let few = drawn.iter().filter(|(_, d)| d.compared < draws || d.refused > 0);
+    let few: Vec<String> =
+        few.map(|(name, d)| format!("{name} {} ({} not on the device)", d.compared, d.refused)).collect();
     println!("{} pipelines", common::gpu().map_or(0, |g| g.pipeline_count()));
     println!("{compared} draws compared, {} wrong; fewer than {draws} or not all: {}", failures.len(), few.join(", "));
     assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// What became of the draws of an operator.
+#[derive(Default)]
+struct Drawn {
+    compared: usize,
+    /// Told to the caller, who may allow the host instead.
+    refused: usize,
+    failures: Vec<String>,
+}
+
+fn relatives(name: &str, kin: &Kin, draws: usize, seed: u64) -> Drawn {
+    let mut drawn = Drawn::default();
+    for i in 0..(draws * PATIENCE) as u64 {
+        let draw = seed.wrapping_mul(1_000_003).wrapping_add(i);
+        let case = kin.draw(&mut Rng::new(draw));
+        let tried = catch_unwind(AssertUnwindSafe(|| common::check_or_refuse(&case, draw, BY_DATA.contains(&name))));
+        match tried.unwrap_or_else(|_| Err(format!("panic: {case:?}"))) {
+            Ok(common::Outcome::Compared) => drawn.compared += 1,
+            Ok(common::Outcome::Refused) => {}
+            Ok(common::Outcome::NotOnDevice) if i > 20 && drawn.compared == 0 => break,
+            Ok(common::Outcome::NotOnDevice) => {}
+            Err(e) if e.contains("not on this GPU") => drawn.refused += 1,
+            Err(e)
+                if GROWING.contains(&name)
+                    && ["got inf", "got NaN", "want inf", "want NaN"].iter().any(|s| e.contains(s)) => {}
+            Err(e) => drawn.failures.push(format!("{name} draw {i}: {e}")),
+        }
+        if drawn.compared >= draws || drawn.failures.len() >= 3 {
+            break;
+        }
+    }
+    drawn
 }

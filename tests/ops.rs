@@ -8,28 +8,24 @@ use shadernet::ops;
 #[test]
 fn every_case_of_every_operator() {
     let wanted = common::wanted();
-    let (mut cases, mut failures) = (0, vec![]);
-    for def in ops::all().filter(|d| wanted(d.name)) {
-        for (i, case) in (def.cases)().iter().enumerate() {
-            cases += 1;
-            failures.extend(common::check(case, i as u64 + 1).err());
-        }
-    }
-    println!("{cases} cases, {} wrong", failures.len());
-    assert!(failures.is_empty(), "{} of {cases} cases:\n{}", failures.len(), failures.join("\n"));
+    let of = |def: &'static ops::OpDef| (def.cases)().into_iter().zip(1..);
+    let cases: Vec<(ops::Case, u64)> = ops::all().filter(|d| wanted(d.name)).flat_map(of).collect();
+    check_all(&cases);
+}
+
+fn check_all(cases: &[(ops::Case, u64)]) {
+    let checked = common::on_all_cores(cases, |(case, seed)| common::check(case, *seed));
+    let failures: Vec<String> = checked.into_iter().filter_map(Result::err).collect();
+    println!("{} cases, {} wrong", cases.len(), failures.len());
+    assert!(failures.is_empty(), "{} of {} cases:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
 /// Cases of floats once more in doubles, for the operators whose kernels take them.
 #[test]
 fn cases_in_doubles() {
-    let (mut cases, mut failures) = (0, vec![]);
-    for def in ops::all().filter(|d| d.domain.is_empty() && ops::DOUBLES.contains(&d.name)) {
-        for (i, case) in (def.cases)().iter().enumerate() {
-            let Some(case) = common::in_doubles(case) else { continue };
-            cases += 1;
-            failures.extend(common::check(&case, i as u64 + 1).err());
-        }
-    }
-    assert!(cases > 100, "{cases} cases");
-    assert!(failures.is_empty(), "{} of {cases} cases:\n{}", failures.len(), failures.join("\n"));
+    let of = |def: &'static ops::OpDef| (def.cases)().into_iter().zip(1..);
+    let all = ops::all().filter(|d| d.domain.is_empty() && ops::DOUBLES.contains(&d.name)).flat_map(of);
+    let cases: Vec<_> = all.filter_map(|(case, seed)| Some((common::in_doubles(&case)?, seed))).collect();
+    assert!(cases.len() > 100, "{} cases", cases.len());
+    check_all(&cases);
 }

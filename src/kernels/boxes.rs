@@ -9,8 +9,6 @@ use crate::{Result, ensure, err};
 
 /// Loop steps of a thread that every driver takes.
 const STEPS: usize = 60_000;
-/// Threads of a workgroup that selects.
-const LANES: usize = 256;
 /// Loop steps of a selection besides those over the boxes.
 const OVERHEAD: usize = 10;
 
@@ -46,6 +44,11 @@ impl Kernel for Keys {
     }
 }
 
+/// Threads of a workgroup that selects: few on software adapters, which run them one after the other between barriers.
+fn lanes(profile: &Profile) -> usize {
+    if profile.cpu { 32 } else { 256 }
+}
+
 /// The best boxes of each class.
 #[derive(Debug)]
 struct Select;
@@ -55,8 +58,8 @@ impl Kernel for Select {
         "select boxes".into()
     }
 
-    fn spec(&self, _: &Profile) -> Spec {
-        Spec::new("nms_select.wgsl").ty("T", DeviceType::F32)
+    fn spec(&self, profile: &Profile) -> Spec {
+        Spec::new("nms_select.wgsl").ty("T", DeviceType::F32).u32("LANES", lanes(profile) as u32)
     }
 }
 
@@ -113,7 +116,7 @@ pub fn select(cx: &mut LowerCx<'_>, b: &Boxes<'_>, triples: &View) -> Result<Vie
     cx.dispatch(&kernel, Params::new().u32(rows * n), &binds, linear_grid(rows * n, LINEAR_WORKGROUP))?;
 
     let (found, counts) = (cx.temp(U32, &[rows * b.most])?, cx.temp(I32, &[rows])?);
-    let steps = (STEPS / (n.div_ceil(LANES) + OVERHEAD)).max(1);
+    let steps = (STEPS / (n.div_ceil(lanes(cx.profile())) + OVERHEAD)).max(1);
     for first in (0..b.most).step_by(steps) {
         let steps = steps.min(b.most - first);
         let params = Params::new().u32(rows).u32(n).u32(classes).u32(b.most).u32(first).u32(steps);

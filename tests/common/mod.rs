@@ -5,7 +5,8 @@ pub mod child;
 pub mod folder;
 pub mod onnx;
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use shadernet::kernels::Winograd;
 use shadernet::ops::{CaseInput, Tolerance};
@@ -33,6 +34,30 @@ pub fn wanted() -> impl Fn(&str) -> bool {
         let all_but = filter.is_empty() || filter.starts_with('-');
         if all_but { !filter.split(',').any(not) } else { filter.split(',').any(|f| f == name) }
     }
+}
+
+/// What `f` makes of each item, in order, on all cores. `SHADERNET_SHARD=1/3` takes the second of every three: SwiftShader
+/// compiles one kernel at a time, whatever the threads of a process.
+pub fn on_all_cores<I: Sync, T: Send>(items: &[I], f: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let shard = std::env::var("SHADERNET_SHARD").unwrap_or_else(|_| "0/1".into());
+    let numbers = shard.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    let (first, step): (usize, usize) = numbers.unwrap_or_else(|| panic!("SHADERNET_SHARD={shard}: expected 0/2"));
+    let (next, made) = (AtomicUsize::new(first), Mutex::new(vec![]));
+    let work = || {
+        while let Some((i, item)) = Some(next.fetch_add(step, Ordering::Relaxed)).and_then(|i| Some((i, items.get(i)?)))
+        {
+            let one = f(item);
+            made.lock().unwrap().push((i, one));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(work);
+        }
+    });
+    let mut made = made.into_inner().unwrap();
+    made.sort_by_key(|(i, _)| *i);
+    made.into_iter().map(|(_, one)| one).collect()
 }
 
 /// What became of a case that is not wrong.
