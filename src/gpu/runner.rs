@@ -256,7 +256,9 @@ impl Runner {
             let mut known = known.clone();
             for (v, t) in self.graph.inputs.iter().zip(types) {
                 // data of another size are not those at hand
-                known.values.retain(|id, data| id != v || data.shape() == t.shape);
+                if known.values.get(v).is_some_and(|data| data.shape() != t.shape) {
+                    known.values.remove(v);
+                }
                 known.types.insert(*v, t.clone());
             }
             Ok(match plan::plan(&self.graph, &self.gpu.0.profile, 0, known, self.fallback) {
