@@ -3,6 +3,7 @@
 
 //#include common/product.wgsl
 //#include common/product_result.wgsl
+//#include common/multiply.wgsl
 
 const FEW: u32 = 1u; //#param
 // FEW * THREADS
@@ -25,16 +26,16 @@ alias B = f32; //#param
 
 var<workgroup> held: array<vec4<Acc>, HELD>;
 
-fn load_b(at: i32, k: u32, n: u32) -> vec4<Acc> {
+fn load_b(at: i32, k: u32, n: u32) -> vec4<Held> {
 //#if B_VEC
-    return vec4<Acc>(b[at + i32(n / 4u) + i32(k) * params.b_k]);
+    return vec4<Held>(b[at + i32(n / 4u) + i32(k) * params.b_k]);
 //#else
     let start = at + i32(n) * params.b_n + i32(k) * params.b_k;
-    var v = vec4<Acc>();
-    v.x = Acc(b[start]);
-    if n + 1u < params.n { v.y = Acc(b[start + params.b_n]); }
-    if n + 2u < params.n { v.z = Acc(b[start + 2 * params.b_n]); }
-    if n + 3u < params.n { v.w = Acc(b[start + 3 * params.b_n]); }
+    var v = vec4<Held>();
+    v.x = Held(b[start]);
+    if n + 1u < params.n { v.y = Held(b[start + params.b_n]); }
+    if n + 2u < params.n { v.z = Held(b[start + 2 * params.b_n]); }
+    if n + 3u < params.n { v.w = Held(b[start + 3 * params.b_n]); }
     return v;
 //#endif
 }
@@ -76,20 +77,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if n < params.n {
         var k = begin + lane / ACROSS;
         for (; k + (AHEAD - 1u) * SLICES < end; k += AHEAD * SLICES) {
-            var by: array<vec4<Acc>, AHEAD>;
+            var by: array<vec4<Held>, AHEAD>;
             for (var j = 0u; j < AHEAD; j++) { //#unroll
                 by[j] = load_b(at.b, k + j * SLICES, n);
             }
             for (var j = 0u; j < AHEAD; j++) { //#unroll
                 for (var r = 0u; r < FEW; r++) { //#unroll
-                    sums[r] += Acc(a[rows[r] + i32(k + j * SLICES) * params.a_k]) * by[j];
+                    sums[r] = add(sums[r], Held(a[rows[r] + i32(k + j * SLICES) * params.a_k]), by[j]);
                 }
             }
         }
         for (; k < end; k += SLICES) {
             let by = load_b(at.b, k, n);
             for (var r = 0u; r < FEW; r++) { //#unroll
-                sums[r] += Acc(a[rows[r] + i32(k) * params.a_k]) * by;
+                sums[r] = add(sums[r], Held(a[rows[r] + i32(k) * params.a_k]), by);
             }
         }
     }

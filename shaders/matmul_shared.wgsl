@@ -17,14 +17,18 @@ alias A = vec4<f32>; //#param
 //#else
 alias A = f32; //#param
 //#endif
+//#if B_BITS
+//#include common/bits.wgsl
+//#else
 //#if B_VEC
 alias B = vec4<f32>; //#param
 //#else
 alias B = f32; //#param
 //#endif
+@group(0) @binding(2) var<storage, read> b: array<B>;
+//#endif
 
 @group(0) @binding(1) var<storage, read> a: array<A>;
-@group(0) @binding(2) var<storage, read> b: array<B>;
 
 // Where four elements of A lie: along k from (k, m) on, or along m. Beyond the last m the last is read,
 // and what comes of it is not stored.
@@ -66,33 +70,70 @@ fn step_a() -> i32 {
 }
 
 // The four elements that lie `moved` further on than `place`, zeros from `end` on.
-fn load_a(place: PlaceA, moved: i32, k: u32, end: u32) -> vec4<Acc> {
+fn load_a(place: PlaceA, moved: i32, k: u32, end: u32) -> vec4<Held> {
 //#if K_REST
     if k >= end {
-        return vec4<Acc>();
+        return vec4<Held>();
     }
 //#endif
 //#if A_VEC
-    return vec4<Acc>(a[place + moved]);
+    return vec4<Held>(a[place + moved]);
 //#else
     let p = place + moved;
 //#if A_ALONG_K
-    var v = vec4<Acc>();
-    v.x = Acc(a[p]);
+    var v = vec4<Held>();
+    v.x = Held(a[p]);
 //#if K_REST
-    if k + 1u < end { v.y = Acc(a[p + params.a_k]); }
-    if k + 2u < end { v.z = Acc(a[p + 2 * params.a_k]); }
-    if k + 3u < end { v.w = Acc(a[p + 3 * params.a_k]); }
+    if k + 1u < end { v.y = Held(a[p + params.a_k]); }
+    if k + 2u < end { v.z = Held(a[p + 2 * params.a_k]); }
+    if k + 3u < end { v.w = Held(a[p + 3 * params.a_k]); }
 //#else
-    v.y = Acc(a[p + params.a_k]);
-    v.z = Acc(a[p + 2 * params.a_k]);
-    v.w = Acc(a[p + 3 * params.a_k]);
+    v.y = Held(a[p + params.a_k]);
+    v.z = Held(a[p + 2 * params.a_k]);
+    v.w = Held(a[p + 3 * params.a_k]);
 //#endif
     return v;
 //#else
-    return vec4<Acc>(Acc(a[p.x]), Acc(a[p.y]), Acc(a[p.z]), Acc(a[p.w]));
+    return vec4<Held>(Held(a[p.x]), Held(a[p.y]), Held(a[p.z]), Held(a[p.w]));
 //#endif
 //#endif
+}
+
+//#if B_BITS
+// Weights of four columns: their words and what scales them, which become floats on their way to workgroup memory.
+struct NextB {
+    word: vec4<u32>,
+    by: Scale,
+}
+alias PlaceB = i32;
+
+// The first vector of the columns from n on; those beyond the last are read as the last, and not stored.
+fn find_b(at: i32, k: u32, n: u32) -> PlaceB {
+    return at + i32(min(n / 4u, u32(params.b_k) - 1u));
+}
+
+fn step_b() -> i32 {
+    return 0;
+}
+
+fn load_b(place: PlaceB, moved: i32, k: u32, end: u32) -> NextB {
+//#if K_REST
+    if k >= end {
+        return NextB();
+    }
+//#endif
+    let step = u32(params.b_k);
+    return NextB(b[u32(place) + k / PER * step], scale_of(u32(place), step, params.k, k));
+}
+
+fn made_b(next: NextB, k: u32) -> vec4<Held> {
+    return weights(next.word, k % PER, next.by.less) * next.by.scale;
+}
+//#else
+alias NextB = vec4<Held>;
+
+fn made_b(next: NextB, k: u32) -> vec4<Held> {
+    return next;
 }
 
 // Where four elements of B lie: along k from (k, n) on, or along n. Beyond the last n the last is read,
@@ -135,34 +176,35 @@ fn step_b() -> i32 {
 }
 
 // The four elements that lie `moved` further on than `place`, zeros from `end` on.
-fn load_b(place: PlaceB, moved: i32, k: u32, end: u32) -> vec4<Acc> {
+fn load_b(place: PlaceB, moved: i32, k: u32, end: u32) -> vec4<Held> {
 //#if K_REST
     if k >= end {
-        return vec4<Acc>();
+        return vec4<Held>();
     }
 //#endif
 //#if B_VEC
-    return vec4<Acc>(b[place + moved]);
+    return vec4<Held>(b[place + moved]);
 //#else
     let p = place + moved;
 //#if B_ALONG_K
-    var v = vec4<Acc>();
-    v.x = Acc(b[p]);
+    var v = vec4<Held>();
+    v.x = Held(b[p]);
 //#if K_REST
-    if k + 1u < end { v.y = Acc(b[p + params.b_k]); }
-    if k + 2u < end { v.z = Acc(b[p + 2 * params.b_k]); }
-    if k + 3u < end { v.w = Acc(b[p + 3 * params.b_k]); }
+    if k + 1u < end { v.y = Held(b[p + params.b_k]); }
+    if k + 2u < end { v.z = Held(b[p + 2 * params.b_k]); }
+    if k + 3u < end { v.w = Held(b[p + 3 * params.b_k]); }
 //#else
-    v.y = Acc(b[p + params.b_k]);
-    v.z = Acc(b[p + 2 * params.b_k]);
-    v.w = Acc(b[p + 3 * params.b_k]);
+    v.y = Held(b[p + params.b_k]);
+    v.z = Held(b[p + 2 * params.b_k]);
+    v.w = Held(b[p + 3 * params.b_k]);
 //#endif
     return v;
 //#else
-    return vec4<Acc>(Acc(b[p.x]), Acc(b[p.y]), Acc(b[p.z]), Acc(b[p.w]));
+    return vec4<Held>(Held(b[p.x]), Held(b[p.y]), Held(b[p.z]), Held(b[p.w]));
 //#endif
 //#endif
 }
+//#endif
 
 // Which vector of a tile is number `i`: along the depth and along the outer dim, in elements.
 fn place_a(i: u32) -> vec2<u32> {
@@ -181,7 +223,7 @@ fn place_b(i: u32) -> vec2<u32> {
 //#endif
 }
 
-fn put_a(place: vec2<u32>, v: vec4<Acc>) {
+fn put_a(place: vec2<u32>, v: vec4<Held>) {
     let at = place.x * LEFT_STEP + place.y / 4u;
 //#if A_ALONG_K
     let c = place.y % 4u;
@@ -201,7 +243,7 @@ fn put_a(place: vec2<u32>, v: vec4<Acc>) {
 //#endif
 }
 
-fn put_b(place: vec2<u32>, v: vec4<Acc>) {
+fn put_b(place: vec2<u32>, v: vec4<Held>) {
     let at = place.x * RIGHT_STEP + place.y / 4u;
 //#if B_ALONG_K
     let c = place.y % 4u;
@@ -265,8 +307,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
     var places_a: array<PlaceA, LOADS_A>;
     var places_b: array<PlaceB, LOADS_B>;
-    var next_a: array<vec4<Acc>, LOADS_A>;
-    var next_b: array<vec4<Acc>, LOADS_B>;
+    var next_a: array<vec4<Held>, LOADS_A>;
+    var next_b: array<NextB, LOADS_B>;
     for (var i = 0u; i < LOADS_A; i++) { //#unroll
         let p = place_a(lane + i * THREADS);
         places_a[i] = find_a(at.a, begin + p.x, first_m + p.y);
@@ -284,7 +326,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             put_a(place_a(lane + i * THREADS), next_a[i]);
         }
         for (var i = 0u; i < LOADS_B; i++) { //#unroll
-            put_b(place_b(lane + i * THREADS), next_b[i]);
+            put_b(place_b(lane + i * THREADS), made_b(next_b[i], k + place_b(lane + i * THREADS).x));
         }
         workgroupBarrier();
         moved_a += step_a();

@@ -28,6 +28,12 @@ struct Params {
     y_base: i32,
     y_m: i32,
     y_w: i32,
+    //#if SPLIT
+    // Keys of a part, parts, and heads that share keys and values: the innermost of the batch.
+    part: u32,
+    parts: u32,
+    shared_by: u32,
+    //#endif
     // Extents of the batch dims, and the steps of the matrices along them.
     batch: array<vec4<u32>, RANK / 4u>,
     q_batch: array<vec4<i32>, RANK / 4u>,
@@ -38,7 +44,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//#if JOIN
+@group(0) @binding(2) var<storage, read_write> result: array<T>;
+//#else
 @group(0) @binding(4) var<storage, read_write> result: array<T>;
+//#endif
 
 struct Origin {
     q: i32,

@@ -2,6 +2,8 @@
 // both with the depth outermost, in vectors of four rows and of four columns. An invocation makes QUADS_M by QUADS_N
 // blocks of four by four, the blocks of neighbouring invocations side by side.
 
+//#include common/multiply.wgsl
+
 alias Acc = f32; //#type
 const ROWS: u32 = 64u; //#param
 const COLUMNS: u32 = 64u; //#param
@@ -22,38 +24,30 @@ const RIGHT_STEP: u32 = COLUMNS / 4u + 1u;
 // By elements where invocations write single elements of vectors, which may overwrite the others (see
 // `Profile::components`).
 //#if LEFT_SINGLE
-var<workgroup> left: array<Acc, 4u * DEPTH * LEFT_STEP>;
+var<workgroup> left: array<Held, 4u * DEPTH * LEFT_STEP>;
 //#else
-var<workgroup> left: array<vec4<Acc>, DEPTH * LEFT_STEP>;
+var<workgroup> left: array<vec4<Held>, DEPTH * LEFT_STEP>;
 //#endif
 //#if RIGHT_SINGLE
-var<workgroup> right: array<Acc, 4u * DEPTH * RIGHT_STEP>;
+var<workgroup> right: array<Held, 4u * DEPTH * RIGHT_STEP>;
 //#else
-var<workgroup> right: array<vec4<Acc>, DEPTH * RIGHT_STEP>;
+var<workgroup> right: array<vec4<Held>, DEPTH * RIGHT_STEP>;
 //#endif
 
 // Row 4 q + i of an invocation and its columns from 4 r on are sums[(4 q + i) * QUADS_N + r].
 var<private> sums: array<vec4<Acc>, SUMS>;
 
-fn add(sum: vec4<Acc>, x: Acc, by: vec4<Acc>) -> vec4<Acc> {
-//#if FLOAT
-    return fma(vec4<Acc>(x), by, sum);
-//#else
-    return sum + x * by;
-//#endif
-}
-
-fn left_at(i: u32) -> vec4<Acc> {
+fn left_at(i: u32) -> vec4<Held> {
 //#if LEFT_SINGLE
-    return vec4<Acc>(left[4u * i], left[4u * i + 1u], left[4u * i + 2u], left[4u * i + 3u]);
+    return vec4<Held>(left[4u * i], left[4u * i + 1u], left[4u * i + 2u], left[4u * i + 3u]);
 //#else
     return left[i];
 //#endif
 }
 
-fn right_at(i: u32) -> vec4<Acc> {
+fn right_at(i: u32) -> vec4<Held> {
 //#if RIGHT_SINGLE
-    return vec4<Acc>(right[4u * i], right[4u * i + 1u], right[4u * i + 2u], right[4u * i + 3u]);
+    return vec4<Held>(right[4u * i], right[4u * i + 1u], right[4u * i + 2u], right[4u * i + 3u]);
 //#else
     return right[i];
 //#endif
@@ -74,8 +68,8 @@ fn multiply(lane: u32) {
 //#if AHEAD
     // What comes next is read while the present is multiplied, and all is written out: 1.2 times as fast where an
     // invocation makes 8 by 8.
-    var by: array<vec4<Acc>, QUADS_N>;
-    var of_left: array<vec4<Acc>, QUADS_M>;
+    var by: array<vec4<Held>, QUADS_N>;
+    var of_left: array<vec4<Held>, QUADS_M>;
     for (var r = 0u; r < QUADS_N; r++) { //#unroll
         by[r] = right_at(across + r * ACROSS);
     }
@@ -83,8 +77,8 @@ fn multiply(lane: u32) {
         of_left[q] = left_at(down + q * DOWN);
     }
     for (var k = 0u; k < DEPTH; k++) { //#unroll
-        var next_by: array<vec4<Acc>, QUADS_N>;
-        var next_left: array<vec4<Acc>, QUADS_M>;
+        var next_by: array<vec4<Held>, QUADS_N>;
+        var next_left: array<vec4<Held>, QUADS_M>;
         if k + 1u < DEPTH {
             for (var r = 0u; r < QUADS_N; r++) { //#unroll
                 next_by[r] = right_at((k + 1u) * RIGHT_STEP + across + r * ACROSS);
@@ -110,7 +104,7 @@ fn multiply(lane: u32) {
     }
 //#else
     for (var k = 0u; k < DEPTH; k++) {
-        var by: array<vec4<Acc>, QUADS_N>;
+        var by: array<vec4<Held>, QUADS_N>;
         for (var r = 0u; r < QUADS_N; r++) { //#unroll
             by[r] = right_at(k * RIGHT_STEP + across + r * ACROSS);
         }

@@ -313,6 +313,7 @@ impl Gpu {
             // SwiftShader has subgroups too, of 4, and walks them lane by lane
             broadcasts: (cpu && subgroups && info.driver == "llvmpipe" && lanes[0] == lanes[1]).then_some(lanes[0]),
             components: info.backend == wgpu::Backend::Vulkan && !options.base_profile,
+            bytes: !cpu && info.backend != wgpu::Backend::BrowserWebGpu && !options.base_profile,
             units: match info.device_type {
                 wgpu::DeviceType::DiscreteGpu => 128,
                 _ => base.units,

@@ -1,10 +1,12 @@
-//! Attention in one dispatch: the scores stay in workgroup memory. `shaders/attention.wgsl` for GPUs,
-//! `attention_tile.wgsl` for software adapters.
+//! Attention that keeps its scores in workgroup memory: in one dispatch `shaders/attention.wgsl` for GPUs and
+//! `attention_tile.wgsl` for software adapters; on GPUs for a few queries `attention_split.wgsl`, whose workgroups share the
+//! keys, and `attention_join.wgsl`, which joins what they make.
 
 use super::copy::collapse;
 use super::epilogue::{self, Epilogue};
 use super::matmul::{Steps, read_params};
 use super::{DeviceType, Kernel, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
+use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
 use crate::{Result, ensure, shape};
 
@@ -18,6 +20,16 @@ const MOST_WIDTH: usize = 128;
 const MOST_SCORES: usize = 128 << 20;
 /// Steps of a thread's loops that software adapters run to their end.
 const MOST_STEPS: usize = 60_000;
+
+/// Invocations of a workgroup of the kernels for a few queries, and keys that it multiplies at a time.
+const SPLIT_THREADS: usize = 128;
+const SPLIT_KEYS: usize = 32;
+/// Rows of queries with the same keys that are few.
+const FEW_ROWS: usize = 32;
+/// Elements that a row may have there.
+const SPLIT_WIDTH: usize = 256;
+/// Their workgroups for each multiprocessor that keep its loads under way.
+const SPLIT_GROUPS: usize = 4;
 
 /// What becomes of rows of logits that softmax has no weights for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +62,8 @@ pub struct Attention<'a> {
     pub hidden: Hidden,
 }
 
-/// The variant that both kernels have in common.
-#[derive(Debug)]
+/// The variant that the kernels have in common.
+#[derive(Debug, Clone, Copy)]
 struct Common<'a> {
     device: DeviceType,
     end: Option<&'a Epilogue>,
@@ -72,6 +84,14 @@ impl Common<'_> {
             .u32("RANK", self.rank as u32)
             .flag("ZERO", self.hidden != Hidden::Nan)
             .flag("GUARD", self.hidden == Hidden::Guarded)
+            .flag("SPLIT", false)
+            .flag("JOIN", false)
+    }
+
+    /// The element of factors that are read by vectors or by elements.
+    fn storage(&self, vector: bool) -> String {
+        let element = self.device.wgsl();
+        if vector { format!("vec4<{element}>") } else { element.into() }
     }
 }
 
@@ -138,11 +158,9 @@ impl Kernel for Strips<'_> {
     }
 
     fn spec(&self, profile: &Profile) -> Spec {
-        let element = self.common.device.wgsl();
-        let storage = if self.vector { format!("vec4<{element}>") } else { element.into() };
         self.common
             .spec("attention_tile.wgsl")
-            .wgsl("In", storage)
+            .wgsl("In", self.common.storage(self.vector))
             .u32("VECTORS", self.vectors as u32)
             .u32("ROWS", STRIP_ROWS as u32)
             .u32("MADE", (STRIP_ROWS * self.vectors) as u32)
@@ -151,7 +169,63 @@ impl Kernel for Strips<'_> {
     }
 }
 
-/// Emits the dispatch.
+/// For a few queries on GPUs: a part of the keys.
+#[derive(Debug)]
+struct Split<'a> {
+    common: Common<'a>,
+    /// Rows of a workgroup.
+    rows: usize,
+    /// Keys of a part at most.
+    keys: usize,
+    /// Vectors of 4 along the depth, and along the width up to a power of two.
+    depth: usize,
+    columns: usize,
+    vector: bool,
+    /// Whether there are several.
+    parts: bool,
+}
+
+impl Kernel for Split<'_> {
+    fn label(&self) -> String {
+        self.common.label(if self.parts { "parts" } else { "few" })
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        self.common
+            .spec("attention_split.wgsl")
+            .wgsl("In", self.common.storage(self.vector))
+            .u32("ROWS", self.rows as u32)
+            .u32("FINISHED", (self.rows * SPLIT_KEYS).div_ceil(SPLIT_THREADS) as u32)
+            .u32("KEYS", self.keys as u32)
+            .u32("DEPTH", self.depth as u32)
+            .u32("COLUMNS", self.columns as u32)
+            .u32("HELD", (self.rows * SPLIT_THREADS) as u32)
+            .u32("AHEAD", 4)
+            .flag("VECTOR", self.vector)
+            .flag("SPLIT", true)
+            .flag("PARTS", self.parts)
+    }
+}
+
+/// Joins the parts.
+#[derive(Debug)]
+struct Join<'a> {
+    common: Common<'a>,
+    columns: usize,
+}
+
+impl Kernel for Join<'_> {
+    fn label(&self) -> String {
+        self.common.label("join")
+    }
+
+    fn spec(&self, _: &Profile) -> Spec {
+        let spec = self.common.spec("attention_join.wgsl").u32("COLUMNS", self.columns as u32);
+        spec.flag("SPLIT", true).flag("JOIN", true)
+    }
+}
+
+/// Emits the dispatch, or those of a few queries.
 ///
 /// # Errors
 /// `Unsupported` where one dispatch would not do or would not gain, `Internal` when shapes do not fit each other.
@@ -167,15 +241,14 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
     ensure!(matches!(device, DeviceType::F32 | DeviceType::F16), Unsupported, "{} in one dispatch", device.name());
     ensure!([&p.q, &p.k, &p.v].iter().all(|v| v.device == device), Unsupported, "types that differ");
     ensure!(p.out.numel() > 0 && n > 0 && d > 0, Unsupported, "an extent of 0");
-    // a few queries of many keys leave most of a device idle
-    ensure!(m >= 4 || n <= 256, Unsupported, "{m} queries of {n} keys");
-    ensure!(d.max(w) <= MOST_WIDTH, Unsupported, "depth {d}, width {w}");
-    // GPUs multiply whole matrices faster than strips of them, and scores in their caches cost little
-    let bytes = shape::numel(&[&[4], batch, &[m, n]].concat());
-    let profile = cx.profile();
-    ensure!(profile.cpu || profile.forced.is_some() || bytes > MOST_SCORES, Unsupported, "{bytes} bytes of scores");
-    let steps = n.div_ceil(STRIP_LANES * 4) * d.next_multiple_of(4) * 5 / 4 + 4 * n;
-    ensure!(!cx.profile().cpu || steps < MOST_STEPS, Unsupported, "{n} keys in one loop");
+    // the heads that share keys and values
+    let lead = batch.len();
+    let shared = |d: &usize| p.k.strides[*d] == 0 && p.v.strides[*d] == 0;
+    let shared_by: usize = (0..lead).rev().take_while(|d| batch[*d] == 1 || shared(d)).map(|d| batch[d]).product();
+    let few = !cx.profile().cpu && shared_by * m <= FEW_ROWS && d.max(w) <= SPLIT_WIDTH;
+    if !few {
+        whole_fits(cx.profile(), [m, n, d, w], shape::numel(batch))?;
+    }
 
     let scores = [batch, &[m, n]].concat();
     let reads: Vec<View> = p.end.iter().flat_map(|e| &e.reads).map(|v| v.broadcast(&scores)).collect();
@@ -186,35 +259,82 @@ pub fn attention(cx: &mut LowerCx<'_>, p: &Attention<'_>) -> Result<()> {
     let class = rank_class(extents.len());
     let stacked = shape::numel(&extents);
     let common = Common { device, end: p.end, hidden: p.hidden, rank: class };
-    let (kernel, rows): (Box<dyn Kernel + '_>, usize) = if cx.profile().cpu {
-        let vector =
-            d.is_multiple_of(4) && w.is_multiple_of(4) && steps[..3].iter().all(|s| s.vectors(s.column, &[s.row]));
-        if vector {
-            steps[..3].iter_mut().for_each(Steps::count_vectors);
+    let vector = (few || cx.profile().cpu)
+        && [d, w].iter().all(|e| e.is_multiple_of(4))
+        && steps[..3].iter().all(|s| s.vectors(s.column, &[s.row]));
+    if vector {
+        steps[..3].iter_mut().for_each(Steps::count_vectors);
+    }
+    let params = |tiles: [usize; 2], split: Option<[usize; 3]>, end: Option<&Epilogue>| {
+        let mut params = Params::new();
+        for extent in [m, n, d, w].into_iter().chain(tiles) {
+            params = params.u32(extent);
         }
+        params = params.f32(p.alpha);
+        for s in &steps[..4] {
+            params = params.i32(s.base).i32(s.row).i32(s.column);
+        }
+        params = split.into_iter().flatten().fold(params, Params::u32);
+        params = params.array_u32(&extents, class, 1);
+        for s in &steps[..4] {
+            params = params.array_i32(&s.batch, class);
+        }
+        read_params(params, end, &steps[4..], class)
+    };
+    let to = |out| {
+        let bind = |(i, v)| if i == 3 { Bind::Write(out) } else { Bind::Read(v) };
+        all.iter().copied().enumerate().map(bind).collect::<Vec<Bind<'_>>>()
+    };
+    let flops = 2 * stacked * m * n * (d + w);
+    if few {
+        let columns = w.div_ceil(4).next_power_of_two();
+        let most = if d.max(w) > MOST_WIDTH { 4 } else { 8 };
+        let rows = (shared_by * m).next_power_of_two().min(most);
+        let keys = if rows > 4 { 128 } else { 256 };
+        let tiles_m = (shared_by * m).div_ceil(rows);
+        let tiles = tiles_m * stacked / shared_by;
+        let parts = (SPLIT_GROUPS * cx.profile().units).div_ceil(tiles);
+        let parts = cx.profile().forced.map_or(parts, |(_, parts)| parts);
+        let part = n.div_ceil(parts).next_multiple_of(SPLIT_KEYS).min(keys);
+        let parts = n.div_ceil(part);
+        let split = Some([part, parts, shared_by]);
+        let depth = d.div_ceil(4);
+        let kernel = Split { common, rows, keys, depth, columns, vector, parts: parts > 1 };
+        let made = params([tiles_m, tiles * parts], split, p.end);
+        if parts == 1 {
+            cx.dispatch(&kernel, made, &to(&p.out), linear_grid(tiles, 1))?;
+            cx.takes_flops(flops);
+            return Ok(());
+        }
+        let between = cx.temp(DType::F32, &[stacked * m, parts, w.div_ceil(4) + 1, 4])?;
+        cx.dispatch(&kernel, made, &to(&between), linear_grid(tiles * parts, 1))?;
+        cx.takes_flops(flops);
+        let join = Join { common: Common { end: None, ..common }, columns };
+        let joined = params([1, stacked * m], split, None);
+        return cx.dispatch(&join, joined, &[Bind::Read(&between), Bind::Write(&p.out)], linear_grid(stacked * m, 1));
+    }
+    let (kernel, rows): (Box<dyn Kernel + '_>, usize) = if cx.profile().cpu {
         (Box::new(Strips { common, vector, vectors: w.div_ceil(4 * STRIP_LANES) }), STRIP_ROWS)
     } else {
         let tile = Tile::new(d, w);
         (Box::new(Shared { common, tile }), tile.queries)
     };
     let tiles_m = m.div_ceil(rows);
+    let made = params([tiles_m, tiles_m * stacked], None, p.end);
+    cx.dispatch(kernel.as_ref(), made, &to(&p.out), linear_grid(tiles_m * stacked, 1))?;
+    cx.takes_flops(flops);
+    Ok(())
+}
 
-    let mut params = Params::new();
-    for extent in [m, n, d, w, tiles_m, tiles_m * stacked] {
-        params = params.u32(extent);
-    }
-    params = params.f32(p.alpha);
-    for s in &steps[..4] {
-        params = params.i32(s.base).i32(s.row).i32(s.column);
-    }
-    params = params.array_u32(&extents, class, 1);
-    for s in &steps[..4] {
-        params = params.array_i32(&s.batch, class);
-    }
-    params = read_params(params, p.end, &steps[4..], class);
-    let binds: Vec<Bind<'_>> =
-        all.iter().enumerate().map(|(i, v)| if i == 3 { Bind::Write(v) } else { Bind::Read(v) }).collect();
-    cx.dispatch(kernel.as_ref(), params, &binds, linear_grid(tiles_m * stacked, 1))?;
-    cx.takes_flops(2 * stacked * m * n * (d + w));
+/// Whether one dispatch does, and gains.
+fn whole_fits(profile: &Profile, [m, n, d, w]: [usize; 4], stacked: usize) -> Result<()> {
+    // a few queries of many keys leave most of a device idle
+    ensure!(m >= 4 || n <= 256, Unsupported, "{m} queries of {n} keys");
+    ensure!(d.max(w) <= MOST_WIDTH, Unsupported, "depth {d}, width {w}");
+    // GPUs multiply whole matrices faster than strips of them, and scores in their caches cost little
+    let bytes = 4 * stacked * m * n;
+    ensure!(profile.cpu || profile.forced.is_some() || bytes > MOST_SCORES, Unsupported, "{bytes} bytes of scores");
+    let steps = n.div_ceil(STRIP_LANES * 4) * d.next_multiple_of(4) * 5 / 4 + 4 * n;
+    ensure!(!profile.cpu || steps < MOST_STEPS, Unsupported, "{n} keys in one loop");
     Ok(())
 }

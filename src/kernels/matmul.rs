@@ -22,7 +22,8 @@ const TILE_ROWS: usize = 8;
 const BROADCAST_ROWS: usize = 2 * LANES;
 
 /// `out = alpha · a × b + beta · bias` over equal batch dims: `a` is `[.., m, k]`, `b` `[.., k, n]`, `out` and `bias`
-/// `[.., m, n]`. Any strides will do (0 where a batch or the bias repeats).
+/// `[.., m, n]`. Any strides will do (0 where a batch or the bias repeats). Factors of 32-bit words whose product is
+/// signed are four bytes a word (`pack_bytes.rs`), on GPUs only.
 #[derive(Debug, Clone)]
 pub struct Product {
     /// Left factor.
@@ -153,6 +154,11 @@ pub(super) struct Common {
 impl Common {
     pub fn acc(&self) -> DeviceType {
         accumulator(self.made)
+    }
+
+    /// Whether the factors are words of four bytes along the summed dim.
+    pub fn bytes(&self) -> bool {
+        self.a == DeviceType::U32 && self.acc() == DeviceType::I32
     }
 
     pub fn label(&self, variant: &str) -> String {
@@ -470,6 +476,11 @@ impl<'p> Call<'p> {
         shape::numel(&self.extents)
     }
 
+    fn flops(&self) -> usize {
+        let products = if self.common.bytes() { 4 * self.k } else { self.k };
+        2 * self.stacked() * self.m * self.n * products
+    }
+
     /// Whether rows of the result are whole vectors of 4.
     pub fn y_vec(&self) -> bool {
         self.n.is_multiple_of(4) && self.p.out.device.bytes() <= 4 && self.y.vectors(self.y.column, &[self.y.row])
@@ -510,7 +521,7 @@ impl<'p> Call<'p> {
     /// Dispatches a kernel that makes the result.
     pub fn dispatch(&self, cx: &mut LowerCx<'_>, kernel: &dyn Kernel, cut: &Cut) -> Result<()> {
         self.finish(cx, kernel, cut, [&self.p.a, self.right])?;
-        cx.takes_flops(2 * self.stacked() * self.m * self.n * self.k);
+        cx.takes_flops(self.flops());
         Ok(())
     }
 
@@ -525,7 +536,7 @@ impl<'p> Call<'p> {
         ensure!(cut.grid[1] <= MAX_GROUPS, Limit, "{} tiles in one product", cut.tiles[2]);
         let binds = [Bind::Read(&self.p.a), Bind::Read(self.right), Bind::Write(parts)];
         cx.dispatch(kernel, self.params(cut, None), &binds, cut.grid)?;
-        cx.takes_flops(2 * self.stacked() * self.m * self.n * self.k);
+        cx.takes_flops(self.flops());
         let grid = linear_grid(parts.numel() / parts.shape[0] / 4, LINEAR_WORKGROUP);
         // where other kernels bind the second factor, this one has nothing to bind
         self.finish(cx, sum, &Cut { tiles: cut.tiles, part: parts.shape[0], grid }, [parts, parts])

@@ -1,9 +1,10 @@
 //! Matrix products with weights of few bits, which stay packed on the device (`shaders/common/bits.wgsl`): of a few rows
-//! `shaders/matmul_bits.wgsl`, which reads each weight once; of many rows the kernels of other products, of columns that
-//! `shaders/unpack_bits.wgsl` makes floats of, some at a time.
+//! `shaders/matmul_bits.wgsl`, which reads each weight once; of many rows the kernels of other products. On GPUs those make
+//! floats of what they load; software adapters and cooperative matrices take columns that `shaders/unpack_bits.wgsl` makes
+//! floats of, some at a time.
 
 use super::matmul::{Call, Common, Cut, LANES, Product, Right, product, storage, tile_vectors};
-use super::matmul_gpu::{FEW, FEW_GROUPS, in_parts, of_parts, parts};
+use super::matmul_gpu::{self, FEW, FEW_GROUPS, in_parts, of_parts, parts};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
 use crate::dtype::DType;
 use crate::ir::TensorType;
@@ -174,7 +175,7 @@ pub fn right(
 }
 
 /// The params of `common/bits.wgsl`.
-fn spec(spec: Spec, w: &Weights) -> Spec {
+pub(super) fn spec(spec: Spec, w: &Weights) -> Spec {
     let zero = if let Zeros::Same(z) = w.zeros { z } else { 0 };
     spec.u32("BITS", w.bits as u32)
         .u32("PER", w.per() as u32)
@@ -307,6 +308,11 @@ fn few_rows(cx: &mut LowerCx<'_>, p: &Product, bits: &Bits) -> Result<()> {
 fn many_rows(cx: &mut LowerCx<'_>, p: &Product, bits: &Bits) -> Result<()> {
     let (weights, [k, n]) = (bits.weights, bits.extents());
     let halves = cx.profile().coop && p.a.device == DeviceType::F16;
+    if !cx.profile().cpu && !halves {
+        let call = Call::new(cx, p)?;
+        ensure!(call.common.acc() == DeviceType::F32, Unsupported, "a product of {}", call.common.made.name());
+        return matmul_gpu::tiled(cx, call, DType::F32, Some(weights));
+    }
     let dtype = if halves { DType::F16 } else { DType::F32 };
     let to = cx.profile().device_type(dtype)?;
     let step = bits.words.shape[1] / 4;

@@ -3,6 +3,7 @@
 //! right factor once. Where a result is small for its sums, workgroups make parts of these, which `matmul_sum.wgsl` adds.
 
 use super::matmul::{Call, Common, Cut, Steps, storage};
+use super::matmul_bits::{self, Weights};
 use super::tiles::{self, Choice, Tile};
 use super::{DeviceType, Kernel, Profile, Spec, linear_grid};
 use crate::dtype::DType;
@@ -44,12 +45,15 @@ struct Shared {
     k_rest: bool,
     /// Whether it makes parts of sums.
     split: bool,
+    /// The right factor, where it is one of few bits.
+    bits: Option<Weights>,
 }
 
 impl Kernel for Shared {
     fn label(&self) -> String {
         let parts = if self.split { " parts" } else { "" };
-        self.common.label(&format!("shared {}{parts}", self.tile.name()))
+        let bits = self.bits.map(|w| format!(" {} bits", w.bits)).unwrap_or_default();
+        self.common.label(&format!("shared {}{bits}{parts}", self.tile.name()))
     }
 
     fn spec(&self, profile: &Profile) -> Spec {
@@ -58,9 +62,14 @@ impl Kernel for Shared {
         let single = [self.a, self.b].map(|r| r.along_k && !profile.components);
         let rows = 4 * t.quads[0] as u32;
         let long = c.end.as_ref().is_some_and(|e| e.is_long() || t.quads != [1, 1]);
-        t.spec(c.spec("matmul_shared.wgsl"), c.acc() == DeviceType::F32, single)
-            .wgsl("A", storage(c.a, self.a.vec))
-            .wgsl("B", storage(c.b, self.b.vec))
+        let spec = t.spec(c.spec("matmul_shared.wgsl"), c.acc() == DeviceType::F32, single);
+        let spec = match &self.bits {
+            Some(weights) => matmul_bits::spec(spec, weights),
+            None => spec.wgsl("B", storage(c.b, self.b.vec)),
+        };
+        spec.wgsl("A", storage(c.a, self.a.vec))
+            .flag("BYTES", c.bytes())
+            .flag("B_BITS", self.bits.is_some())
             .wgsl("Out", storage(c.out, self.y_vec || self.split))
             .u32("LOADS_A", loads(t.rows))
             .u32("LOADS_B", loads(t.columns))
@@ -158,6 +167,8 @@ impl Kernel for Rows {
             .u32("FEW", self.few as u32)
             .u32("HELD", (self.few * THREADS) as u32)
             .u32("AHEAD", 4)
+            .flag("BYTES", c.bytes())
+            .flag("FLOAT", c.acc() == DeviceType::F32)
             .flag("B_VEC", self.b_vec)
             .flag("Y_VEC", false)
             .flag("SPLIT", self.split)
@@ -195,7 +206,13 @@ pub(super) fn of_parts(common: &Common) -> Common {
     Common { bias: None, end: None, made: acc, out: acc, scales: false, scales_bias: false, ..common.clone() }
 }
 
-/// Emits the product of floats or 32-bit integers.
+/// Parts of sums that the device can bind.
+fn most_parts(cx: &LowerCx<'_>, call: &Call<'_>) -> usize {
+    let part_bytes = 4 * (call.stacked() * call.m * call.n.next_multiple_of(4)) as u64;
+    (cx.profile().max_binding / part_bytes.max(1)).max(1) as usize
+}
+
+/// Emits the product of floats, 32-bit integers or words of four bytes.
 ///
 /// # Errors
 /// `Limit` beyond what the device can bind or dispatch.
@@ -221,9 +238,8 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         DeviceType::U32 => DType::U32,
         other => bail!(Internal, "products summed in {}", other.name()),
     };
-    let part_bytes = 4 * (stacked * m * n.next_multiple_of(4)) as u64;
-    let most = (cx.profile().max_binding / part_bytes.max(1)).max(1) as usize;
     if m <= FEW {
+        let most = most_parts(cx, &call);
         let b_vec = n.is_multiple_of(4) && call.b.vectors(call.b.column, &[call.b.row]);
         if b_vec {
             call.b.count_vectors();
@@ -242,6 +258,17 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         return parts(cx, call, &kernel, &cut, splits, acc);
     }
 
+    tiled(cx, call, acc, None)
+}
+
+/// Emits the product by tiles; `bits` tells what the right factor is, where it is one of few bits.
+///
+/// # Errors
+/// As [`emit`].
+pub(super) fn tiled(cx: &mut LowerCx<'_>, mut call: Call<'_>, acc: DType, bits: Option<Weights>) -> Result<()> {
+    let (m, n, k, stacked) = (call.m, call.n, call.k, call.stacked());
+    let k_vec = k.is_multiple_of(4);
+    let most = most_parts(cx, &call);
     let a_along_k = call.a.column == 1 || call.a.row != 1;
     let b_along_k = call.b.row == 1 && call.b.column != 1;
     let a_vec = match a_along_k {
@@ -249,7 +276,8 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         false => m.is_multiple_of(4) && call.a.vectors(call.a.row, &[call.a.column]),
     };
     let b_vec = match b_along_k {
-        true => b_dense,
+        _ if bits.is_some() => true,
+        true => k_vec && call.b.vectors(call.b.row, &[call.b.column]),
         false => n.is_multiple_of(4) && call.b.vectors(call.b.column, &[call.b.row]),
     };
     let wide = |along_k: bool, s: &Steps, [outer, outer_step, k_step]: [i64; 3]| match along_k {
@@ -257,6 +285,7 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         false => outer % WIDE as i64 == 0 && s.wide(WIDE as i64, outer_step, &[k_step]),
     };
     let halves = cx.profile().coop
+        && bits.is_none()
         && [call.common.a, call.common.b] == [DeviceType::F16; 2]
         && acc == DType::F32
         && wide(a_along_k, &call.a, [m as i64, call.a.row, call.a.column])
@@ -269,7 +298,7 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
         let common = if split { of_parts(&call.common) } else { call.common.clone() };
         match coop {
             true => Box::new(Coop { common, tile, a, b, y_vec, k_rest, split }),
-            false => Box::new(Shared { common, tile, a, b, y_vec, k_rest, split }),
+            false => Box::new(Shared { common, tile, a, b, y_vec, k_rest, split, bits }),
         }
     };
     let compiled = |coop: bool| {

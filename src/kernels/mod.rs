@@ -31,6 +31,7 @@ mod matmul_pack;
 pub mod non_zero;
 pub mod norm;
 pub mod order;
+pub mod pack_bytes;
 pub mod pad;
 pub mod pool;
 pub mod quant;

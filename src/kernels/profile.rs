@@ -24,6 +24,8 @@ pub struct Profile {
     /// Whether a write to one element of a vector in workgroup memory leaves the others alone. Vulkan says so; WGSL does
     /// not, and Metal's compiler writes whole vectors.
     pub components: bool,
+    /// Products of four bytes and four bytes in one instruction, or at least in WGSL: not every browser has them.
+    pub bytes: bool,
     /// Multiprocessors, about: workgroups that run side by side at their full rate.
     pub units: usize,
     /// The number of the tile that products take (`tiles::TILES`) and the parts of their sums, whatever their sizes: for
@@ -56,6 +58,7 @@ impl Profile {
             cpu: false,
             broadcasts: None,
             components: false,
+            bytes: false,
             units: 32,
             forced: None,
             winograd: Winograd::Never,
@@ -71,7 +74,7 @@ impl Profile {
     /// The profiles that shaders are tested for.
     pub fn all() -> Vec<Profile> {
         let base = Profile::base();
-        let f16 = Profile { name: "f16".into(), f16: true, subgroups: true, ..base.clone() };
+        let f16 = Profile { name: "f16".into(), f16: true, subgroups: true, bytes: true, ..base.clone() };
         let tiles = (0..TILES.len()).map(|t| {
             let (name, coop) = (format!("f16 tile {t}"), true);
             Profile {

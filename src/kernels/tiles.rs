@@ -94,6 +94,7 @@ impl Tile {
             .u32("QUADS_N", n)
             .u32("SUMS", 4 * m * n)
             .flag("FLOAT", float)
+            .flag("BYTES", false)
             .flag("LEFT_SINGLE", single[0])
             .flag("RIGHT_SINGLE", single[1])
             .flag("AHEAD", self.quads == [2, 2])

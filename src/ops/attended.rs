@@ -331,10 +331,11 @@ fn cases() -> Vec<Case> {
     for guard in [false, true] {
         all.push(case(F32, heads, BIASED, 1, Extras { factors: true, guard }).value(mask.clone()));
     }
-    let shapes: [[&[usize]; 3]; 9] = [
+    let shapes: [[&[usize]; 3]; 10] = [
         [&[5, 7], &[7, 9], &[9, 3]],
         // several tiles of keys, one query; no power of two
         [&[1, 2, 1, 64], &[1, 2, 64, 200], &[1, 2, 200, 64]],
+        [&[3, 2, 160], &[3, 160, 300], &[3, 300, 136]],
         [&[2, 70, 100], &[2, 100, 33], &[2, 33, 90]],
         [&[33, 128], &[128, 17], &[17, 128]],
         // deeper than the tiles, more batches of values than of scores, one of keys for all

@@ -408,6 +408,16 @@ fn cases() -> Vec<Case> {
             modes(flat(F16, small).rand(F16, &[5, 7]).int("softmax_precision", 1).float("softcap", 1.5)),
         ]);
     }
+    // a few queries of many keys, which heads share
+    for d in [F32, F16] {
+        let few = [1, 8, 2, 1, 700, 16, 20];
+        all.extend([
+            case(d, few),
+            case(d, few).rand(d, &[1, 700]).float("softcap", 2.0),
+            case(d, [2, 6, 3, 3, 90, 12, 8]).int("is_causal", 1),
+            case(d, [1, 12, 1, 2, 40, 5, 7]).rand(Bool, &[12, 2, 40]),
+        ]);
+    }
     // masks of all ranks, types and lengths
     for mask in [&[] as &[usize], &[7], &[1], &[3], &[5, 7], &[1, 7], &[5, 1], &[4, 5, 7], &[2, 1, 5, 7], &[1, 4, 1, 2]]
     {

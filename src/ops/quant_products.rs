@@ -13,6 +13,7 @@ use crate::kernels::DeviceType;
 use crate::kernels::elementwise::{Emit, Var};
 use crate::kernels::epilogue::{Ends, Epilogue};
 use crate::kernels::matmul::{Product, Right, product, right_of};
+use crate::kernels::pack_bytes::{pack_bytes, packed_rows};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
@@ -46,6 +47,9 @@ fn by_rows(p: &[usize]) -> Vec<usize> {
 pub(super) fn by_columns(p: &[usize]) -> Vec<usize> {
     if p == [1] { vec![] } else { p.to_vec() }
 }
+
+/// Columns, and products in a sum, below which four bytes at a time gain nothing.
+const LEAST_BYTES: usize = 8;
 
 fn check(d: DType) -> Result<()> {
     ensure!(matches!(d, I8 | U8) || d.is_small_float(), Unsupported, "products of quantised {d}");
@@ -213,6 +217,9 @@ pub(super) fn product_of(
     out: &View,
     end: Option<&Epilogue>,
 ) -> Result<()> {
+    if cx.attempt(|cx| product_of_bytes(cx, x, zero.as_ref(), [b, b_zero], g, out, end))? {
+        return Ok(());
+    }
     // one for all, or one a row
     let single = zero.as_ref().is_some_and(|z| z.shape.last().is_none_or(|columns| *columns == 1));
     let sums = if single && !x.dtype.is_float() { column_sums(cx, b, b_zero, by_columns)? } else { None };
@@ -224,6 +231,62 @@ pub(super) fn product_of(
     let left = fit(&x)?.broadcast(&[&g.batch[..], &[g.m, g.k]].concat());
     let right = shifted_right(cx, b, b_zero, g)?.broadcast(&g.batch);
     ended_product(cx, left, right, out, end)
+}
+
+/// As [`product_of`], by words of four bytes: for constant weights that are signed bytes once they are less their zero
+/// point. Unsigned `x` become signed, less 128, as does their zero point.
+fn product_of_bytes(
+    cx: &mut LowerCx<'_>,
+    x: &View,
+    zero: Option<&View>,
+    [b, b_zero]: [usize; 2],
+    g: &Geometry,
+    out: &View,
+    end: Option<&Epilogue>,
+) -> Result<()> {
+    let t = cx.input_type(b)?;
+    let all = |z: Option<&Tensor>, value: f64| z.and_then(|z| z.to_f64s().ok()).is_some_and(|z| z.iter().all(|z| *z == value));
+    let z = cx.value(b_zero);
+    let signed = match t.dtype {
+        I8 => !cx.has_input(b_zero) || all(z, 0.0),
+        U8 => all(z, 128.0),
+        _ => false,
+    };
+    ensure!(cx.profile().bytes && signed && cx.value(b).is_some(), Unsupported, "weights that are no signed bytes");
+    ensure!(matches!(x.dtype, I8 | U8) && g.n >= LEAST_BYTES && g.k >= LEAST_BYTES, Unsupported, "few bytes");
+    let single = zero.is_none_or(|z| z.shape.last().is_none_or(|columns| *columns == 1));
+    ensure!(single && t.shape.len() >= 2, Unsupported, "zero points along the sums");
+    let unsigned = x.dtype == U8;
+    let mut end = end.cloned();
+    if zero.is_some() || unsigned {
+        let sums = column_sums(cx, b, b_zero, by_columns)?;
+        let sums = sums.ok_or_else(|| err!(Unsupported, "weights that are not known"))?;
+        let views = zero.map(widened).into_iter().chain([sums]).collect();
+        let less = Epilogue::new(cx, "zero", [I32, I32], views, |e, made, args| {
+            let by = e.int(I32, if unsigned { 128 } else { 0 })?;
+            let (by, sums) = match args {
+                [zero, sums] => (e.call(I32, "sub", &[zero, &by])?, sums),
+                [sums] => (e.int(I32, if unsigned { -128 } else { 0 })?, sums),
+                _ => return Err(err!(Internal, "{} operands", args.len())),
+            };
+            let by = e.call(I32, "mul", &[&by, sums])?;
+            e.call(I32, "sub", &[&made, &by])
+        })?;
+        end = Some(match &end {
+            Some(end) => less.then(end)?,
+            None => less,
+        });
+    }
+    let z = cx.value(b_zero).cloned();
+    let [lead @ .., k, n] = &t.shape[..] else { return Err(err!(Internal, "weights of {t}")) };
+    let words = TensorType::new(DType::U32, [lead, &[k.div_ceil(4), *n]].concat());
+    let tag = format!("bytes {}", less_tag(z.as_ref()));
+    let right = cx.prepacked(b, &tag, words, move |w| packed_rows(&shifted(w, z.as_ref(), by_columns)?))?;
+    let left = pack_bytes(cx, x, unsigned)?;
+    let lie = [&g.a[..g.a.len() - 1], &[g.k.div_ceil(4)]].concat();
+    let left = left.reshaped(&lie).ok_or_else(|| err!(Internal, "{:?} is not {lie:?}", left.shape))?;
+    let left = left.broadcast(&[&g.batch[..], &[g.m, g.k.div_ceil(4)]].concat());
+    ended_product(cx, left, Right::View(right).broadcast(&g.batch), out, end)
 }
 
 /// A product through `end`, whose reads broadcast to `out`.

@@ -17,14 +17,15 @@ def normal(*shape, dtype=np.float32, scale=None):
     return (rng.standard_normal(shape, np.float32) * scale).astype(dtype)
 
 
-def save(name, nodes, inputs, outputs, constants=None):
+def save(name, nodes, inputs, outputs, constants=None, opset=17):
     """`constants` makes a dict of arrays; it is called only for what is wanted."""
     if ONLY and not any(name.startswith(o) for o in ONLY):
         return
     value = lambda v: helper.make_tensor_value_info(*v)
     made = [numpy_helper.from_array(a, n) for n, a in (constants() if constants else {}).items()]
     graph = helper.make_graph(nodes, name, [value(v) for v in inputs], [value(v) for v in outputs], made)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)],
+                              ir_version=10)
     OUT.mkdir(parents=True, exist_ok=True)
     onnx.save(model, OUT / f"{name}.onnx")
 
@@ -38,6 +39,14 @@ def product(name, m, k, n, t=FLOAT, transposed=False):
     shape = (n, k) if transposed else (k, n)
     op = node("Gemm", "x w", transB=1) if transposed else node("MatMul", "x w")
     save(name, [op], [("x", t, [m, k])], [("y", t, [m, n])], lambda: {"w": normal(*shape, dtype=dtype)})
+
+
+def packed(name, m, k, n, bits, block=32):
+    """A product with weights of few bits."""
+    op = node("MatMulNBits", "x w s", domain="com.microsoft", K=k, N=n, bits=bits, block_size=block)
+    save(name, [op], [("x", FLOAT, [m, k])], [("y", FLOAT, [m, n])],
+         lambda: {"w": rng.integers(0, 256, (n, k // block, block * bits // 8), np.uint8),
+                  "s": normal(n, k // block, scale=1e-3)})
 
 
 def function(name, op, shape, out=None, constants=None, inputs="x", **attributes):
@@ -61,6 +70,11 @@ def products():
         product(f"gemm_f16_128x{k}x{n}", 128, k, n, HALF)
     product("gemv_4096x16384", 1, 4096, 16384)
     product("gemv_4096x16384_transposed", 1, 4096, 16384, transposed=True)
+    for bits in (4, 8):
+        for m in (1, 8, 128, 1024):
+            packed(f"bits{bits}_{m}x4096x16384", m, 4096, 16384, bits)
+    for m in (8, 128, 1024):
+        product(f"gemm_f32_{m}x4096x16384", m, 4096, 16384)
 
 
 def memory():
@@ -92,6 +106,14 @@ def attention():
     save("attention_32x1024x64", [node("MatMul", "q k", "s"), node("Softmax", "s", "p", axis=-1), node("MatMul", "p v")],
          [("q", FLOAT, [32, 1024, 64]), ("k", FLOAT, [32, 64, 1024]), ("v", FLOAT, [32, 1024, 64])],
          [("y", FLOAT, [32, 1024, 64])])
+
+
+def decoding():
+    """Attention of one token to those of a cache, by groups of four heads."""
+    for keys in (1024, 8192):
+        for name, t in (("f32", FLOAT), ("f16", HALF)):
+            save(f"decode_{name}_{keys}", [node("Attention", "q k v")], [("q", t, [1, 32, 1, 128]), ("k", t, [1, 8, keys, 128]),
+                 ("v", t, [1, 8, keys, 128])], [("y", t, [1, 32, 1, 128])], opset=23)
 
 
 def bert_layer(name, t, tokens=128, width=768, heads=12, inner=3072):
@@ -167,6 +189,7 @@ products()
 memory()
 convolutions()
 attention()
+decoding()
 bert_layer("net_bert_layer_f32", FLOAT)
 bert_layer("net_bert_layer_f16", HALF)
 resnet50("net_resnet50")

@@ -7,7 +7,7 @@ use shadernet::{Destination, DeviceTensor, Error, ErrorKind, Gpu, Model, Result,
 use crate::inputs::InputArgs;
 use crate::output::{self, quantile};
 use crate::place::{Backend, Place, Runner, Where, named};
-use crate::rates::Rates;
+use crate::rates::{Rates, wake};
 use crate::report;
 
 #[derive(clap::Args)]
@@ -209,6 +209,11 @@ fn timed(args: &Args, path: &Path, inputs: &[(String, Tensor)], places: &[Place]
     let mut all = vec![];
     for p in places {
         all.push(prepare(args, p, path, inputs)?);
+    }
+    for c in &all {
+        if let Some(gpu) = &c.gpu {
+            wake(gpu, || c.run(inputs))?;
+        }
     }
     let bar = output::bar(((args.warmup + args.runs) * all.len()) as u64, "timing");
     for round in 0..args.warmup + args.runs {
