@@ -6,6 +6,8 @@ use crate::binding::Binding;
 use crate::device_tensor::{Destination, Value};
 use crate::gpu::runner::{RunStats, Runner, Val, Wanted};
 use crate::gpu::{Gpu, Weights};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::tune::{self, Tuned};
 use crate::ir::{Dim, Graph, TensorType, ValueId};
 use crate::model::{Model, ValueInfo, check_inputs, check_types, find, in_order};
 use crate::plan::{Fallback, MemoryReport, PlanReport};
@@ -272,6 +274,20 @@ impl Session {
         let inputs = check_inputs(&self.inputs, inputs)?;
         pollster::block_on(self.profile_ordered(&inputs))?;
         Ok(self.last_run())
+    }
+
+    /// Measures which tiles the matrix products and convolutions of a run on these inputs go best by, where shadernet would
+    /// choose by a model of costs, and keeps them: for all sessions of this device and, in the folder of
+    /// [`GpuOptions::pipeline_cache`](crate::GpuOptions), for later processes on the same adapter and driver with the same
+    /// kernels. Takes some hundred runs and compiles a dozen variants of the model's kernels. Only devices that choose by the
+    /// model have anything to measure: software adapters do not.
+    ///
+    /// # Errors
+    /// `Unsupported` where the adapter has no timestamps; as [`Session::run`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn tune(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<Tuned>> {
+        let inputs: Vec<Val> = check_inputs(&self.inputs, inputs)?.into_iter().map(Val::Host).collect();
+        pollster::block_on(tune::tune(&self.gpu, &self.runner, &inputs, self.outputs.len()))
     }
 
     /// The plan for these inputs, made if there is none yet.

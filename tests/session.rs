@@ -124,6 +124,51 @@ fn fixed_sizes_compile_what_they_need() -> Result<()> {
     Ok(())
 }
 
+/// What was measured is kept for other sessions and processes on the same device, and computes the same.
+#[test]
+fn tiles_are_measured_once() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("shadernet-tuned-{}", std::process::id()));
+    let open = || {
+        let pipeline_cache = PipelineCache::Folder(folder.clone());
+        pollster::block_on(Gpu::new(GpuOptions { gpu_kernels: true, pipeline_cache, ..GpuOptions::from_env() }))
+    };
+    if own_gpu_with_tiles(None).is_none() {
+        return Ok(());
+    }
+    let gpu = open()?;
+    let graph = parse(
+        "graph g(%x: float[N, 64], %w: float[64, 48], %v: float[48, 96]) -> (%y) {
+            %h = MatMul@13(%x, %w)
+            %r = Relu@14(%h)
+            %y = MatMul@13(%r, %v)
+        }",
+    )?;
+    let mut rng = Rng::new(1);
+    let mut inputs = vec![];
+    for shape in [[40, 64], [64, 48], [48, 96]] {
+        inputs.push(rng.tensor(DType::F32, &shape, -1.0, 1.0)?);
+    }
+    let named: Vec<(&str, Tensor)> = ["x", "w", "v"].into_iter().zip(inputs.iter().cloned()).collect();
+    let session = Session::from_graph(&gpu, &graph, &SessionOptions::default())?;
+    let want = cpu::run(&graph, &inputs)?;
+    assert_near(&on_gpu(&session, &inputs)?, &want);
+    let found = session.tune(&named)?;
+    assert_eq!(found.len(), 2, "{found:?}");
+    for t in &found {
+        assert!(t.nanos > 0.0 && t.nanos <= t.modelled_nanos, "{t:?}");
+        assert_eq!(gpu.profile().choices.get(&t.best.problem), Some(t.best.choice));
+    }
+    assert_near(&on_gpu(&session, &inputs)?, &want);
+    let again = open()?;
+    for t in &found {
+        assert_eq!(again.profile().choices.get(&t.best.problem), Some(t.best.choice), "{t:?}");
+    }
+    let session = Session::from_graph(&again, &graph, &SessionOptions::default())?;
+    assert_near(&on_gpu(&session, &inputs)?, &want);
+    std::fs::remove_dir_all(folder).unwrap();
+    Ok(())
+}
+
 #[test]
 fn activations_lie_within_a_quarter_of_the_least() -> Result<()> {
     let Some(gpu) = common::gpu() else { return Ok(()) };

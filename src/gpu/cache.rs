@@ -1,10 +1,11 @@
-//! The file in which a driver's compiled pipelines are kept between processes: one for each adapter and driver. A file
-//! that is damaged or another's is as good as none.
+//! The files in which a driver's compiled pipelines, and the tiles that were measured to be the best, are kept between
+//! processes: one of each for each adapter and driver. A file that is damaged or another's is as good as none.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Where compiled pipelines are kept between processes, for drivers that can.
+/// Where compiled pipelines are kept between processes, for drivers that can, and what [`Session::tune`](crate::Session::tune)
+/// found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PipelineCache {
     /// In `shadernet` in the user's folder for caches (`XDG_CACHE_HOME` where it is set).
@@ -30,10 +31,10 @@ impl PipelineCache {
         }
     }
 
-    /// The file for a key.
-    pub(super) fn file(&self, key: &str) -> Option<CacheFile> {
+    /// The file of a kind for a key.
+    pub(super) fn file(&self, key: &str, kind: &str) -> Option<CacheFile> {
         let plain: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(80).collect();
-        let name = format!("{plain}-{:016x}.pipelines", sum(key.as_bytes()));
+        let name = format!("{plain}-{:016x}.{kind}", sum(key.as_bytes()));
         Some(CacheFile { path: self.folder()?.join(name), key: key.into() })
     }
 }
@@ -65,7 +66,7 @@ impl CacheFile {
         let file = std::fs::read(&self.path).ok()?;
         let data = open(&file, &self.key);
         if data.is_none() {
-            log::warn!("the pipeline cache {} is damaged or of another kind: it is not used", self.path.display());
+            log::warn!("the cache {} is damaged or of another kind: it is not used", self.path.display());
         }
         data.map(<[u8]>::to_vec)
     }
@@ -82,7 +83,7 @@ impl CacheFile {
         };
         if let Err(e) = write() {
             let _ = std::fs::remove_file(&part);
-            log::warn!("the pipeline cache {} was not written: {e}", self.path.display());
+            log::warn!("the cache {} was not written: {e}", self.path.display());
         }
     }
 }
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn files_are_written_whole_and_read_again() {
         let folder = std::env::temp_dir().join(format!("shadernet-cache-{}", std::process::id()));
-        let file = PipelineCache::Folder(folder.clone()).file("an adapter / driver 1.2").unwrap();
+        let file = PipelineCache::Folder(folder.clone()).file("an adapter / driver 1.2", "pipelines").unwrap();
         assert_eq!(file.read(), None);
         file.write(b"some data");
         assert_eq!(file.read().as_deref(), Some(&b"some data"[..]));
@@ -148,9 +149,9 @@ mod tests {
         assert_eq!(left, 1, "parts are left");
         std::fs::write(&file.path, b"damaged").unwrap();
         assert_eq!(file.read(), None);
-        let other = PipelineCache::Folder(folder.clone()).file("an adapter / driver 1.3").unwrap();
+        let other = PipelineCache::Folder(folder.clone()).file("an adapter / driver 1.3", "pipelines").unwrap();
         assert_ne!(other.path, file.path);
         std::fs::remove_dir_all(folder).unwrap();
-        assert!(PipelineCache::Off.file("x").is_none());
+        assert!(PipelineCache::Off.file("x", "pipelines").is_none());
     }
 }

@@ -7,7 +7,7 @@ use super::weights::Weight;
 use super::weights::upload;
 use super::{Device, Gpu, Pipeline, PipelineKey, Weights, from_device, to_device};
 use crate::ir::{TensorType, ValueId};
-use crate::kernels::DeviceType;
+use crate::kernels::{Chosen, DeviceType};
 use crate::limits::Limits;
 use crate::plan::{BufId, BufKind, PARAM_ALIGN, Program, Slots, View, slots};
 use crate::session::{self, OnProgress, Progress};
@@ -179,6 +179,8 @@ pub struct Timing {
     pub bytes: u64,
     /// Arithmetic operations.
     pub flops: u64,
+    /// What its tile was chosen for, and by, where there was a choice.
+    pub chosen: Option<Arc<Chosen>>,
 }
 
 /// What goes into a program's memory and comes out of it.
@@ -348,7 +350,8 @@ impl Queries {
         for (d, t) in dispatches.iter().zip(ticks.chunks_exact(2)) {
             let (start, nanos) = (nanos(first, t[0]), nanos(t[0], t[1]));
             let (bytes, flops) = (d.bytes(), d.flops);
-            out.push(Timing { node: d.node, kernel: d.label.clone(), nanos, start, bytes, flops });
+            let chosen = d.chosen.clone();
+            out.push(Timing { node: d.node, kernel: d.label.clone(), nanos, start, bytes, flops, chosen });
         }
         Ok(())
     }

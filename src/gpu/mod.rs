@@ -12,15 +12,18 @@ mod weights;
 
 pub(crate) mod exec;
 pub(crate) mod runner;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod tune;
 
 use std::sync::Arc;
 
+use cache::CacheFile;
 pub use cache::PipelineCache;
 pub(crate) use convert::{from_device, to_device};
 pub(crate) use pipelines::{Pipeline, PipelineKey, Pipelines};
 pub(crate) use weights::Weights;
 
-use crate::kernels::{Profile, Winograd};
+use crate::kernels::{self, Choices, Profile, Winograd};
 use crate::{Result, bail, err};
 
 /// Which device to take and what to use of it.
@@ -152,6 +155,8 @@ pub(crate) struct Device {
     pub info: AdapterInfo,
     pub profile: Arc<Profile>,
     pub pipelines: Pipelines,
+    /// Where what was measured of tiles is kept.
+    choices: Option<CacheFile>,
     pub timestamps: Option<f32>,
     /// Bytes written to the queue whose staging memory may still be held.
     pub staged: std::sync::atomic::AtomicUsize,
@@ -319,6 +324,8 @@ impl Gpu {
                 _ => base.units,
             },
             forced: options.forced_tile,
+            choices: Choices::default(),
+            rank: None,
             winograd: options.winograd.unwrap_or(if cpu { Winograd::Gains } else { Winograd::Never }),
             max_storage_buffers: match options.base_profile {
                 true => base.max_storage_buffers,
@@ -341,7 +348,12 @@ impl Gpu {
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY).then(|| queue.get_timestamp_period());
         let ids = format!("{:x} {:x}", info.vendor, info.device);
         let info = AdapterInfo::of(adapter);
-        let pipelines = Pipelines::new(&device, &format!("{} {} {ids}", info.name, info.driver), options);
+        let key = format!("{} {} {ids}", info.name, info.driver);
+        let pipelines = Pipelines::new(&device, &key, options);
+        let choices = options.pipeline_cache.file(&format!("{key} kernels {:x}", kernels::version()), "choices");
+        if let Some(text) = choices.as_ref().and_then(CacheFile::read) {
+            profile.choices.read_text(&String::from_utf8_lossy(&text));
+        }
         let profile = Arc::new(profile);
         Ok(Gpu(Arc::new(Device {
             device,
@@ -349,6 +361,7 @@ impl Gpu {
             info,
             profile,
             pipelines,
+            choices,
             timestamps,
             staged: Default::default(),
             faults,

@@ -51,7 +51,7 @@ impl Pipelines {
     /// `key` names the adapter and the driver.
     pub fn new(device: &wgpu::Device, key: &str, options: &GpuOptions) -> Pipelines {
         let usable = device.features().contains(wgpu::Features::PIPELINE_CACHE);
-        let file = usable.then(|| options.pipeline_cache.file(key)).flatten();
+        let file = usable.then(|| options.pipeline_cache.file(key, "pipelines")).flatten();
         let cache = file.as_ref().map(|f| open_cache(device, f));
         let checked = options.checked || cfg!(debug_assertions);
         let (made, compiled, unsaved) = (Mutex::default(), AtomicUsize::new(0), AtomicBool::new(false));

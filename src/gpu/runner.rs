@@ -11,7 +11,7 @@ use super::recent::Recent;
 use super::weights::upload;
 use super::{Gpu, Pipeline, PipelineKey, Weights, cores, sizes, to_device};
 use crate::ir::{Graph, Node, TensorType, ValueId};
-use crate::kernels::{DeviceType, Spec};
+use crate::kernels::{DeviceType, Profile, Spec};
 use crate::limits::Meter;
 use crate::ops::{ControlFlow, Handle, is_key};
 use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
@@ -163,6 +163,8 @@ pub(crate) struct Runner {
     graph: Arc<Graph>,
     weights: Arc<Weights>,
     fallback: Fallback,
+    /// What kernels are chosen by.
+    profile: Arc<Profile>,
     /// Whether the first plan's sizes are the only ones.
     fixed_sizes: bool,
     compiled: OnceLock<Compiled>,
@@ -179,7 +181,21 @@ impl Runner {
     pub fn new(gpu: Gpu, graph: Arc<Graph>, weights: Arc<Weights>, fallback: Fallback, fixed_sizes: bool) -> Runner {
         let (demanded, bodies, compiled) = Default::default();
         let plans = Mutex::new(Recent::new(PLANS));
-        Runner { gpu, graph, weights, fallback, fixed_sizes, compiled, plans, demanded, bodies }
+        let profile = gpu.0.profile.clone();
+        Runner { gpu, graph, weights, fallback, profile, fixed_sizes, compiled, plans, demanded, bodies }
+    }
+
+    /// One for the same graph that takes the tiles of a rank by the model of costs.
+    pub fn of_rank(&self, rank: usize) -> Runner {
+        let other = Runner::new(self.gpu.clone(), self.graph.clone(), self.weights.clone(), self.fallback, true);
+        Runner { profile: Arc::new(Profile { rank: Some(rank), ..Profile::clone(&self.profile) }), ..other }
+    }
+
+    /// Forgets its plans: what they chose is no longer the best.
+    pub fn forget_plans(&self) -> Result<()> {
+        *lock(&self.plans)? = Recent::new(PLANS);
+        lock(&self.bodies)?.clear();
+        Ok(())
     }
 
     pub fn graph(&self) -> &Arc<Graph> {
@@ -261,7 +277,7 @@ impl Runner {
                 }
                 known.types.insert(*v, t.clone());
             }
-            Ok(match plan::plan(&self.graph, &self.gpu.0.profile, 0, known, self.fallback) {
+            Ok(match plan::plan(&self.graph, &self.profile, 0, known, self.fallback) {
                 Ok(Planned::Segment(s)) if s.program.buffers.iter().all(|b| b.bytes <= most) => {
                     s.program.dispatches.iter().map(PipelineKey::of).collect()
                 }
@@ -275,7 +291,7 @@ impl Runner {
     fn segment(&self, start: usize, known: Known, progress: OnProgress<'_>) -> Result<Planned> {
         let total = self.graph.nodes.len();
         progress(Progress { stage: session::Stage::Plan, done: start, total });
-        plan::plan(&self.graph, &self.gpu.0.profile, start, known, self.fallback)
+        plan::plan(&self.graph, &self.profile, start, known, self.fallback)
     }
 
     fn stage(&self, segment: Segment, others: &[PipelineKey], progress: OnProgress<'_>) -> Result<Arc<Stage>> {

@@ -21,6 +21,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 
 use super::device_type::DeviceType;
@@ -136,6 +137,13 @@ impl std::error::Error for ComposeError {}
 pub fn compose(spec: &Spec) -> Result<String, ComposeError> {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| Library::new(SHADERS)).compose(spec)
+}
+
+/// A number that tells the shaders and tiles of this build from those of others.
+pub fn version() -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (SHADERS, super::tiles::TILES, super::tiles::COOP_TILES).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The shader files, sorted by name, and what was parsed of them.

@@ -414,8 +414,8 @@ pub fn convolve(
         suffix,
     };
     let tiled = if single { Tiled::choose(cx, s, &common) } else { None };
-    let weights = packed(cx, s, filters, tiled.map_or(tile.quads, |_| BLOCK / 4))?;
-    let tiles = s.oc.div_ceil(tiled.map_or(4 * tile.quads, |t| t.tile.rows));
+    let weights = packed(cx, s, filters, tiled.as_ref().map_or(tile.quads, |_| BLOCK / 4))?;
+    let tiles = s.oc.div_ceil(tiled.as_ref().map_or(4 * tile.quads, |t| t.tile.rows));
     let rows = s.group * tiles;
     let mut step = [0; 4];
     let mut rest = tile.wx;
@@ -424,7 +424,7 @@ pub fn convolve(
         rest /= s.output[d];
     }
     step[0] = rest;
-    let parts = tiled.map_or([1, 0], |t| [t.parts, t.part_steps]);
+    let parts = tiled.as_ref().map_or([1, 0], |t| [t.parts, t.part_steps]);
     let mut params = s.params([rows, tiles], step, parts);
     for v in [&x, &out] {
         params = v.strides.iter().fold(params.u32(cx.base(v)), |p, step| p.i32(*step));

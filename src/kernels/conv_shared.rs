@@ -4,7 +4,7 @@
 
 use super::conv::{Common, Shape, sums_of};
 use super::tiles::{self, Choice, Tile};
-use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, linear_grid};
+use super::{Chosen, DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Problem, Profile, Spec, linear_grid};
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx};
 use crate::{Result, ensure};
@@ -17,7 +17,7 @@ const FEW: usize = 8;
 const MOST_STEPS: usize = 60_000;
 
 /// What a workgroup makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tiled {
     pub tile: Tile,
     /// Whether steps go through taps and channels together, for few channels.
@@ -25,6 +25,7 @@ pub(super) struct Tiled {
     /// Parts of the sums, and the steps of each.
     pub parts: usize,
     pub part_steps: usize,
+    chosen: Chosen,
 }
 
 impl Tiled {
@@ -37,12 +38,15 @@ impl Tiled {
         let pixels = s.batch * s.output.iter().product::<usize>();
         let even = |t: &Tile| t.threads().is_multiple_of(t.columns / 4) && t.depth * t.columns / 4 >= t.threads();
         let fits = |t: &Tile| t.rows <= s.oc.next_multiple_of(BLOCK) && even(t);
-        let of = |c: &Choice| Tiled::of(profile, s, pixels, *c);
+        let way = format!("of {:?} by {:?}", s.kernel, s.strides);
+        let problem = Problem { kernel: common.label(&way), size: [s.oc, pixels, taps * s.ic], count: s.group };
+        let of = |c: &Choice| Tiled::of(profile, s, pixels, c, &problem);
         let compiled = |c: &Choice| of(c).is_some_and(|tiled| cx.is_compiled(&Shared { common, tiled }));
-        of(&tiles::choose(profile, [s.oc, pixels, taps * s.ic], s.group, fits, compiled))
+        of(&tiles::choose(profile, &problem, fits, compiled))
     }
 
-    fn of(profile: &Profile, s: &Shape, pixels: usize, Choice { tile, splits }: Choice) -> Option<Tiled> {
+    fn of(profile: &Profile, s: &Shape, pixels: usize, choice: &Choice, problem: &Problem) -> Option<Tiled> {
+        let Choice { tile, splits, .. } = *choice;
         let taps = s.kernel.iter().product::<usize>();
         let chunked = s.ic.next_multiple_of(tile.depth);
         let small = taps > 1 && 2 * chunked > 3 * s.ic;
@@ -53,7 +57,7 @@ impl Tiled {
         let least = steps.div_ceil(MOST_STEPS / (tile.depth + 1));
         let part_steps = steps.div_ceil(splits.min(bound).max(least));
         let parts = steps.div_ceil(part_steps);
-        (parts <= bound).then_some(Tiled { tile, small, parts, part_steps })
+        (parts <= bound).then(|| Tiled { tile, small, parts, part_steps, chosen: choice.chosen(problem) })
     }
 
     /// Emits the convolution: of its operands the first is what is convolved and the third its result, of so many pixels
@@ -69,17 +73,33 @@ impl Tiled {
     ) -> Result<()> {
         let grid = linear_grid(pixels.div_ceil(self.tile.columns) * rows * self.parts, 1);
         ensure!(grid[1] <= MAX_GROUPS, Limit, "{rows} tiles of output channels, of {pixels} pixels");
+        let (chosen, several) = (self.chosen.clone(), self.parts);
         let kernel = Shared { common, tiled: self };
-        if self.parts == 1 {
-            cx.dispatch(&kernel, params, binds, grid)?;
+        cx.choosing(chosen, |cx| kernel.emit(cx, params, binds, [grid[0], grid[1]], [several, elements], flops))
+    }
+}
+
+impl Shared<'_> {
+    fn emit(
+        &self,
+        cx: &mut LowerCx<'_>,
+        params: Params,
+        binds: &[Bind<'_>],
+        grid: [u32; 2],
+        [parts, elements]: [usize; 2],
+        flops: usize,
+    ) -> Result<()> {
+        let (common, grid) = (self.common, [grid[0], grid[1], 1]);
+        if parts == 1 {
+            cx.dispatch(self, params, binds, grid)?;
             cx.takes_flops(flops);
             return Ok(());
         }
         let sums = if sums_of(common.device) == DeviceType::I32 { DType::I32 } else { DType::F32 };
-        let parts = cx.temp(sums, &[self.parts, elements])?;
+        let parts = cx.temp(sums, &[parts, elements])?;
         let mut others = binds.to_vec();
         others[2] = Bind::Write(&parts);
-        cx.dispatch(&kernel, params.clone(), &others, grid)?;
+        cx.dispatch(self, params.clone(), &others, grid)?;
         cx.takes_flops(flops);
         let mut others = binds.to_vec();
         others[0] = Bind::Read(&parts);
@@ -95,9 +115,9 @@ struct Shared<'a> {
 
 impl Kernel for Shared<'_> {
     fn label(&self) -> String {
-        let Tiled { tile, small, parts, .. } = self.tiled;
-        let few = if small { " few channels" } else { "" };
-        let split = if parts > 1 { " parts" } else { "" };
+        let Tiled { tile, small, parts, .. } = &self.tiled;
+        let few = if *small { " few channels" } else { "" };
+        let split = if *parts > 1 { " parts" } else { "" };
         self.common.label(&format!("shared {}{few}{split}", tile.name()))
     }
 

@@ -19,6 +19,8 @@ const MOST_ROWS: usize = 16;
 /// Columns side by side in a workgroup on GPUs, and how many invocations share a column's sum.
 const COLUMNS: usize = 128;
 const SLICES: usize = 8;
+/// Rows up to which GPUs make floats of what they load: each tile of rows does so again.
+const MOST_PACKED: usize = 512;
 /// Weights that are made floats of at a time.
 const UNPACKED: usize = 1 << 24;
 /// The rows of a block that is the only one: more than there are.
@@ -308,7 +310,7 @@ fn few_rows(cx: &mut LowerCx<'_>, p: &Product, bits: &Bits) -> Result<()> {
 fn many_rows(cx: &mut LowerCx<'_>, p: &Product, bits: &Bits) -> Result<()> {
     let (weights, [k, n]) = (bits.weights, bits.extents());
     let halves = cx.profile().coop && p.a.device == DeviceType::F16;
-    if !cx.profile().cpu && !halves {
+    if !cx.profile().cpu && !halves && p.out.shape[0] <= MOST_PACKED {
         let call = Call::new(cx, p)?;
         ensure!(call.common.acc() == DeviceType::F32, Unsupported, "a product of {}", call.common.made.name());
         return matmul_gpu::tiled(cx, call, DType::F32, Some(weights));

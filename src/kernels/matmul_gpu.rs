@@ -5,7 +5,7 @@
 use super::matmul::{Call, Common, Cut, Steps, storage};
 use super::matmul_bits::{self, Weights};
 use super::tiles::{self, Choice, Tile};
-use super::{DeviceType, Kernel, Profile, Spec, linear_grid};
+use super::{DeviceType, Kernel, Problem, Profile, Spec, linear_grid};
 use crate::dtype::DType;
 use crate::plan::LowerCx;
 use crate::{Result, bail};
@@ -292,7 +292,7 @@ pub(super) fn tiled(cx: &mut LowerCx<'_>, mut call: Call<'_>, acc: DType, bits: 
         && wide(b_along_k, &call.b, [n as i64, call.b.column, call.b.row]);
     let (a, b) = (Read { along_k: a_along_k, vec: a_vec }, Read { along_k: b_along_k, vec: b_vec });
     let y_vec = call.y_vec();
-    let kernel = |Choice { tile, splits }: Choice, coop: bool| -> Box<dyn Kernel> {
+    let kernel = |Choice { tile, splits, .. }: Choice, coop: bool| -> Box<dyn Kernel> {
         let split = in_parts(k, tile.depth, splits.min(most)).1 > 1;
         let (y_vec, k_rest) = (y_vec && !split, k == 0 || !k.is_multiple_of(tile.depth));
         let common = if split { of_parts(&call.common) } else { call.common.clone() };
@@ -305,11 +305,14 @@ pub(super) fn tiled(cx: &mut LowerCx<'_>, mut call: Call<'_>, acc: DType, bits: 
         let (cx, kernel) = (&*cx, &kernel);
         move |c: &Choice| cx.is_compiled(kernel(*c, coop).as_ref())
     };
-    let (profile, size) = (cx.profile(), [m, n, k]);
-    let matrices = if halves { tiles::choose_coop(profile, size, stacked, compiled(true)) } else { None };
+    let packed = bits.map(|w| format!("{} bits", w.bits)).unwrap_or_default();
+    let kernel_of = |what: &str| Problem { kernel: call.common.label(what), size: [m, n, k], count: stacked };
+    let (profile, [matrix, plain]) = (cx.profile(), ["coop", &packed].map(kernel_of));
+    let matrices = if halves { tiles::choose_coop(profile, &matrix, compiled(true)) } else { None };
     let (coop, width) = (matrices.is_some(), if matrices.is_some() { WIDE as i64 } else { 4 });
-    let choice = matrices.unwrap_or_else(|| tiles::choose(profile, size, stacked, |_| true, compiled(false)));
-    let (kernel, Choice { tile, splits }) = (kernel(choice, coop), choice);
+    let choice = matrices.unwrap_or_else(|| tiles::choose(profile, &plain, |_| true, compiled(false)));
+    let chosen = choice.chosen(if coop { &matrix } else { &plain });
+    let (kernel, Choice { tile, splits, .. }) = (kernel(choice, coop), choice);
     let (part, splits) = in_parts(k, tile.depth, splits.min(most));
     let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
     let all = tiles_m * tiles_n * stacked * splits;
@@ -319,10 +322,10 @@ pub(super) fn tiled(cx: &mut LowerCx<'_>, mut call: Call<'_>, acc: DType, bits: 
     if y_vec && !split {
         call.y.count_vectors();
     }
-    match split {
+    cx.choosing(chosen, |cx| match split {
         true => parts(cx, call, kernel.as_ref(), &cut, splits, acc),
         false => call.dispatch(cx, kernel.as_ref(), &cut),
-    }
+    })
 }
 
 /// The products of each of `splits` parts of a sum of `k`, a multiple of `unit`, and how many parts that makes.

@@ -1,6 +1,7 @@
 //! The Rust half of each WGSL file: one struct per kernel is its parameter list, its pipeline key and its label;
 //! the choice of variant by device profile; the grid.
 
+mod choices;
 mod compose;
 mod device_type;
 mod number;
@@ -49,7 +50,8 @@ pub mod unique;
 mod wgsl;
 mod winograd;
 
-pub use compose::{ComposeError, Param, Spec, compose};
+pub use choices::{Choices, Chosen, Problem};
+pub use compose::{ComposeError, Param, Spec, compose, version};
 pub use device_type::{DeviceType, cast_expr, cast_wrap_expr};
 pub use number::Number;
 pub use profile::Profile;

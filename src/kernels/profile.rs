@@ -1,6 +1,6 @@
 //! What a device can do, as far as the choice of kernels depends on it.
 
-use super::DeviceType;
+use super::{Choices, DeviceType};
 use super::tiles::TILES;
 use super::winograd::Winograd;
 use crate::dtype::DType;
@@ -31,6 +31,10 @@ pub struct Profile {
     /// The number of the tile that products take (`tiles::TILES`) and the parts of their sums, whatever their sizes: for
     /// tests and measurements.
     pub forced: Option<(usize, usize)>,
+    /// Tiles that were measured to be the best.
+    pub choices: Choices,
+    /// Instead of the best tile the one of this rank by the model of costs: to measure it.
+    pub rank: Option<usize>,
     /// Which convolutions go by Winograd's algorithm.
     pub winograd: Winograd,
     /// Storage buffers that one dispatch may bind.
@@ -61,6 +65,8 @@ impl Profile {
             bytes: false,
             units: 32,
             forced: None,
+            choices: Choices::default(),
+            rank: None,
             winograd: Winograd::Never,
             max_storage_buffers: 8,
             max_invocations: 256,

@@ -1,7 +1,7 @@
 //! The tiles of products on GPUs (`shaders/common/tile.wgsl`), and which of them a product takes: matrix products and
 //! convolutions choose from one table.
 
-use super::{Profile, Spec};
+use super::{Chosen, Problem, Profile, Spec};
 
 /// What a workgroup makes at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +63,15 @@ pub struct Choice {
     pub tile: Tile,
     /// Parts, of which each has some products: 1 or more.
     pub splits: usize,
+    /// The number of the tile in its table.
+    number: usize,
+}
+
+impl Choice {
+    /// For what was chosen.
+    pub fn chosen(&self, problem: &Problem) -> Chosen {
+        Chosen { problem: problem.clone(), choice: [self.number, self.splits] }
+    }
 }
 
 impl Tile {
@@ -123,52 +132,62 @@ impl Tile {
     }
 }
 
-/// The tile for `count` products of `rows` by `k` by `columns`, and the parts of their sums. `fits` says which tiles
-/// the operands take, `compiled` which choices need no compiling: of these one is taken that costs little more than the best.
+/// The tile for a problem, and the parts of its sums: what was measured to be the best, else what should be. `fits` says
+/// which tiles the operands take, `compiled` which choices need no compiling: of these one is taken that should cost little
+/// more than the best.
 pub fn choose(
     profile: &Profile,
-    size: [usize; 3],
-    count: usize,
+    problem: &Problem,
     fits: impl Fn(&Tile) -> bool,
     compiled: impl Fn(&Choice) -> bool,
 ) -> Choice {
     let room = profile.max_workgroup_memory as usize;
-    let choice = choose_of(&TILES, profile, size, count, |t| t.bytes() <= room && fits(t), compiled);
-    choice.unwrap_or(Choice { tile: TILES[TILES.len() - 1], splits: 1 })
+    let choice = choose_of(&TILES, profile, problem, |t| t.bytes() <= room && fits(t), compiled);
+    let number = TILES.len() - 1;
+    choice.unwrap_or(Choice { tile: TILES[number], splits: 1, number })
 }
 
 /// As [`choose`], from the table of cooperative matrices; `None` where the device has no room for any.
 pub fn choose_coop(
     profile: &Profile,
-    size: [usize; 3],
-    count: usize,
+    problem: &Problem,
     compiled: impl Fn(&Choice) -> bool,
 ) -> Option<Choice> {
     let room = profile.max_workgroup_memory as usize;
-    choose_of(&COOP_TILES, profile, size, count, |t| t.coop_bytes() <= room, compiled)
+    choose_of(&COOP_TILES, profile, problem, |t| t.coop_bytes() <= room, compiled)
 }
 
 fn choose_of(
     table: &[Tile],
     profile: &Profile,
-    size: [usize; 3],
-    count: usize,
+    problem: &Problem,
     fits: impl Fn(&Tile) -> bool,
     compiled: impl Fn(&Choice) -> bool,
 ) -> Option<Choice> {
+    let Problem { size, count, .. } = *problem;
     let most = |t: &Tile| size[2].div_ceil(t.depth).clamp(1, MOST_SPLITS);
-    if let Some((tile, splits)) = profile.forced
-        && let Some(tile) = table.get(tile % table.len()).filter(|t| fits(t))
-    {
-        return Some(Choice { tile: *tile, splits: splits.clamp(1, most(tile)) });
+    let given = |number: usize, splits: usize| {
+        let tile = table.get(number).filter(|t| fits(t))?;
+        Some(Choice { tile: *tile, splits: splits.clamp(1, most(tile)), number })
+    };
+    if let Some(forced) = profile.forced.and_then(|(tile, splits)| given(tile % table.len(), splits)) {
+        return Some(forced);
+    }
+    let measured = profile.choices.get(problem).filter(|_| profile.rank.is_none());
+    if let Some(measured) = measured.and_then(|[tile, splits]| given(tile, splits)) {
+        return Some(measured);
     }
     let splits = |t: &Tile| (0..).map(|s| 1 << s).take_while(|s| *s <= most(t)).collect::<Vec<_>>();
-    let all = table.iter().filter(|t| fits(t));
-    let choices = all.flat_map(|t| splits(t).into_iter().map(|splits| Choice { tile: *t, splits }));
+    let all = table.iter().enumerate().filter(|(_, t)| fits(t));
+    let choices =
+        all.flat_map(|(number, t)| splits(t).into_iter().map(move |splits| Choice { tile: *t, splits, number }));
     let cost = |c: Choice| (c.tile.cost(profile.units, size, count, c.splits), c);
     let mut costs: Vec<(f64, Choice)> = choices.map(cost).collect();
     costs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let &(least, best) = costs.first()?;
+    if let Some(rank) = profile.rank {
+        return Some(costs[rank.min(costs.len() - 1)].1);
+    }
     let little_more = costs.iter().take_while(|(cost, _)| *cost <= LITTLE_MORE * least);
     Some(little_more.map(|(_, c)| *c).find(compiled).unwrap_or(best))
 }
@@ -176,6 +195,11 @@ fn choose_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Choices;
+
+    fn problem(size: [usize; 3]) -> Problem {
+        Problem { kernel: "product".into(), size, count: 1 }
+    }
 
     #[test]
     fn all_tiles_but_the_largest_fit_every_device() {
@@ -193,24 +217,38 @@ mod tests {
         }
         // where none fits, float16 goes by tiles of float32
         let tight = Profile { max_workgroup_memory: 1 << 10, ..Profile::base() };
-        assert_eq!(choose_coop(&tight, [64; 3], 1, |_| true), None);
+        assert_eq!(choose_coop(&tight, &problem([64; 3]), |_| true), None);
     }
 
     #[test]
     fn large_products_take_large_tiles_and_small_ones_are_split() {
         let profile = Profile::base();
-        let large = choose(&profile, [4096, 4096, 4096], 1, |_| true, |_| true);
+        let large = choose(&profile, &problem([4096; 3]), |_| true, |_| true);
         assert_eq!((large.tile.rows, large.splits), (128, 1));
-        let small = choose(&profile, [128, 128, 8192], 1, |_| true, |_| true);
+        let small = choose(&profile, &problem([128, 128, 8192]), |_| true, |_| true);
         assert!(small.splits > 1, "{small:?}");
     }
 
     #[test]
     fn what_is_compiled_is_taken_where_it_costs_little_more() {
         let profile = Profile::base();
-        let of = |rows: usize| choose(&profile, [1024; 3], 1, |_| true, |c| c.tile.rows == rows).tile;
-        let best = choose(&profile, [1024; 3], 1, |_| true, |_| true).tile;
+        let of = |rows: usize| choose(&profile, &problem([1024; 3]), |_| true, |c| c.tile.rows == rows).tile;
+        let best = choose(&profile, &problem([1024; 3]), |_| true, |_| true).tile;
         assert_eq!((of(best.rows), of(1)), (best, best));
         assert_eq!((best.rows, of(64).rows, of(32)), (128, 64, best));
+    }
+
+    #[test]
+    fn what_was_measured_is_taken_and_ranks_are_all_there_are() {
+        let profile = Profile { choices: Choices::default(), ..Profile::base() };
+        let of = |profile: &Profile| choose(profile, &problem([300; 3]), |_| true, |_| true);
+        let best = of(&profile);
+        let ranked = |rank| of(&Profile { rank: Some(rank), ..profile.clone() });
+        assert_eq!(ranked(0), best);
+        assert_ne!(ranked(1), best);
+        assert_eq!(ranked(1000), ranked(2000));
+        let other = ranked(3);
+        profile.choices.put([other.chosen(&problem([300; 3]))]);
+        assert_eq!((of(&profile), ranked(0)), (other, best));
     }
 }

@@ -8,7 +8,7 @@ use super::places::Wish;
 use super::{BufId, BufKind, Buffer, Constant, Dispatch, Finer, Make, Program, Span, View};
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
-use crate::kernels::{self, Kernel, Params, Profile, Spec};
+use crate::kernels::{self, Chosen, Kernel, Params, Profile, Spec};
 use crate::ops::Defer;
 use crate::tensor::Tensor;
 use crate::{ErrorKind, Result, ensure, err};
@@ -630,7 +630,20 @@ impl<'a> LowerCx<'a> {
             flops: spans.iter().filter(|s| s.write).map(|s| s.bytes / 4).sum(),
             spans,
             grid,
+            chosen: None,
         });
+        Ok(())
+    }
+
+    /// Emits by `f` what was chosen.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn choosing(&mut self, chosen: Chosen, f: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let first = self.low.program.dispatches.len();
+        f(self)?;
+        let chosen = Arc::new(chosen);
+        self.low.program.dispatches[first..].iter_mut().for_each(|d| d.chosen = Some(chosen.clone()));
         Ok(())
     }
 

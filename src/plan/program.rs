@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::ir::ValueId;
-use crate::kernels::{DeviceType, Spec};
+use crate::kernels::{Chosen, DeviceType, Spec};
 use crate::tensor::Tensor;
 
 /// A buffer's place in its program.
@@ -90,6 +90,8 @@ pub struct Dispatch {
     pub grid: [u32; 3],
     /// Arithmetic operations, as far as the kernel says; else one for each word that it writes.
     pub flops: u64,
+    /// What its tile was chosen for, and by, where there was a choice.
+    pub chosen: Option<Arc<Chosen>>,
 }
 
 impl Dispatch {

@@ -49,6 +49,12 @@ def packed(name, m, k, n, bits, block=32):
                   "s": normal(n, k // block, scale=1e-3)})
 
 
+def bytes_product(name, m, k, n, zero):
+    """A product of bytes; a zero point of the weights other than 128 leaves them 32-bit words."""
+    save(name, [node("MatMulInteger", "x w xz wz")], [("x", TensorProto.UINT8, [m, k])], [("y", TensorProto.INT32, [m, n])],
+         lambda: {"w": rng.integers(0, 256, (k, n), np.uint8), "xz": np.array(120, np.uint8), "wz": np.array(zero, np.uint8)})
+
+
 def function(name, op, shape, out=None, constants=None, inputs="x", **attributes):
     save(name, [node(op, inputs, **attributes)], [("x", FLOAT, shape)], [("y", FLOAT, out or shape)], constants)
 
@@ -75,6 +81,9 @@ def products():
             packed(f"bits{bits}_{m}x4096x16384", m, 4096, 16384, bits)
     for m in (8, 128, 1024):
         product(f"gemm_f32_{m}x4096x16384", m, 4096, 16384)
+    for m in (1, 128, 4096):
+        bytes_product(f"bytes_{m}x4096x4096", m, 4096, 4096, 128)
+        bytes_product(f"words_{m}x4096x4096", m, 4096, 4096, 100)
 
 
 def memory():

@@ -33,6 +33,9 @@ enum Command {
     Accuracy(commands::accuracy::Args),
     /// Times models on one or more backends.
     Bench(commands::bench::Args),
+    /// Measures which tiles the products and convolutions of a model go best by on this device, and keeps them for later
+    /// sessions.
+    Tune(commands::tune::Args),
     /// The device memory that a plan takes: weights, activations, staging, in bytes.
     Memory(commands::memory::Args),
     /// GPU time of every dispatch.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Compare(a) => commands::compare::run(&a),
         Command::Accuracy(a) => commands::accuracy::run(&a),
         Command::Bench(a) => commands::bench::run(&a),
+        Command::Tune(a) => commands::tune::run(&a),
         Command::Memory(a) => commands::memory::run(&a),
         Command::Profile(a) => commands::profile::run(&a),
         Command::Graph(a) => commands::graph::run(&a),

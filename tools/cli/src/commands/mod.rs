@@ -15,3 +15,4 @@ pub mod shader;
 pub mod soak;
 pub mod steps;
 pub mod test;
+pub mod tune;
