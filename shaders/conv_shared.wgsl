@@ -7,18 +7,28 @@
 // pixels that are a fourth of its columns apart: so neighbouring invocations read and write neighbouring pixels.
 
 //#include common/conv.wgsl
+//#if COOP
+//#include common/coop_tile.wgsl
+//#else
 //#include common/tile.wgsl
+//#endif
 
 const FOUR: u32 = 4u; //#param
 const BLOCK: u32 = 32u; //#param
 // Vectors of each tile that an invocation reads in a step.
 const LEFT_LOADS: u32 = 1u; //#param
 const RIGHT_LOADS: u32 = 1u; //#param
+//#if COOP
+// Elements of a cooperative matrix that an invocation stores.
+const EACH: u32 = 8u; //#param
+const STRIP: u32 = EACH * FRAGS_N;
+//#else
 // Rows and columns of the result that it makes: 4 * QUADS_M, 4 * QUADS_N.
 const OWN_ROWS: u32 = 4u; //#param
 const OWN_COLUMNS: u32 = 4u; //#param
 // SUMS - QUADS_N
 const MOVED: u32 = 3u; //#param
+//#endif
 
 const LEFT_WIDTH: u32 = ROWS / 4u;
 const BLOCK_WIDTH: u32 = BLOCK / 4u;
@@ -83,9 +93,31 @@ fn read_left(lane: u32, head: u32, k: u32, rest: u32) {
 fn write_left(lane: u32, rest: u32) {
     for (var i = 0u; i < LEFT_LOADS; i++) { //#unroll
         let k = lane / LEFT_WIDTH + i * LEFT_NEXT;
-        left[k * LEFT_STEP + lane % LEFT_WIDTH] = select(vec4<Acc>(), vec4<Acc>(own_left[i]), k < rest);
+        put_left(k, lane % LEFT_WIDTH, select(vec4<Acc>(), vec4<Acc>(own_left[i]), k < rest));
     }
 }
+
+//#if COOP
+fn put_left(k: u32, quad: u32, values: vec4<Acc>) {
+    left[k * LEFT_STEP + quad] = vec4<f16>(values);
+}
+
+// Cooperative matrices have their pixels in order.
+fn put_right(k: u32, apart: u32, values: vec4<Acc>) {
+    for (var j = 0u; j < FOUR; j++) { //#unroll
+        let column = apart + j * APART;
+        right[k * RIGHT_STEP + column / 4u][column % 4u] = f16(values[j]);
+    }
+}
+//#else
+fn put_left(k: u32, quad: u32, values: vec4<Acc>) {
+    left[k * LEFT_STEP + quad] = values;
+}
+
+fn put_right(k: u32, apart: u32, values: vec4<Acc>) {
+    right[k * RIGHT_STEP + apart] = values;
+}
+//#endif
 
 // What four pixels of a channel of all groups are in the product.
 fn taken(four: vec4<X>, channel: u32, inside: vec4<bool>) -> vec4<Acc> {
@@ -135,7 +167,7 @@ fn write_right(lane: u32, first: u32) {
     for (var i = 0u; i < RIGHT_LOADS; i++) { //#unroll
         let values = taken(own_right[i], first + own_channel[i], own_inside[i]);
         let k = lane / APART + i * NEXT;
-        right[k * RIGHT_STEP + lane % APART] = select(vec4<Acc>(), values, own_alive[i]);
+        put_right(k, lane % APART, select(vec4<Acc>(), values, own_alive[i]));
     }
 }
 //#else
@@ -152,7 +184,7 @@ fn write_right(lane: u32, first: u32, rest: u32) {
     for (var i = 0u; i < RIGHT_LOADS; i++) { //#unroll
         let k = lane / APART + i * NEXT;
         let values = taken(own_right[i], first + min(k, rest - 1u), under.inside);
-        right[k * RIGHT_STEP + lane % APART] = select(vec4<Acc>(), values, k < rest);
+        put_right(k, lane % APART, select(vec4<Acc>(), values, k < rest));
     }
 }
 //#endif
@@ -200,6 +232,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         windows[j] = window_at(pixel_at(p), g, p < params.pixels);
     }
 
+    //#if COOP
+    var made: array<coop_mat16x16<f32, C>, FRAGS>;
+    //#endif
     let begin = part * params.part_steps;
     //#if SMALL
     let steps = (depth + DEPTH - 1u) / DEPTH;
@@ -247,11 +282,77 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
             read_left(lane, head, k, ic - place.c);
             read_right(lane, place.c, ic - place.c);
         }
+        //#if COOP
+        for (var d = 0u; d < DEPTH; d += 16u) {
+            var by: array<coop_mat16x16<f16, B>, FRAGS_N>;
+            for (var j = 0u; j < FRAGS_N; j++) { //#unroll
+                by[j] = coopLoadT<coop_mat16x16<f16, B>>(&right[d * RIGHT_STEP + across_of(lane) / 4u + j * 4u], RIGHT_STEP);
+            }
+            for (var i = 0u; i < FRAGS_M; i++) { //#unroll
+                let w = coopLoad<coop_mat16x16<f16, A>>(&left[d * LEFT_STEP + down_of(lane) / 4u + i * 4u], LEFT_STEP);
+                for (var j = 0u; j < FRAGS_N; j++) { //#unroll
+                    made[i * FRAGS_N + j] = coopMultiplyAdd(w, by[j], made[i * FRAGS_N + j]);
+                }
+            }
+        }
+        //#else
         multiply(lane);
+        //#endif
         workgroupBarrier();
     }
     //#endif
 
+    //#if COOP
+    // A row of a subgroup's matrices at a time: neighbouring invocations store neighbouring pixels of a channel, each every
+    // other channel of a matrix.
+    var to: array<u32, FRAGS_N>;
+    var first: array<u32, FRAGS_N>;
+    var alive: array<bool, FRAGS_N>;
+    for (var j = 0u; j < FRAGS_N; j++) { //#unroll
+        let wanted = first_pixel + across_of(lane) + j * 16u + lane % 16u;
+        let p = min(wanted, params.pixels - 1u);
+        let image = p / params.out_plane;
+        let pixel = p % params.out_plane;
+        first[j] = image * params.group * params.out_plane * params.oc + pixel;
+        //#if SPLIT
+        to[j] = part * params.elements;
+        //#else
+        to[j] = params.y_base + image * params.y_image + g * params.y_group + pixel * params.y_pixel;
+        //#endif
+        alive[j] = wanted < params.pixels;
+    }
+    let strip = lane / 32u * (256u * FRAGS_N);
+    for (var i = 0u; i < FRAGS_M; i++) { //#unroll
+        for (var j = 0u; j < FRAGS_N; j++) { //#unroll
+            coopStoreT(made[i * FRAGS_N + j], &done[strip + j * 256u], 16u);
+        }
+        workgroupBarrier();
+        let o = row % params.tiles * ROWS + down_of(lane) + i * 16u + lane % 32u / 16u;
+        //#if LONG
+        // A loop, so that what is long stands once a column.
+        for (var q = 0u; q < EACH; q++) {
+            for (var j = 0u; j < FRAGS_N; j++) { //#unroll
+                let sum = done[strip + j * 256u + q * 32u + lane % 32u];
+                store(g, o + q * 2u, to[j], first[j], alive[j], outcome(g, o + q * 2u, first[j], sum));
+            }
+        }
+        //#else
+        // all that is read is under way before the first is stored
+        var values: array<Y, STRIP>;
+        for (var q = 0u; q < EACH; q++) { //#unroll
+            for (var j = 0u; j < FRAGS_N; j++) { //#unroll
+                values[q * FRAGS_N + j] = outcome(g, o + q * 2u, first[j], done[strip + j * 256u + q * 32u + lane % 32u]);
+            }
+        }
+        for (var q = 0u; q < EACH; q++) { //#unroll
+            for (var j = 0u; j < FRAGS_N; j++) { //#unroll
+                store(g, o + q * 2u, to[j], first[j], alive[j], values[q * FRAGS_N + j]);
+            }
+        }
+        //#endif
+        workgroupBarrier();
+    }
+    //#else
     var to: array<u32, OWN_COLUMNS>;
     var first: array<u32, OWN_COLUMNS>;
     var alive: array<bool, OWN_COLUMNS>;
@@ -295,5 +396,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
             store(g, channel, to[j], first[j], alive[j], values[j]);
         }
     }
+    //#endif
     //#endif
 }

@@ -35,9 +35,9 @@ pub use device_tensor::{Destination, DeviceTensor, Value};
 pub use dtype::{DType, Element, small_float};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::exec::Timing;
+pub use gpu::runner::RunStats;
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpu::tune::Tuned;
-pub use gpu::runner::RunStats;
 pub use gpu::{AdapterInfo, Gpu, GpuOptions, PipelineCache};
 pub use limits::Limits;
 pub use model::{Metadata, Model, Reference, ValueInfo};

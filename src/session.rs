@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use crate::binding::Binding;
 use crate::device_tensor::{Destination, Value};
 use crate::gpu::runner::{RunStats, Runner, Val, Wanted};
-use crate::gpu::{Gpu, Weights};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::tune::{self, Tuned};
+use crate::gpu::{Gpu, Weights};
 use crate::ir::{Dim, Graph, TensorType, ValueId};
 use crate::model::{Model, ValueInfo, check_inputs, check_types, find, in_order};
 use crate::plan::{Fallback, MemoryReport, PlanReport};

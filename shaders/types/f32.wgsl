@@ -576,6 +576,20 @@ fn f32_parity(y: f32) -> u32 {
     return select(0u, 2u - (n & 1u), (n << below_point) == bits);
 }
 
+// The nearest float16, to even.
+fn f32_as_half(x: f32) -> f32 {
+    let size = f32_magnitude_bits(x);
+    if size >= 0x477ff000u {
+        return select(f32_with_sign_of(f32_inf(), x), x, f32_is_nan(x));
+    }
+    // below 2^-14 in steps of 2^-24
+    if size < 0x38800000u {
+        return f32_with_sign_of(round(abs(x) * 16777216.0) / 16777216.0, x);
+    }
+    let bits = bitcast<u32>(x);
+    return bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+}
+
 // The high bits of x, few enough for exact products of two such.
 fn f32_high(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u); }
 

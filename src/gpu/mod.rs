@@ -326,7 +326,7 @@ impl Gpu {
             forced: options.forced_tile,
             choices: Choices::default(),
             rank: None,
-            winograd: options.winograd.unwrap_or(if cpu { Winograd::Gains } else { Winograd::Never }),
+            winograd: options.winograd.unwrap_or(Winograd::Gains),
             max_storage_buffers: match options.base_profile {
                 true => base.max_storage_buffers,
                 false => limits.max_storage_buffers_per_shader_stage,

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::runner::{RunStats, Runner, Val, Wanted};
 use super::Gpu;
 use super::exec::Timing;
+use super::runner::{RunStats, Runner, Val, Wanted};
 use crate::kernels::{Chosen, Problem};
 use crate::{Result, err};
 

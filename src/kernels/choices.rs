@@ -103,7 +103,10 @@ mod tests {
         assert_eq!(text.lines().next(), Some("5 1 5 2 3 4 product f32xf32>f32+bias of Add"));
         let again = Choices::default();
         again.read_text(&format!("damaged\n{text}1 2 3"));
-        assert_eq!((again.get(&problem(7)), again.get(&problem(5)), again.get(&problem(6))), (Some([7, 1]), Some([5, 1]), None));
+        assert_eq!(
+            (again.get(&problem(7)), again.get(&problem(5)), again.get(&problem(6))),
+            (Some([7, 1]), Some([5, 1]), None)
+        );
         assert_eq!(again.to_text(), text);
     }
 }

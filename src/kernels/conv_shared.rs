@@ -13,6 +13,8 @@ use crate::{Result, ensure};
 pub(super) const BLOCK: usize = 32;
 /// Output channels of a group below which most of a tile would be idle.
 const FEW: usize = 8;
+/// The depth of all tiles of cooperative matrices.
+const COOP_DEPTH: usize = 32;
 /// Steps of all loops of an invocation, at most.
 const MOST_STEPS: usize = 60_000;
 
@@ -20,12 +22,19 @@ const MOST_STEPS: usize = 60_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tiled {
     pub tile: Tile,
+    /// Whether by cooperative matrices.
+    coop: bool,
     /// Whether steps go through taps and channels together, for few channels.
     small: bool,
     /// Parts of the sums, and the steps of each.
     pub parts: usize,
     pub part_steps: usize,
     chosen: Chosen,
+}
+
+/// Whether steps of so many channels of one tap would be empty for the most part.
+fn few_channels(s: &Shape, taps: usize, depth: usize) -> bool {
+    taps > 1 && 2 * s.ic.next_multiple_of(depth) > 3 * s.ic
 }
 
 impl Tiled {
@@ -38,18 +47,39 @@ impl Tiled {
         let pixels = s.batch * s.output.iter().product::<usize>();
         let even = |t: &Tile| t.threads().is_multiple_of(t.columns / 4) && t.depth * t.columns / 4 >= t.threads();
         let fits = |t: &Tile| t.rows <= s.oc.next_multiple_of(BLOCK) && even(t);
-        let way = format!("of {:?} by {:?}", s.kernel, s.strides);
-        let problem = Problem { kernel: common.label(&way), size: [s.oc, pixels, taps * s.ic], count: s.group };
-        let of = |c: &Choice| Tiled::of(profile, s, pixels, c, &problem);
+        let problem = |what: &str| {
+            let way = format!("{what} {} of {:?} by {:?}", common.device.name(), s.kernel, s.strides);
+            Problem { kernel: common.label(&way), size: [s.oc, pixels, taps * s.ic], count: s.group }
+        };
+        // of few channels, whose steps go through taps and channels together, the first layer alone
+        let halves = profile.coop && [common.input, common.device] == [DeviceType::F16; 2];
+        if halves && !few_channels(s, taps, COOP_DEPTH) {
+            let problem = problem("coop");
+            let of = |c: &Choice| Tiled::of(profile, s, pixels, c, &problem, true);
+            let fits = |t: &Tile| t.rows <= s.oc.next_multiple_of(BLOCK);
+            let compiled = |c: &Choice| of(c).is_some_and(|tiled| cx.is_compiled(&Shared { common, tiled }));
+            if let Some(tiled) = tiles::choose_conv_coop(profile, &problem, fits, compiled).and_then(|c| of(&c)) {
+                return Some(tiled);
+            }
+        }
+        let problem = problem("");
+        let of = |c: &Choice| Tiled::of(profile, s, pixels, c, &problem, false);
         let compiled = |c: &Choice| of(c).is_some_and(|tiled| cx.is_compiled(&Shared { common, tiled }));
         of(&tiles::choose(profile, &problem, fits, compiled))
     }
 
-    fn of(profile: &Profile, s: &Shape, pixels: usize, choice: &Choice, problem: &Problem) -> Option<Tiled> {
+    fn of(
+        profile: &Profile,
+        s: &Shape,
+        pixels: usize,
+        choice: &Choice,
+        problem: &Problem,
+        coop: bool,
+    ) -> Option<Tiled> {
         let Choice { tile, splits, .. } = *choice;
         let taps = s.kernel.iter().product::<usize>();
         let chunked = s.ic.next_multiple_of(tile.depth);
-        let small = taps > 1 && 2 * chunked > 3 * s.ic;
+        let small = few_channels(s, taps, tile.depth);
         let steps = if small { (taps * s.ic).div_ceil(tile.depth) } else { taps * chunked / tile.depth };
         // what a binding holds of parts, and the steps that a part must not pass
         let elements = s.group * s.oc * pixels;
@@ -57,7 +87,7 @@ impl Tiled {
         let least = steps.div_ceil(MOST_STEPS / (tile.depth + 1));
         let part_steps = steps.div_ceil(splits.min(bound).max(least));
         let parts = steps.div_ceil(part_steps);
-        (parts <= bound).then(|| Tiled { tile, small, parts, part_steps, chosen: choice.chosen(problem) })
+        (parts <= bound).then(|| Tiled { tile, coop, small, parts, part_steps, chosen: choice.chosen(problem) })
     }
 
     /// Emits the convolution: of its operands the first is what is convolved and the third its result, of so many pixels
@@ -115,26 +145,33 @@ struct Shared<'a> {
 
 impl Kernel for Shared<'_> {
     fn label(&self) -> String {
-        let Tiled { tile, small, parts, .. } = &self.tiled;
+        let Tiled { tile, coop, small, parts, .. } = &self.tiled;
+        let by = if *coop { "coop" } else { "shared" };
         let few = if *small { " few channels" } else { "" };
         let split = if *parts > 1 { " parts" } else { "" };
-        self.common.label(&format!("shared {}{few}{split}", tile.name()))
+        self.common.label(&format!("{by} {}{few}{split}", tile.name()))
     }
 
     fn spec(&self, _: &Profile) -> Spec {
         let (c, t) = (self.common, &self.tiled.tile);
         let (acc, split) = (sums_of(c.device), self.tiled.parts > 1);
         let [m, n] = t.quads.map(|q| q as u32);
-        let vectors = |extent: usize| (t.depth * extent / 4 / t.threads()) as u32;
-        let spec = t.spec(c.spec("conv_shared.wgsl"), acc.is_float(), [false; 2]);
+        let coop = self.tiled.coop;
+        let threads = if coop { 32 * t.subgroups() } else { t.threads() };
+        let vectors = |extent: usize| (t.depth * extent / 4 / threads) as u32;
+        let spec = c.spec("conv_shared.wgsl").flag("COOP", coop);
+        let spec = match coop {
+            true => t.coop_spec(spec).u32("EACH", 8),
+            false => {
+                let spec = t.spec(spec, acc.is_float(), [false; 2]).u32("MOVED", 4 * m * n - n);
+                spec.u32("OWN_ROWS", 4 * m).u32("OWN_COLUMNS", 4 * n)
+            }
+        };
         let spec = if split { spec.wgsl("Y", acc.wgsl()) } else { spec };
         spec.u32("FOUR", 4)
             .u32("BLOCK", BLOCK as u32)
             .u32("LEFT_LOADS", vectors(t.rows))
             .u32("RIGHT_LOADS", vectors(t.columns))
-            .u32("OWN_ROWS", 4 * m)
-            .u32("OWN_COLUMNS", 4 * n)
-            .u32("MOVED", 4 * m * n - n)
             .flag("SMALL", self.tiled.small)
             .flag("SPLIT", split)
             .flag("LONG", c.long_end && !split)

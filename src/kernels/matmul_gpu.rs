@@ -109,15 +109,8 @@ impl Kernel for Coop {
     fn spec(&self, _: &Profile) -> Spec {
         let (c, t) = (&self.common, &self.tile);
         let loads = |outer: usize| (outer * t.depth / WIDE / (32 * t.subgroups())) as u32;
-        let [m, n] = t.quads.map(|q| q as u32);
-        c.spec("matmul_coop.wgsl")
+        t.coop_spec(c.spec("matmul_coop.wgsl"))
             .wgsl("Out", storage(c.out, self.y_vec || self.split))
-            .u32("ROWS", t.rows as u32)
-            .u32("COLUMNS", t.columns as u32)
-            .u32("DEPTH", t.depth as u32)
-            .u32("FRAGS_M", m)
-            .u32("FRAGS_N", n)
-            .u32("FRAGS", m * n)
             .u32("LOADS_A", loads(t.rows))
             .u32("LOADS_B", loads(t.columns))
             .flag("A_ALONG_K", self.a.along_k)

@@ -1,8 +1,8 @@
 //! What a device can do, as far as the choice of kernels depends on it.
 
-use super::{Choices, DeviceType};
 use super::tiles::TILES;
 use super::winograd::Winograd;
+use super::{Choices, DeviceType};
 use crate::dtype::DType;
 use crate::{Result, err};
 

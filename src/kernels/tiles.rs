@@ -44,6 +44,16 @@ pub const COOP_TILES: [Tile; 6] = [
     tile(32, 64, 64, [2, 1], 80),
 ];
 
+/// Those of convolutions by cooperative matrices (`shaders/common/coop_tile.wgsl`).
+pub const CONV_COOP_TILES: [Tile; 6] = [
+    tile(128, 128, 32, [4, 2], 100),
+    tile(64, 128, 32, [2, 2], 130),
+    tile(128, 64, 32, [2, 2], 130),
+    tile(64, 64, 32, [2, 2], 120),
+    tile(32, 64, 32, [1, 2], 80),
+    tile(32, 32, 32, [1, 1], 50),
+];
+
 /// Parts that sums are made in at most.
 const MOST_SPLITS: usize = 64;
 /// What another dispatch costs, in seconds.
@@ -87,6 +97,11 @@ impl Tile {
         tile(self.rows) + tile(self.columns) + 1024 * self.subgroups()
     }
 
+    /// The same of convolutions, whose subgroups put out a row of matrices at a time.
+    pub fn coop_conv_bytes(&self) -> usize {
+        self.coop_bytes() + 1024 * self.subgroups() * (self.quads[1] - 1)
+    }
+
     /// Invocations of a workgroup.
     pub fn threads(&self) -> usize {
         self.rows * self.columns / (16 * self.quads[0] * self.quads[1])
@@ -107,6 +122,17 @@ impl Tile {
             .flag("LEFT_SINGLE", single[0])
             .flag("RIGHT_SINGLE", single[1])
             .flag("AHEAD", self.quads == [2, 2])
+    }
+
+    /// The constants of `common/coop_tile.wgsl`.
+    pub fn coop_spec(&self, spec: Spec) -> Spec {
+        let [m, n] = self.quads.map(|q| q as u32);
+        spec.u32("ROWS", self.rows as u32)
+            .u32("COLUMNS", self.columns as u32)
+            .u32("DEPTH", self.depth as u32)
+            .u32("FRAGS_M", m)
+            .u32("FRAGS_N", n)
+            .u32("FRAGS", m * n)
     }
 
     /// For labels.
@@ -148,13 +174,22 @@ pub fn choose(
 }
 
 /// As [`choose`], from the table of cooperative matrices; `None` where the device has no room for any.
-pub fn choose_coop(
+pub fn choose_coop(profile: &Profile, problem: &Problem, compiled: impl Fn(&Choice) -> bool) -> Option<Choice> {
+    let room = profile.max_workgroup_memory as usize;
+    choose_of(&COOP_TILES, profile, problem, |t| t.coop_bytes() <= room, compiled)
+}
+
+/// As [`choose_coop`], from the table for convolutions.
+pub fn choose_conv_coop(
     profile: &Profile,
     problem: &Problem,
+    fits: impl Fn(&Tile) -> bool,
     compiled: impl Fn(&Choice) -> bool,
 ) -> Option<Choice> {
     let room = profile.max_workgroup_memory as usize;
-    choose_of(&COOP_TILES, profile, problem, |t| t.coop_bytes() <= room, compiled)
+    let threads = profile.max_invocations as usize;
+    let fits = |t: &Tile| t.coop_conv_bytes() <= room && 32 * t.subgroups() <= threads && fits(t);
+    choose_of(&CONV_COOP_TILES, profile, problem, fits, compiled)
 }
 
 fn choose_of(
@@ -212,6 +247,7 @@ mod tests {
 
     #[test]
     fn cooperative_tiles_fit_what_drivers_give() {
+        assert!(CONV_COOP_TILES.iter().all(|t| t.coop_conv_bytes() <= 48 << 10 && 32 * t.subgroups() <= 256));
         for t in COOP_TILES {
             assert!(t.coop_bytes() <= 48 << 10 && 32 * t.subgroups() <= 256, "{t:?}");
         }

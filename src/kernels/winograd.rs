@@ -18,7 +18,7 @@ use crate::{Result, bail};
 pub enum Winograd {
     /// None.
     Never,
-    /// Those that gain, as measured on software adapters.
+    /// Those that gain, as measured.
     Gains,
     /// All that can, to test it.
     Always,
@@ -36,6 +36,11 @@ const LEAST_TILES: usize = 16;
 const LEAST_PRODUCTS: usize = 2 << 20;
 /// What transforming an element of a tile costs, in products of a matrix.
 const TRANSFORM: usize = 24;
+/// On GPUs, tiles of which there are enough for large products, and channels beside which the transforms' traffic is little.
+const LEAST_TILES_GPU: usize = 4096;
+const LEAST_CHANNELS_GPU: usize = 64;
+/// Bytes that the matrices before or after the products may take there.
+const MOST_BYTES_GPU: usize = 128 << 20;
 
 /// The kernels for one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -63,9 +68,14 @@ pub(super) fn choose(profile: &Profile, s: &Shape, filters: &Filters, device: De
     }
     let direct = 9 * s.batch * s.output[1] * s.output[2] * s.ic * s.oc;
     let this = MATRICES * tiles * (s.ic * s.oc + TRANSFORM * (s.ic + s.oc));
-    let large = tiles >= LEAST_TILES && tiles * s.ic * s.oc >= LEAST_PRODUCTS;
-    // for less it is not worth its buffers, which layers of few channels and many pixels would need most of
-    let gains = large && 2 * direct >= 5 * this;
+    let gains = if profile.cpu {
+        let large = tiles >= LEAST_TILES && tiles * s.ic * s.oc >= LEAST_PRODUCTS;
+        // for less it is not worth its buffers, which layers of few channels and many pixels would need most of
+        large && 2 * direct >= 5 * this
+    } else {
+        let bytes = 4 * MATRICES * wide * s.ic.max(s.oc);
+        tiles >= LEAST_TILES_GPU && s.ic.min(s.oc) >= LEAST_CHANNELS_GPU && bytes <= MOST_BYTES_GPU
+    };
     (gains || profile.winograd == Winograd::Always).then_some(Kernels { tiles, by_channel: profile.cpu })
 }
 
@@ -274,6 +284,16 @@ mod tests {
         // few channels, for which the transforms cost more
         assert!(!chosen(&cpu, 8, 64, 224));
         assert!(!chosen(&Profile::base(), 8, 256, 56));
+    }
+
+    #[test]
+    fn convolutions_of_many_pixels_are_chosen_on_gpus() {
+        let gpu = Profile { winograd: Winograd::Gains, ..Profile::base() };
+        assert!([(32, 64, 56), (24, 64, 56), (32, 128, 56)].iter().all(|(b, c, e)| chosen(&gpu, *b, *c, *e)));
+        // few tiles; few channels; matrices of gigabytes
+        assert!(
+            ![(1, 64, 56), (8, 512, 7), (32, 32, 56), (64, 64, 224)].iter().any(|(b, c, e)| chosen(&gpu, *b, *c, *e))
+        );
     }
 
     #[test]

@@ -439,6 +439,13 @@ fn conv_cases() -> Vec<Case> {
         all.push(case("Conv", dtype, &[1, 9, 11, 7], &[10, 9, 3, 3], 10, true).ints("pads", &[1, 1, 1, 1]));
         all.push(case("Conv", dtype, &[1, 6, 11, 7], &[6, 1, 3, 3], 6, false).int("group", 6));
     }
+    // by cooperative matrices: no tile is full, steps of a part of the channels, groups, sums in parts
+    all.extend([
+        case("Conv", F16, &[2, 40, 9, 11], &[70, 40, 3, 3], 70, true).ints("pads", &[1, 1, 1, 1]),
+        case("Conv", F16, &[1, 64, 12, 12], &[128, 64, 1, 1], 128, true).ints("strides", &[2, 2]),
+        case("Conv", F16, &[3, 64, 7, 5], &[48, 32, 3, 2], 48, false).int("group", 2).ints("dilations", &[2, 1]),
+        case("Conv", F16, &[1, 256, 7, 7], &[33, 256, 1, 1], 33, true),
+    ]);
     all
 }
 

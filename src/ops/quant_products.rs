@@ -245,7 +245,9 @@ fn product_of_bytes(
     end: Option<&Epilogue>,
 ) -> Result<()> {
     let t = cx.input_type(b)?;
-    let all = |z: Option<&Tensor>, value: f64| z.and_then(|z| z.to_f64s().ok()).is_some_and(|z| z.iter().all(|z| *z == value));
+    let all = |z: Option<&Tensor>, value: f64| {
+        z.and_then(|z| z.to_f64s().ok()).is_some_and(|z| z.iter().all(|z| *z == value))
+    };
     let z = cx.value(b_zero);
     let signed = match t.dtype {
         I8 => !cx.has_input(b_zero) || all(z, 0.0),

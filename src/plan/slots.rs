@@ -202,6 +202,7 @@ mod tests {
             spans: xs.iter().filter(|x| *x != y).map(|x| span(*x, false)).chain([span(*y, true)]).collect(),
             grid: [1; 3],
             flops: 0,
+            chosen: None,
         };
         Program { buffers: sizes.iter().map(buffer).collect(), dispatches: uses.iter().map(dispatch).collect() }
     }

@@ -190,7 +190,14 @@ fn mismatch_over(got: &Tensor, want: &Tensor, tolerance: Tolerance, terms: f64) 
             let (g, w) = (got.to_i128s().unwrap(), want.to_i128s().unwrap());
             g.iter().zip(&w).all(|(g, w)| (g - w).unsigned_abs() as f64 <= tolerance.abs)
         };
-        return (!near && !got.same_bits(want)).then(|| format!("got {got:?}, want {want:?}"));
+        if near || got.same_bits(want) {
+            return None;
+        }
+        let differs = got.to_i128s().ok().zip(want.to_i128s().ok()).and_then(|(g, w)| {
+            let i = g.iter().zip(&w).position(|(g, w)| g != w)?;
+            Some(format!("element {i}: got {}, want {}; ", g[i], w[i]))
+        });
+        return Some(format!("{}got {got:?}, want {want:?}", differs.unwrap_or_default()));
     }
     let (g, w) = (got.to_f64s().unwrap(), want.to_f64s().unwrap());
     let scale = greatest(want).max(terms);

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What kernels reach on this machine's GPU: tools/gpu/measure.sh [OUT]. In this order, so that what matters comes first: what
 # the adapter has; every operator's cases on it; products of float32 and float16, row kernels, convolutions and attention by
-# `shadernet profile`; networks and a BERT layer by `shadernet bench`; PyTorch on the same, where it is installed. Needs a
-# Vulkan driver and Python with numpy and onnx. With --built it uses what target/release holds.
+# `shadernet profile`; networks by `shadernet bench`, with inputs and outputs on the device, before and after `shadernet
+# tune`; PyTorch on the same, where it is installed. Needs a Vulkan driver and Python with numpy and onnx. With --built it
+# uses what target/release holds.
 set -u
 cd "$(dirname "$0")/../.."
 built=
@@ -18,16 +19,23 @@ export SHADERNET_PIPELINE_CACHE=off
 
 python3 tools/gpu/models.py "$out/models" || exit 1
 python3 tools/gpu/sweep.py "$shadernet" "$out/models" | tee "$out/kernels.txt"
+# as chosen by the model of costs, in float16, then by measured tiles
+cache=$out/cache
+bench() { "$shadernet" bench "$1" --resident --runs 40 --dim batch="$2" --pipeline-cache "$cache" "${@:3}" | head -n 1; }
 for model in "$out"/models/net_*.onnx; do
+    name=$(basename "$model" .onnx)
     for batch in 1 8 64; do
-        echo "$(basename "$model" .onnx), batch $batch: $("$shadernet" bench "$model" --runs 50 --dim batch=$batch | head -n 1)"
+        rm -rf "$cache"
+        for float16 in "" --float16; do
+            case $name-$float16 in *f16---float16) continue ;; esac
+            echo "$name, batch $batch $float16: $(bench "$model" $batch $float16)"
+            "$shadernet" tune "$model" --dim batch=$batch --pipeline-cache "$cache" $float16 | tail -n 1
+            echo "$name, batch $batch $float16, tuned: $(bench "$model" $batch $float16)"
+        done
     done
 done 2>&1 | tee "$out/networks.txt"
-for model in "$out"/models/net_*.onnx; do
-    for winograd in never always; do
-        echo "$(basename "$model" .onnx), batch 8, Winograd $winograd: $(SHADERNET_WINOGRAD=$winograd "$shadernet" bench "$model" \
-            --runs 50 --dim batch=8 | head -n 1)"
-    done
+for winograd in never always; do
+    echo "ResNet50, batch 8, Winograd $winograd: $(SHADERNET_WINOGRAD=$winograd bench "$out/models/net_resnet50.onnx" 8)"
 done 2>&1 | tee "$out/winograd.txt"
 if python3 -c "import torch; assert torch.cuda.is_available()" 2>/dev/null; then
     python3 tools/gpu/peers.py | tee "$out/pytorch.txt"

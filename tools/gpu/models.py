@@ -125,8 +125,8 @@ def decoding():
                  ("v", t, [1, 8, keys, 128])], [("y", t, [1, 32, 1, 128])], opset=23)
 
 
-def bert_layer(name, t, tokens=128, width=768, heads=12, inner=3072):
-    """A post-norm encoder layer of BERT-base."""
+def encoder(name, t, layers=1, width=768, heads=12, inner=3072, tokens=128):
+    """Post-norm encoder layers: by default one of BERT-base."""
     dtype, nodes, made = np.float16 if t == HALF else np.float32, [], {}
 
     def op(kind, inputs, output, **attributes):
@@ -146,17 +146,23 @@ def bert_layer(name, t, tokens=128, width=768, heads=12, inner=3072):
 
     made["heads"], made["joined"] = np.array([-1, tokens, heads, width // heads]), np.array([-1, tokens, width])
     made["root"] = np.array(np.sqrt(width // heads), dtype)
-    q, k, v = (linear("x", width, width, n) for n in "qkv")
-    q, k, v = split(q, "q4", [0, 2, 1, 3]), split(k, "k4", [0, 2, 3, 1]), split(v, "v4", [0, 2, 1, 3])
-    scores = op("Div", f"{op('MatMul', f'{q} {k}', 'qk')} root", "scores")
-    context = op("MatMul", f"{op('Softmax', scores, 'p', axis=-1)} {v}", "context")
-    joined = op("Reshape", f"{op('Transpose', context, 'ct', perm=[0, 2, 1, 3])} joined", "cj")
-    h = norm(op("Add", f"{linear(joined, width, width, 'o')} x", "r1"), "n1")
     made |= {"sqrt2": np.array(np.sqrt(2), dtype), "one": np.array(1, dtype), "half": np.array(0.5, dtype)}
-    f = linear(h, width, inner, "f1")
-    e = op("Add", f"{op('Erf', op('Div', f'{f} sqrt2', 'gd'), 'ge')} one", "ga")
-    g = op("Mul", f"{op('Mul', f'{f} {e}', 'gm')} half", "gelu")
-    norm(op("Add", f"{linear(g, inner, width, 'f2')} {h}", "r2"), "y")
+
+    def layer(x, at, out):
+        q, k, v = (linear(x, width, width, f"{at}{n}") for n in "qkv")
+        q, k, v = (split(q, f"{at}q4", [0, 2, 1, 3]), split(k, f"{at}k4", [0, 2, 3, 1]), split(v, f"{at}v4", [0, 2, 1, 3]))
+        scores = op("Div", f"{op('MatMul', f'{q} {k}', f'{at}qk')} root", f"{at}scores")
+        context = op("MatMul", f"{op('Softmax', scores, f'{at}p', axis=-1)} {v}", f"{at}context")
+        joined = op("Reshape", f"{op('Transpose', context, f'{at}ct', perm=[0, 2, 1, 3])} joined", f"{at}cj")
+        h = norm(op("Add", f"{linear(joined, width, width, f'{at}o')} {x}", f"{at}r1"), f"{at}n1")
+        f = linear(h, width, inner, f"{at}f1")
+        e = op("Add", f"{op('Erf', op('Div', f'{f} sqrt2', f'{at}gd'), f'{at}ge')} one", f"{at}ga")
+        g = op("Mul", f"{op('Mul', f'{f} {e}', f'{at}gm')} half", f"{at}gelu")
+        return norm(op("Add", f"{linear(g, inner, width, f'{at}f2')} {h}", f"{at}r2"), out)
+
+    x = "x"
+    for i in range(layers):
+        x = layer(x, f"l{i}_", "y" if i + 1 == layers else f"h{i}")
     save(name, nodes, [("x", t, ["batch", tokens, width])], [("y", t, ["batch", tokens, width])], lambda: made)
 
 
@@ -199,6 +205,7 @@ memory()
 convolutions()
 attention()
 decoding()
-bert_layer("net_bert_layer_f32", FLOAT)
-bert_layer("net_bert_layer_f16", HALF)
+for name, t in (("f32", FLOAT), ("f16", HALF)):
+    encoder(f"net_bert_layer_{name}", t)
+    encoder(f"net_minilm_{name}", t, layers=6, width=384, inner=1536)
 resnet50("net_resnet50")

@@ -80,7 +80,12 @@ impl Place {
     /// Opens the device, if the backend is one.
     pub fn open(&self) -> Result<Where> {
         Ok(match self.backend {
-            Backend::Cpu => Where::Cpu,
+            Backend::Cpu => {
+                if self.float16 {
+                    eprintln!("--float16 is for devices: the interpreter computes in the model's own types");
+                }
+                Where::Cpu
+            }
             Backend::Auto | Backend::Gpu => Where::Gpu(self.gpu()?, self.session_options()),
         })
     }

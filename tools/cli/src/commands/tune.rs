@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use shadernet::kernels::tiles::{COOP_TILES, TILES};
+use shadernet::kernels::tiles::{CONV_COOP_TILES, COOP_TILES, TILES};
 use shadernet::{Model, Result, Session, Tuned};
 
 use crate::inputs::InputArgs;
@@ -22,7 +22,11 @@ pub struct Args {
 
 /// A tile by its number, and the parts of the sums.
 fn name(t: &Tuned, [number, parts]: [usize; 2]) -> String {
-    let table = if t.best.problem.kernel.contains(" coop ") { &COOP_TILES[..] } else { &TILES };
+    let table = match &t.best.problem.kernel {
+        k if !k.contains(" coop ") => &TILES[..],
+        k if k.starts_with("conv") => &CONV_COOP_TILES,
+        _ => &COOP_TILES,
+    };
     let tile = table.get(number).map_or_else(|| number.to_string(), |t| t.name());
     if parts > 1 { format!("{tile} in {parts}") } else { tile }
 }
