@@ -18,7 +18,11 @@ echo "The operators once more with the kernels for GPUs."
 SHADERNET_KERNELS=gpu SHADERNET_OPS=-LSTM,-GRU,-RNN cargo test --workspace --test ops every_case "$@"
 echo "Products, convolutions and attention with each tile for GPUs, sums in one part and in several."
 for tile in 0x1 1x3 2x2 3x1 4x3 5x4 6x1 7x8; do
-    SHADERNET_KERNELS=gpu SHADERNET_TILE=$tile SHADERNET_OPS=MatMul,Gemm,Conv,ConvTranspose,Attention,MatMulInteger,MatMulNBits \
+    SHADERNET_KERNELS=gpu SHADERNET_TILE=$tile SHADERNET_OPS=MatMul,Gemm,Conv,ConvTranspose,Attention \
+        cargo test --workspace --test ops every_case "$@"
+done
+for tile in 3x2 5x4; do
+    SHADERNET_KERNELS=gpu SHADERNET_TILE=$tile SHADERNET_OPS=MatMulInteger,QLinearMatMul,MatMulNBits,MatMul+Softmax+MatMul \
         cargo test --workspace --test ops every_case "$@"
 done
 echo "Convolutions by Winograd's algorithm."

@@ -156,6 +156,7 @@ pub(crate) struct Device {
     pub profile: Arc<Profile>,
     pub pipelines: Pipelines,
     /// Where what was measured of tiles is kept.
+    #[cfg(not(target_arch = "wasm32"))]
     choices: Option<CacheFile>,
     pub timestamps: Option<f32>,
     /// Bytes written to the queue whose staging memory may still be held.
@@ -361,6 +362,7 @@ impl Gpu {
             info,
             profile,
             pipelines,
+            #[cfg(not(target_arch = "wasm32"))]
             choices,
             timestamps,
             staged: Default::default(),

@@ -186,12 +186,14 @@ impl Runner {
     }
 
     /// One for the same graph that takes the tiles of a rank by the model of costs.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn of_rank(&self, rank: usize) -> Runner {
         let other = Runner::new(self.gpu.clone(), self.graph.clone(), self.weights.clone(), self.fallback, true);
         Runner { profile: Arc::new(Profile { rank: Some(rank), ..Profile::clone(&self.profile) }), ..other }
     }
 
     /// Forgets its plans: what they chose is no longer the best.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn forget_plans(&self) -> Result<()> {
         *lock(&self.plans)? = Recent::new(PLANS);
         lock(&self.bodies)?.clear();

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # What kernels reach on this machine's GPU: tools/gpu/measure.sh [OUT]. In this order, so that what matters comes first: what
 # the adapter has; every operator's cases on it; products of float32 and float16, row kernels, convolutions and attention by
-# `shadernet profile`; networks by `shadernet bench`, with inputs and outputs on the device, before and after `shadernet
-# tune`; PyTorch on the same, where it is installed. Needs a Vulkan driver and Python with numpy and onnx. With --built it
-# uses what target/release holds.
+# `shadernet profile`; dispatches that do nothing, and modules with checks; networks by `shadernet bench`, with inputs and
+# outputs on the device, before and after `shadernet tune`; PyTorch on the same, where it is installed. Needs a Vulkan driver
+# and Python with numpy and onnx. With --built it uses what target/release holds.
 set -u
 cd "$(dirname "$0")/../.."
 built=
@@ -19,6 +19,12 @@ export SHADERNET_PIPELINE_CACHE=off
 
 python3 tools/gpu/models.py "$out/models" || exit 1
 python3 tools/gpu/sweep.py "$shadernet" "$out/models" | tee "$out/kernels.txt"
+# 200 dispatches that take no time; modules without and with the checks that WGSL asks for
+for name in chained apart; do
+    echo "200 dispatches, $name: $("$shadernet" bench "$out/models/dispatches_$name.onnx" --resident --runs 40 | head -n 1)"
+done 2>&1 | tee "$out/dispatches.txt"
+SHADERNET_CHECKED=1 python3 tools/gpu/sweep.py "$shadernet" "$out/models" gemm_f32_4096 gemm_f16_4096 copy_neg softmax_4096 \
+    conv3x3_64_56_b32 attention_32x1024x64 | sed 's/^/checked /' | tee "$out/checked.txt"
 # as chosen by the model of costs, in float16, then by measured tiles
 cache=$out/cache
 bench() { "$shadernet" bench "$1" --resident --runs 40 --dim batch="$2" --pipeline-cache "$cache" "${@:3}" | head -n 1; }
@@ -38,5 +44,5 @@ for winograd in never always; do
     echo "ResNet50, batch 8, Winograd $winograd: $(SHADERNET_WINOGRAD=$winograd bench "$out/models/net_resnet50.onnx" 8)"
 done 2>&1 | tee "$out/winograd.txt"
 if python3 -c "import torch; assert torch.cuda.is_available()" 2>/dev/null; then
-    python3 tools/gpu/peers.py | tee "$out/pytorch.txt"
+    python3 tools/gpu/peers.py compile | tee "$out/pytorch.txt"
 fi

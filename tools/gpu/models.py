@@ -102,6 +102,20 @@ def memory():
     function("maxpool", "MaxPool", [32, 64, 112, 112], [32, 64, 56, 56], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
 
 
+def dispatches(count=100):
+    """Dispatches that take the device next to no time: one behind the other, through two buffers, and side by side, each with
+    a buffer of its own."""
+    number = lambda: {"a": np.array(0)}
+    chain = ["x", *(f"c{i}" for i in range(count - 1)), "y"]
+    save("dispatches_chained", [node("CumSum", f"{chain[i]} a", chain[i + 1]) for i in range(count)],
+         [("x", FLOAT, [256])], [("y", FLOAT, [256])], number)
+    outputs = [f"y{i}" for i in range(count)]
+    # each of another row, or they would be one
+    nodes = [n for i, y in enumerate(outputs) for n in (node("Gather", f"x i{i}", f"r{i}", axis=0), node("CumSum", f"r{i} a", y))]
+    save("dispatches_apart", nodes, [("x", FLOAT, [count, 256])], [(y, FLOAT, [256]) for y in outputs],
+         lambda: number() | {f"i{i}": np.array(i) for i in range(count)})
+
+
 def convolutions():
     for name, *sizes in (("conv3x3_64_56", 1, 64, 64, 56, 3), ("conv3x3_64_56_b32", 32, 64, 64, 56, 3),
                          ("conv3x3_256_14", 1, 256, 256, 14, 3), ("conv3x3_512_7", 1, 512, 512, 7, 3),
@@ -202,6 +216,7 @@ def resnet50(name):
 
 products()
 memory()
+dispatches()
 convolutions()
 attention()
 decoding()
