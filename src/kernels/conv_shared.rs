@@ -51,8 +51,8 @@ impl Tiled {
             let way = format!("{what} {} of {:?} by {:?}", common.device.name(), s.kernel, s.strides);
             Problem { kernel: common.label(&way), size: [s.oc, pixels, taps * s.ic], count: s.group }
         };
-        // of few channels, whose steps go through taps and channels together, the first layer alone
-        let halves = profile.coop && [common.input, common.device] == [DeviceType::F16; 2];
+        // not of few channels, whose steps go through taps and channels together; single elements of vectors are written
+        let halves = profile.coop && profile.components && [common.input, common.device] == [DeviceType::F16; 2];
         if halves && !few_channels(s, taps, COOP_DEPTH) {
             let problem = problem("coop");
             let of = |c: &Choice| Tiled::of(profile, s, pixels, c, &problem, true);
