@@ -3,10 +3,9 @@
 // "Flash-Decoding for long-context inference" (2023).
 
 //#include common/attention.wgsl
+//#include common/attention_rows.wgsl
 
 alias T = f32; //#type
-// vec4 where depth, width and steps are multiples of 4.
-alias In = vec4<f32>; //#param
 // A power of two, at most 8.
 const ROWS: u32 = 4u; //#param
 // Rows of scores that an invocation finishes.
@@ -27,9 +26,6 @@ const BESIDE: u32 = THREADS / ROWS;
 const SLICES: u32 = THREADS / COLUMNS;
 const AHEAD: u32 = 4u; //#param
 
-@group(0) @binding(1) var<storage, read> queries: array<In>;
-@group(0) @binding(2) var<storage, read> keys: array<In>;
-@group(0) @binding(3) var<storage, read> values: array<In>;
 //#if PARTS
 // For each row and part the weighted values, and a vector with the greatest logit and the sum of the weights.
 @group(0) @binding(4) var<storage, read_write> parts: array<vec4<f32>>;
@@ -41,43 +37,6 @@ var<workgroup> held: array<f32, HELD>;
 var<workgroup> weighted: array<vec4<f32>, THREADS>;
 var<workgroup> tops: array<f32, ROWS>;
 var<workgroup> sums: array<f32, ROWS>;
-
-// Elements 4 d to 4 d + 3 of the row of q, k, v that begins at `start`; zeros beyond its end.
-fn load_q(start: i32, d: u32) -> vec4<f32> {
-    //#if VECTOR
-    return vec4<f32>(queries[start + i32(d)]);
-    //#else
-    var x = vec4<f32>();
-    for (var j = 0u; j < 4u && d * 4u + j < params.depth; j++) {
-        x[j] = T_to_f32(queries[start + i32(d * 4u + j) * params.q_d]);
-    }
-    return x;
-    //#endif
-}
-
-fn load_k(start: i32, d: u32) -> vec4<f32> {
-    //#if VECTOR
-    return vec4<f32>(keys[start + i32(d)]);
-    //#else
-    var x = vec4<f32>();
-    for (var j = 0u; j < 4u && d * 4u + j < params.depth; j++) {
-        x[j] = T_to_f32(keys[start + i32(d * 4u + j) * params.k_d]);
-    }
-    return x;
-    //#endif
-}
-
-fn load_v(start: i32, w: u32) -> vec4<f32> {
-    //#if VECTOR
-    return vec4<f32>(values[start + i32(min(w, params.width / 4u - 1u))]);
-    //#else
-    var x = vec4<f32>();
-    for (var j = 0u; j < 4u && w * 4u + j < params.width; j++) {
-        x[j] = T_to_f32(values[start + i32(w * 4u + j) * params.v_w]);
-    }
-    return x;
-    //#endif
-}
 
 @compute @workgroup_size(THREADS, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
