@@ -9,6 +9,7 @@
 //#include common/conv.wgsl
 //#if COOP
 //#include common/coop_tile.wgsl
+alias Held = Acc;
 //#else
 //#include common/tile.wgsl
 //#endif
@@ -93,43 +94,43 @@ fn read_left(lane: u32, head: u32, k: u32, rest: u32) {
 fn write_left(lane: u32, rest: u32) {
     for (var i = 0u; i < LEFT_LOADS; i++) { //#unroll
         let k = lane / LEFT_WIDTH + i * LEFT_NEXT;
-        put_left(k, lane % LEFT_WIDTH, select(vec4<Acc>(), vec4<Acc>(own_left[i]), k < rest));
+        put_left(k, lane % LEFT_WIDTH, select(vec4<Held>(), vec4<Held>(own_left[i]), k < rest));
     }
 }
 
 //#if COOP
-fn put_left(k: u32, quad: u32, values: vec4<Acc>) {
+fn put_left(k: u32, quad: u32, values: vec4<Held>) {
     left[k * LEFT_STEP + quad] = vec4<f16>(values);
 }
 
 // Cooperative matrices have their pixels in order.
-fn put_right(k: u32, apart: u32, values: vec4<Acc>) {
+fn put_right(k: u32, apart: u32, values: vec4<Held>) {
     for (var j = 0u; j < FOUR; j++) { //#unroll
         let column = apart + j * APART;
         right[k * RIGHT_STEP + column / 4u][column % 4u] = f16(values[j]);
     }
 }
 //#else
-fn put_left(k: u32, quad: u32, values: vec4<Acc>) {
+fn put_left(k: u32, quad: u32, values: vec4<Held>) {
     left[k * LEFT_STEP + quad] = values;
 }
 
-fn put_right(k: u32, apart: u32, values: vec4<Acc>) {
+fn put_right(k: u32, apart: u32, values: vec4<Held>) {
     right[k * RIGHT_STEP + apart] = values;
 }
 //#endif
 
-// What four pixels of a channel of all groups are in the product.
-fn taken(four: vec4<X>, channel: u32, inside: vec4<bool>) -> vec4<Acc> {
-    var values: vec4<Acc>;
+// What four pixels of a channel of all groups, or of four channels in a word, are in the product.
+fn taken(four: vec4<X>, channel: u32, inside: vec4<bool>) -> vec4<Held> {
+    var values: vec4<Held>;
     //#insert READS
     for (var j = 0u; j < FOUR; j++) { //#unroll
         let loaded = four[j];
         //#insert LOAD
-        values[j] = v;
+        values[j] = Held(v);
     }
     //#if PADDED
-    values = select(vec4<Acc>(outside()), values, inside);
+    values = select(vec4<Held>(Held(outside())), values, inside);
     //#endif
     return values;
 }
@@ -167,7 +168,7 @@ fn write_right(lane: u32, first: u32) {
     for (var i = 0u; i < RIGHT_LOADS; i++) { //#unroll
         let values = taken(own_right[i], first + own_channel[i], own_inside[i]);
         let k = lane / APART + i * NEXT;
-        put_right(k, lane % APART, select(vec4<Acc>(), values, own_alive[i]));
+        put_right(k, lane % APART, select(vec4<Held>(), values, own_alive[i]));
     }
 }
 //#else
@@ -184,7 +185,7 @@ fn write_right(lane: u32, first: u32, rest: u32) {
     for (var i = 0u; i < RIGHT_LOADS; i++) { //#unroll
         let k = lane / APART + i * NEXT;
         let values = taken(own_right[i], first + min(k, rest - 1u), under.inside);
-        put_right(k, lane % APART, select(vec4<Acc>(), values, k < rest));
+        put_right(k, lane % APART, select(vec4<Held>(), values, k < rest));
     }
 }
 //#endif

@@ -82,3 +82,15 @@ fn every_variant_of_every_profile_is_valid_everywhere() {
     println!("{} shaders", all.len());
     assert!(failures.is_empty(), "{} of {} shaders:\n{}", failures.len(), all.len(), failures.join("\n"));
 }
+
+#[test]
+fn bytes_are_multiplied_four_at_a_time_where_the_device_can() {
+    for profile in Profile::all().into_iter().map(Arc::new) {
+        for op in ["MatMulInteger", "QLinearMatMul", "ConvInteger", "QLinearConv"] {
+            let cases = ops::all().filter(|d| d.name == op).flat_map(|d| (d.cases)());
+            let specs: Vec<_> = cases.flat_map(|case| specs(&case, &profile)).collect();
+            let by_bytes = specs.iter().any(|spec| compose(spec).is_ok_and(|text| text.contains("dot4I8Packed(")));
+            assert_eq!(by_bytes, profile.bytes, "{op} on {}", profile.name);
+        }
+    }
+}

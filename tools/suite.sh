@@ -18,7 +18,8 @@ if [ ! -f "$suite/manifest.jsonl" ] && ! make_suite; then
     echo "ONNX's test suite could not be made: it needs Python and PyPI."
     exit 3
 fi
-cargo build --quiet --workspace --bin shadernet
+# with the examples, so that it is the one that `cargo test` builds: their dependencies have more features
+cargo build --quiet --workspace --bin shadernet --examples
 suite() {
     target/debug/shadernet test "$suite" --expect tests/suite-expectations.txt "$@"
 }

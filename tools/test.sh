@@ -22,7 +22,7 @@ for tile in 0x1 1x3 2x2 3x1 4x3 5x4 6x1 7x8; do
         cargo test --workspace --test ops every_case "$@"
 done
 for tile in 3x2 5x4; do
-    SHADERNET_KERNELS=gpu SHADERNET_TILE=$tile SHADERNET_OPS=MatMulInteger,QLinearMatMul,MatMulNBits,MatMul+Softmax+MatMul \
+    SHADERNET_KERNELS=gpu SHADERNET_TILE=$tile SHADERNET_OPS=MatMulInteger,QLinearMatMul,ConvInteger,QLinearConv,MatMulNBits,MatMul+Softmax+MatMul \
         cargo test --workspace --test ops every_case "$@"
 done
 echo "Convolutions by Winograd's algorithm."
@@ -41,7 +41,7 @@ if have_swiftshader; then
     echo "Once more on SwiftShader, with the base profile."
     on_swiftshader cargo test --workspace --test session --test binding --test models --test properties "$@"
     # it compiles on one core a process
-    shard() { SHADERNET_SHARD=$1/2 on_swiftshader cargo test --workspace --test ops --test draws "${@:2}"; }
+    shard() { SHADERNET_SHARD=$1/2 SHADERNET_DRAWS=6 on_swiftshader cargo test --workspace --test ops --test draws "${@:2}"; }
     shard 0 "$@" &
     other=$!
     shard 1 "$@" || { wait "$other"; exit 1; }

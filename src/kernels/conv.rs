@@ -53,9 +53,9 @@ impl Shape {
 /// Products in a part of a sum.
 const PART: u32 = 64;
 
-/// The type that products are summed in.
+/// The type that products are summed in. Words are four signed bytes each.
 pub(super) fn sums_of(device: DeviceType) -> DeviceType {
-    if device == DeviceType::I32 { DeviceType::I32 } else { DeviceType::F32 }
+    if matches!(device, DeviceType::I32 | DeviceType::U32) { DeviceType::I32 } else { DeviceType::F32 }
 }
 
 /// The binding of the bias, or of the first operand of an epilogue where there is none.
@@ -104,7 +104,7 @@ pub(super) struct Common<'a> {
     pub long: bool,
     /// Whether the epilogue is more code than should stand many times.
     pub long_end: bool,
-    /// What lies outside of the input.
+    /// What lies outside of the input, an expression.
     pub outside: Option<String>,
     pub start: &'a Load,
     pub end: &'a Flat,
@@ -117,14 +117,20 @@ impl Common<'_> {
         format!("{what} {tile}{}{}", if self.padded { " padded" } else { "" }, self.suffix)
     }
 
+    /// Whether four channels are multiplied at a time, bytes of a word.
+    pub fn bytes(&self) -> bool {
+        self.device == DeviceType::U32
+    }
+
     pub fn spec(&self, file: &'static str) -> Spec {
         let spec = self.start.spec(self.end, Spec::new(file));
         let acc = sums_of(self.device);
+        let made = if self.bytes() { acc } else { self.device };
         spec.wgsl("X", self.input.wgsl())
             .wgsl("T", self.device.wgsl())
             .ty("Acc", acc)
             .wgsl("Y", self.out.wgsl())
-            .code("MADE", format!("let v = {};\n", cast_expr(acc, self.device, "sum")))
+            .code("MADE", format!("let v = {};\n", cast_expr(acc, made, "sum")))
             .code("OUTSIDE", format!("return {};\n", self.outside.as_deref().unwrap_or("Acc()")))
             .code("ADDED", format!("return {};\n", cast_expr(self.device, acc, "bias[channel]")))
             .flag("BIAS", self.bias)
@@ -340,25 +346,48 @@ pub fn lower(cx: &mut LowerCx<'_>, s: &Shape, ends: Ends<'_>) -> Result<()> {
     };
     let bias = if cx.has_input(2) { Some(cx.dense_input(2)?) } else { None };
     let out = cx.output_ordered(0, |v| v.reshaped(&[s.batch, s.group, s.oc, plane]).is_some())?;
-    convolve(cx, s, &Operands { x, filters, bias, around: false }, &out, ends)
+    convolve(cx, s, &Operands { x, filters, bias, around: Around::default() }, &out, ends)
+}
+
+/// What lies outside of what is convolved, if not zeros. Where words are convolved it is each of the four bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Around {
+    /// The epilogue's first operand, a single int32.
+    pub first: bool,
+    /// That, or zero, less this.
+    pub less: i32,
+}
+
+impl Around {
+    /// As an expression; `None` for zeros.
+    fn expr(self, end: Option<&Epilogue>, bytes: bool) -> Option<String> {
+        let first = end.filter(|_| self.first).and_then(Epilogue::first);
+        let value = match (first, self.less) {
+            (None, 0) => return None,
+            (first, less) => format!("({}) - ({less})", first.as_deref().unwrap_or("0")),
+        };
+        Some(if bytes { format!("i32(pack4xI8(vec4<i32>({value})))") } else { value })
+    }
 }
 
 /// What is convolved.
 pub struct Operands {
-    /// Floats, or int32s.
+    /// Floats, int32s, or words of four signed bytes of neighbouring channels (`pack_bytes.rs`), on GPUs only.
     pub x: View,
     /// Of the same type, as are the sums.
     pub filters: Filters,
     /// Dense, an element for each output channel.
     pub bias: Option<View>,
-    /// Whether outside of `x` lies what the epilogue's first operand is, a single int32; else zeros lie there.
-    pub around: bool,
+    /// What lies outside of `x`.
+    pub around: Around,
 }
 
-/// Convolves into `out`, which can be seen as `[batch, group, oc, pixels]`: floats, or int32s that wrap.
+/// Convolves into `out`, which can be seen as `[batch, group, oc, pixels]`: floats, or int32s that wrap. Where `x` is of
+/// words, so are the shape's input channels.
 ///
 /// # Errors
-/// `Unsupported` when the device has no form for the element type, `Limit` beyond what it can bind or dispatch.
+/// `Unsupported` when the device has no form for the element type, or there is no kernel for words of this shape, `Limit`
+/// beyond what it can bind or dispatch.
 pub fn convolve(
     cx: &mut LowerCx<'_>,
     s: &Shape,
@@ -396,7 +425,7 @@ pub fn convolve(
     let (transposed, padded, suffix) = (s.transposed, s.padded, ends.label());
     let long = s.ic * s.kernel.iter().product::<usize>() > 4 * PART as usize;
     let (device, out_device) = (summed, out.device);
-    let outside = ends.end.filter(|_| *around).and_then(Epilogue::first);
+    let outside = around.expr(ends.end, summed == DeviceType::U32);
     let (start, end, bias_there) = (&load, &flat, bias.is_some());
     let long_end = ends.end.is_some_and(Epilogue::is_long);
     let common = Common {
@@ -414,6 +443,7 @@ pub fn convolve(
         suffix,
     };
     let tiled = if single { Tiled::choose(cx, s, &common) } else { None };
+    ensure!(tiled.is_some() || !common.bytes(), Unsupported, "a convolution of words that is no product of tiles");
     let weights = packed(cx, s, filters, tiled.as_ref().map_or(tile.quads, |_| BLOCK / 4))?;
     let tiles = s.oc.div_ceil(tiled.as_ref().map_or(4 * tile.quads, |t| t.tile.rows));
     let rows = s.group * tiles;
@@ -438,7 +468,8 @@ pub fn convolve(
     binds.extend(bias.as_ref().map(Bind::Read));
     binds.extend([ends.end, ends.start].into_iter().flatten().flat_map(|e| &e.reads).map(Bind::Read));
     let sides = if s.transposed { &s.input } else { &s.output };
-    let flops = 2 * s.batch * s.group * s.oc * s.ic * sides.iter().chain(&s.kernel).product::<usize>();
+    let each = if common.bytes() { 8 } else { 2 };
+    let flops = each * s.batch * s.group * s.oc * s.ic * sides.iter().chain(&s.kernel).product::<usize>();
     if let Some(tiled) = tiled {
         return tiled.convolve(cx, &common, params, &binds, [pixels, rows, out.numel()], flops);
     }

@@ -147,9 +147,10 @@ impl Kernel for Shared<'_> {
     fn label(&self) -> String {
         let Tiled { tile, coop, small, parts, .. } = &self.tiled;
         let by = if *coop { "coop" } else { "shared" };
+        let bytes = if self.common.bytes() { " bytes" } else { "" };
         let few = if *small { " few channels" } else { "" };
         let split = if *parts > 1 { " parts" } else { "" };
-        self.common.label(&format!("{by} {}{few}{split}", tile.name()))
+        self.common.label(&format!("{by} {}{bytes}{few}{split}", tile.name()))
     }
 
     fn spec(&self, _: &Profile) -> Spec {
@@ -163,7 +164,8 @@ impl Kernel for Shared<'_> {
         let spec = match coop {
             true => t.coop_spec(spec).u32("EACH", 8),
             false => {
-                let spec = t.spec(spec, acc.is_float(), [false; 2]).u32("MOVED", 4 * m * n - n);
+                let spec =
+                    t.spec(spec, acc.is_float(), [false; 2]).flag("BYTES", c.bytes()).u32("MOVED", 4 * m * n - n);
                 spec.u32("OWN_ROWS", 4 * m).u32("OWN_COLUMNS", 4 * n)
             }
         };

@@ -8,6 +8,7 @@ use crate::{Result, bail, shape};
 
 #[derive(Debug)]
 struct Pack {
+    innermost: bool,
     vector: bool,
     flipped: bool,
 }
@@ -18,42 +19,51 @@ impl Kernel for Pack {
     }
 
     fn spec(&self, _: &Profile) -> Spec {
-        Spec::new("pack_bytes.wgsl").flag("VECTOR", self.vector).flag("FLIPPED", self.flipped)
+        let spec = Spec::new("pack_bytes.wgsl").flag("INNERMOST", self.innermost);
+        spec.flag("VECTOR", self.vector).flag("FLIPPED", self.flipped)
     }
 }
 
-/// `x`, `[.., k]` of 8-bit integers, as `[.., k / 4]` words of four signed bytes along `k`, zeros beyond its end. What is
-/// `unsigned` becomes less by 128.
+/// `x`, `[.., k, ..]` of 8-bit integers, as `[.., k / 4, ..]` words of four signed bytes along dim `dim`, zeros beyond its
+/// end. What is `unsigned` becomes less by 128.
 ///
 /// # Errors
-/// `Limit` when it is too large to bind.
-pub fn pack_bytes(cx: &mut LowerCx<'_>, x: &View, unsigned: bool) -> Result<View> {
+/// `Limit` when it is too large to bind; `Internal` when there is no such dim.
+pub fn pack_bytes(cx: &mut LowerCx<'_>, x: &View, dim: usize, unsigned: bool) -> Result<View> {
     let x = cx.dense(x)?;
-    let [lead @ .., k] = &x.shape[..] else { bail!(Internal, "bytes of a scalar") };
-    let (words, base) = (k.div_ceil(4), cx.base(&x) as usize);
-    let y = cx.temp(DType::U32, &[lead, &[words]].concat())?;
-    let vector = k.is_multiple_of(4) && base.is_multiple_of(4);
-    let count = shape::numel(lead) * words;
-    let params = Params::new().u32(count).u32(if vector { base / 4 } else { base }).u32(*k).u32(words);
-    let grid = linear_grid(count, LINEAR_WORKGROUP);
-    cx.dispatch(&Pack { vector, flipped: unsigned }, params, &[Bind::Read(&x), Bind::Write(&y)], grid)?;
+    let Some(&k) = x.shape.get(dim) else { bail!(Internal, "bytes along dim {dim} of {:?}", x.shape) };
+    let (words, base, inner) = (k.div_ceil(4), cx.base(&x) as usize, shape::numel(&x.shape[dim + 1..]));
+    let mut packed = x.shape.clone();
+    packed[dim] = words;
+    let y = cx.temp(DType::U32, &packed)?;
+    let innermost = inner == 1;
+    let vector = base.is_multiple_of(4) && if innermost { k } else { inner }.is_multiple_of(4);
+    let by = if vector { 4 } else { 1 };
+    let each = if innermost { 1 } else { by };
+    let count = y.numel() / each;
+    let params = Params::new().u32(count).u32(base / by).u32(k).u32(words).u32(inner / each);
+    let kernel = Pack { innermost, vector, flipped: unsigned };
+    cx.dispatch(&kernel, params, &[Bind::Read(&x), Bind::Write(&y)], linear_grid(count, LINEAR_WORKGROUP))?;
     Ok(y)
 }
 
-/// The matrices of `x`, `[.., k, n]` of 32-bit integers that 8 bits hold, as `[.., k / 4, n]` words of four along `k`.
+/// `x`, `[.., k, ..]` of 32-bit integers that 8 bits hold, as `[.., k / 4, ..]` words of four along dim `dim`, zeros beyond
+/// its end.
 ///
 /// # Errors
-/// `Internal` for a rank below 2 or another type.
-pub fn packed_rows(x: &Tensor) -> Result<Tensor> {
-    let [lead @ .., k, n] = x.shape() else { bail!(Internal, "rows of {:?}", x.shape()) };
-    let (words, values) = (k.div_ceil(4), x.to_slice::<i32>()?);
-    let mut packed = vec![0u32; shape::numel(lead) * words * n];
-    for (at, row) in values.chunks_exact((*n).max(1)).enumerate() {
-        let (matrix, row_of) = (at / k, at % k);
-        let to = &mut packed[(matrix * words + row_of / 4) * n..][..*n];
-        to.iter_mut().zip(row).for_each(|(word, v)| *word |= u32::from(*v as u8) << (row_of % 4 * 8));
+/// `Internal` for another type, or when there is no such dim.
+pub fn packed_along(x: &Tensor, dim: usize) -> Result<Tensor> {
+    let Some(&k) = x.shape().get(dim) else { bail!(Internal, "bytes along dim {dim} of {:?}", x.shape()) };
+    let (words, inner, values) = (k.div_ceil(4), shape::numel(&x.shape()[dim + 1..]), x.to_slice::<i32>()?);
+    let mut to = x.shape().to_vec();
+    to[dim] = words;
+    let mut packed = vec![0u32; shape::numel(&to)];
+    for (at, row) in values.chunks_exact(inner.max(1)).enumerate() {
+        let (outer, place) = (at / k, at % k);
+        let to = &mut packed[(outer * words + place / 4) * inner..][..inner];
+        to.iter_mut().zip(row).for_each(|(word, v)| *word |= u32::from(*v as u8) << (place % 4 * 8));
     }
-    Tensor::new([lead, &[words, *n]].concat(), packed)
+    Tensor::new(to, packed)
 }
 
 #[cfg(test)]
@@ -63,8 +73,10 @@ mod tests {
     #[test]
     fn four_rows_make_a_row_of_words() {
         let x = Tensor::new([5, 2], vec![1i32, -1, 2, -2, 3, -128, 4, 127, 5, 0]).unwrap();
-        let packed = packed_rows(&x).unwrap();
+        let packed = packed_along(&x, 0).unwrap();
         assert_eq!(packed.shape(), [2, 2]);
         assert_eq!(packed.to_vec::<u32>().unwrap(), [0x0403_0201, 0x7f80_feff, 5, 0]);
+        let packed = packed_along(&x.reshaped([2, 5]).unwrap(), 1).unwrap();
+        assert_eq!(packed.to_vec::<u32>().unwrap(), [0xfe02_ff01, 3, 0x057f_0480, 0]);
     }
 }

@@ -100,7 +100,7 @@ impl DynamicQuantizeLstm {
                 let z = cx.value(W_ZERO).cloned();
                 let tag = z.as_ref().map_or(String::new(), |z| format!("less {:?} {:?}", z.shape(), z.bytes()));
                 let weights = right_of(cx, 1, false, I32, &tag, move |w| shifted(w, z.as_ref(), by_direction))?;
-                (widened(&flat), weights, centred(cx, &zero, sums, Some(&scaled))?)
+                (widened(&flat), weights, centred(cx, Some(&zero), 0, sums, Some(&scaled))?)
             }
             None => {
                 let weights = Right::View(shifted_view(cx, 1, W_ZERO, by_direction)?);

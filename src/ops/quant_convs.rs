@@ -7,15 +7,16 @@ use super::epilogue;
 use super::eval::{need, opt};
 use super::infer::one;
 use super::quant_products::{
-    ADDED, QUANTISED, SCALED, Scales, W_SCALE, X_SCALE, Y_SCALE, Y_ZERO, centred, is_known, less_tag, number, ramp,
-    shifted, shifted_view, widened, zero_point,
+    ADDED, QUANTISED, SCALED, Scales, W_SCALE, X_SCALE, Y_SCALE, Y_ZERO, centred, is_bytes, is_known, less_tag, number,
+    ramp, shifted, shifted_view, widened, zero_point,
 };
 use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef};
 use crate::dtype::DType;
-use crate::dtype::DType::{F32, I8, I32, U8};
+use crate::dtype::DType::{F32, I8, I32, U8, U32};
 use crate::ir::{Attr, AttrReader, TensorType};
-use crate::kernels::conv::{self, Filters, Operands};
+use crate::kernels::conv::{self, Around, Filters, Operands, Shape};
 use crate::kernels::epilogue::{Ends, Epilogue};
+use crate::kernels::pack_bytes::{pack_bytes, packed_along};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
@@ -112,15 +113,59 @@ impl Convolution {
         let bias = if cx.has_input(bias) { Some(cx.dense_input(bias)?) } else { None };
         let shapes = self.0.shapes((&tx.shape, &tw.shape, None))?.kernel()?;
         let zero = zero_point(cx, zeros[0])?.and_then(|z| z.reshaped(&[]));
+        if cx.attempt(|cx| convolve_bytes(cx, &shapes, [x, w, zeros[1]], zero.as_ref(), bias.as_ref(), out, end))? {
+            return Ok(());
+        }
         let sums = if zero.is_some() { filter_sums(cx, w, zeros[1])? } else { None };
-        let (vx, end, around) = match zero.zip(sums) {
-            Some((zero, sums)) => (widened(&cx.input(x)?), Some(centred(cx, &zero, sums, end)?), true),
+        let (vx, end, first) = match zero.zip(sums) {
+            Some((zero, sums)) => (widened(&cx.input(x)?), Some(centred(cx, Some(&zero), 0, sums, end)?), true),
             None => (shifted_view(cx, x, zeros[0], |_| vec![])?, end.cloned(), false),
         };
         let filters = filters(cx, w, zeros[1])?;
         let ends = Ends { start: None, end: end.as_ref() };
+        let around = Around { first, less: 0 };
         conv::convolve(cx, &shapes, &Operands { x: vx, filters, bias, around }, out, ends)
     }
+}
+
+/// Products in a sum below which four bytes at a time gain nothing.
+const LEAST_BYTES: usize = 32;
+
+/// The convolution of inputs `x` and `w` by words of four bytes of neighbouring channels: for constant filters that are
+/// signed bytes once they are less their zero point. Unsigned `x` become signed, less 128, as does their `zero` point.
+fn convolve_bytes(
+    cx: &mut LowerCx<'_>,
+    s: &Shape,
+    [x, w, w_zero]: [usize; 3],
+    zero: Option<&View>,
+    bias: Option<&View>,
+    out: &View,
+    end: Option<&Epilogue>,
+) -> Result<()> {
+    let words = s.ic.div_ceil(4);
+    ensure!(cx.profile().bytes && is_bytes(cx, w, w_zero)?, Unsupported, "filters that are no signed bytes");
+    let enough = s.ic * s.kernel.iter().product::<usize>() >= LEAST_BYTES && s.ic >= 2 * words;
+    ensure!(enough, Unsupported, "few bytes");
+    let (vx, rank) = (cx.input(x)?, cx.input_type(w)?.rank());
+    let less = if vx.dtype == U8 { 128 } else { 0 };
+    let end = match zero.is_some() || less > 0 {
+        true => {
+            let sums = filter_sums(cx, w, w_zero)?.ok_or_else(|| err!(Unsupported, "filters that are not known"))?;
+            Some(centred(cx, zero, less, sums, end)?)
+        }
+        false => end.cloned(),
+    };
+    let lie = [&[s.batch, s.group, s.ic], &s.input[..]].concat();
+    let by_group = vx.reshaped(&lie).ok_or_else(|| err!(Internal, "{:?} is not {lie:?}", vx.shape))?;
+    let packed = pack_bytes(cx, &by_group, 2, less > 0)?;
+    let z = cx.value(w_zero).cloned();
+    let tag = format!("bytes {}", less_tag(z.as_ref()));
+    let make = Arc::new(move |w: &Tensor| packed_along(&shifted(w, z.as_ref(), |p| by_filters(p, 0, rank))?, 1));
+    let filters = Filters::Constant { input: w, dtype: U32, tag, make };
+    let around = Around { first: zero.is_some(), less };
+    let shape = Shape { ic: words, ..s.clone() };
+    let operands = Operands { x: packed, filters, bias: bias.cloned(), around };
+    conv::convolve(cx, &shape, &operands, out, Ends { start: None, end: end.as_ref() })
 }
 
 /// The sums of the filters, input `w`, constants, less their zero points; as they broadcast to the result.
@@ -275,6 +320,28 @@ fn conv_integer_cases() -> Vec<Case> {
             .constant(ramp(U8, &[1]))
             .ints("strides", &[2, 2]),
         case().rand(I8, &[0, 2, 4]).rand(U8, &[3, 2, 2]),
+        // four channels to a word: some left over, groups, windows outside, one pixel, few and many channels
+        case()
+            .rand(U8, &[2, 10, 9, 7])
+            .constant(ramp(I8, &[12, 5, 3, 3]))
+            .rand(U8, &[])
+            .int("group", 2)
+            .ints("pads", &[1; 4]),
+        case().rand(I8, &[1, 72, 6, 6]).constant(ramp(I8, &[40, 72, 3, 3])).rand(I8, &[]).ints("pads", &[1; 4]),
+        case().rand(U8, &[3, 130, 1, 1]).constant(ramp(I8, &[9, 130, 1, 1])).rand(U8, &[]),
+        case().rand(I8, &[1, 33, 5, 5]).constant(ramp(I8, &[70, 33, 1, 1])).ints("pads", &[0, 1, 1, 0]),
+        case().rand(U8, &[1, 6, 11]).constant(ramp(I8, &[8, 6, 4])).ints("pads", &[3, 1]).ints("dilations", &[2]),
+        case()
+            .rand(U8, &[1, 3, 17, 13])
+            .constant(ramp(I8, &[16, 3, 7, 7]))
+            .rand(U8, &[])
+            .ints("strides", &[2, 2])
+            .ints("pads", &[3; 4]),
+        case()
+            .rand(I8, &[1, 4, 5, 4, 6])
+            .constant(ramp(I8, &[33, 4, 2, 3, 2]))
+            .rand(I8, &[])
+            .ints("pads", &[1, 1, 0, 0, 1, 1]),
     ]
 }
 
@@ -284,10 +351,19 @@ fn qlinear_conv_cases() -> Vec<Case> {
         let c = c.rand(w, &[6, 4, 3, 3]).range(F32, per, 0.01, 0.02).range(w, per, 0.0, 9.0);
         c.range(F32, &[], 0.03, 0.06).rand(x, &[]).ints("pads", &[1, 1, 1, 1])
     };
+    let known = |x: DType, w: Tensor, zero: Tensor| {
+        let filters = w.shape()[0];
+        let c = Case::new("QLinearConv", 10).rand(x, &[2, 12, 7, 6]).range(F32, &[], 0.01, 0.02).rand(x, &[]);
+        let c = c.constant(w).range(F32, &[filters], 0.01, 0.02).constant(zero).range(F32, &[], 0.03, 0.06);
+        c.rand(x, &[]).rand(I32, &[filters]).ints("pads", &[1, 0, 1, 2])
+    };
     vec![
         case(U8, U8, &[]),
         case(U8, I8, &[6]).rand(I32, &[6]),
         case(I8, I8, &[1]).rand(I32, &[6]).ints("strides", &[2, 1]),
+        known(U8, ramp(I8, &[40, 12, 3, 3]), Tensor::zeros(I8, [40])),
+        known(I8, ramp(I8, &[20, 6, 2, 3]), Tensor::zeros(I8, [])).int("group", 2),
+        known(U8, ramp(U8, &[8, 12, 3, 3]), number(U8, 128.0)),
     ]
 }
 

@@ -13,7 +13,7 @@ use crate::kernels::DeviceType;
 use crate::kernels::elementwise::{Emit, Var};
 use crate::kernels::epilogue::{Ends, Epilogue};
 use crate::kernels::matmul::{Product, Right, product, right_of};
-use crate::kernels::pack_bytes::{pack_bytes, packed_rows};
+use crate::kernels::pack_bytes::{pack_bytes, packed_along};
 use crate::plan::{LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
@@ -125,11 +125,42 @@ pub(super) fn less_tag(z: Option<&Tensor>) -> String {
     z.map_or("widened".into(), |z| format!("less {:?} {:?}", z.shape(), z.bytes()))
 }
 
-/// Sums of products whose first factors are not yet less their `zero` point, less that times the `sums` of the second
-/// factors; then `end`. So nothing is subtracted before the products or within them.
-pub(super) fn centred(cx: &LowerCx<'_>, zero: &View, sums: View, end: Option<&Epilogue>) -> Result<Epilogue> {
-    let less = Epilogue::new(cx, "zero", [I32, I32], vec![widened(zero), sums], |e, made, args| {
-        let by = e.call(I32, "mul", &[&args[0], &args[1]])?;
+/// Whether input `b`, constant, is of signed bytes once it is less its zero point.
+pub(super) fn is_bytes(cx: &LowerCx<'_>, b: usize, b_zero: usize) -> Result<bool> {
+    let (z, given) = (cx.value(b_zero), cx.has_input(b_zero));
+    let all = |value: f64| z.and_then(|z| z.to_f64s().ok()).is_some_and(|z| z.iter().all(|z| *z == value));
+    let signed = match cx.input_type(b)?.dtype {
+        I8 => !given || all(0.0),
+        U8 => all(128.0),
+        _ => false,
+    };
+    Ok(signed && cx.value(b).is_some())
+}
+
+/// Sums of products whose first factors are `less` too little, and not yet less their `zero` point, made what they should
+/// be by the `sums` of the second factors; then `end`. So nothing is subtracted before the products or within them.
+pub(super) fn centred(
+    cx: &LowerCx<'_>,
+    zero: Option<&View>,
+    less: i32,
+    sums: View,
+    end: Option<&Epilogue>,
+) -> Result<Epilogue> {
+    let views = zero.map(widened).into_iter().chain([sums]).collect();
+    let less = Epilogue::new(cx, "zero", [I32, I32], views, |e, made, args| {
+        let (zero, sums) = match args {
+            [sums] => (e.int(I32, 0)?, sums),
+            [zero, sums] => (zero.clone(), sums),
+            _ => return Err(err!(Internal, "{} operands", args.len())),
+        };
+        let zero = match less {
+            0 => zero,
+            _ => {
+                let less = e.int(I32, less.into())?;
+                e.call(I32, "sub", &[&zero, &less])?
+            }
+        };
+        let by = e.call(I32, "mul", &[&zero, sums])?;
         e.call(I32, "sub", &[&made, &by])
     })?;
     match end {
@@ -224,7 +255,7 @@ pub(super) fn product_of(
     let single = zero.as_ref().is_some_and(|z| z.shape.last().is_none_or(|columns| *columns == 1));
     let sums = if single && !x.dtype.is_float() { column_sums(cx, b, b_zero, by_columns)? } else { None };
     let (x, end) = match (zero, sums) {
-        (Some(zero), Some(sums)) => (widened(x), Some(centred(cx, &zero, sums, end)?)),
+        (Some(zero), Some(sums)) => (widened(x), Some(centred(cx, Some(&zero), 0, sums, end)?)),
         (zero, _) => (less(cx, x, zero)?, end.cloned()),
     };
     let fit = |v: &View| v.reshaped(&g.a).ok_or_else(|| err!(Internal, "{:?} is not {:?}", v.shape, g.a));
@@ -245,16 +276,7 @@ fn product_of_bytes(
     end: Option<&Epilogue>,
 ) -> Result<()> {
     let t = cx.input_type(b)?;
-    let all = |z: Option<&Tensor>, value: f64| {
-        z.and_then(|z| z.to_f64s().ok()).is_some_and(|z| z.iter().all(|z| *z == value))
-    };
-    let z = cx.value(b_zero);
-    let signed = match t.dtype {
-        I8 => !cx.has_input(b_zero) || all(z, 0.0),
-        U8 => all(z, 128.0),
-        _ => false,
-    };
-    ensure!(cx.profile().bytes && signed && cx.value(b).is_some(), Unsupported, "weights that are no signed bytes");
+    ensure!(cx.profile().bytes && is_bytes(cx, b, b_zero)?, Unsupported, "weights that are no signed bytes");
     ensure!(matches!(x.dtype, I8 | U8) && g.n >= LEAST_BYTES && g.k >= LEAST_BYTES, Unsupported, "few bytes");
     let single = zero.is_none_or(|z| z.shape.last().is_none_or(|columns| *columns == 1));
     ensure!(single && t.shape.len() >= 2, Unsupported, "zero points along the sums");
@@ -263,28 +285,15 @@ fn product_of_bytes(
     if zero.is_some() || unsigned {
         let sums = column_sums(cx, b, b_zero, by_columns)?;
         let sums = sums.ok_or_else(|| err!(Unsupported, "weights that are not known"))?;
-        let views = zero.map(widened).into_iter().chain([sums]).collect();
-        let less = Epilogue::new(cx, "zero", [I32, I32], views, |e, made, args| {
-            let by = e.int(I32, if unsigned { 128 } else { 0 })?;
-            let (by, sums) = match args {
-                [zero, sums] => (e.call(I32, "sub", &[zero, &by])?, sums),
-                [sums] => (e.int(I32, if unsigned { -128 } else { 0 })?, sums),
-                _ => return Err(err!(Internal, "{} operands", args.len())),
-            };
-            let by = e.call(I32, "mul", &[&by, sums])?;
-            e.call(I32, "sub", &[&made, &by])
-        })?;
-        end = Some(match &end {
-            Some(end) => less.then(end)?,
-            None => less,
-        });
+        end = Some(centred(cx, zero, if unsigned { 128 } else { 0 }, sums, end.as_ref())?);
     }
     let z = cx.value(b_zero).cloned();
     let [lead @ .., k, n] = &t.shape[..] else { return Err(err!(Internal, "weights of {t}")) };
     let words = TensorType::new(DType::U32, [lead, &[k.div_ceil(4), *n]].concat());
     let tag = format!("bytes {}", less_tag(z.as_ref()));
-    let right = cx.prepacked(b, &tag, words, move |w| packed_rows(&shifted(w, z.as_ref(), by_columns)?))?;
-    let left = pack_bytes(cx, x, unsigned)?;
+    let make = move |w: &Tensor| packed_along(&shifted(w, z.as_ref(), by_columns)?, w.rank() - 2);
+    let right = cx.prepacked(b, &tag, words, make)?;
+    let left = pack_bytes(cx, x, x.rank() - 1, unsigned)?;
     let lie = [&g.a[..g.a.len() - 1], &[g.k.div_ceil(4)]].concat();
     let left = left.reshaped(&lie).ok_or_else(|| err!(Internal, "{:?} is not {lie:?}", left.shape))?;
     let left = left.broadcast(&[&g.batch[..], &[g.m, g.k.div_ceil(4)]].concat());
@@ -497,8 +506,10 @@ impl QLinearMatMul {
     }
 }
 
+/// Values from 0 to 99, of I8 from -128 to 127.
 pub(super) fn ramp(d: DType, s: &[usize]) -> Tensor {
-    let values = (0..shape::numel(s)).map(|i| (i as i128 * 37 + 11) % 100).collect();
+    let value = |i: usize| (i as i128 * 37 + 11) % 100;
+    let values = (0..shape::numel(s)).map(|i| if d == I8 { value(i) * 255 / 99 - 128 } else { value(i) }).collect();
     Tensor::from_i128s(d, s, values).unwrap_or_else(|_| Tensor::zeros(d, s))
 }
 
