@@ -10,9 +10,10 @@ use crate::gpu::{Gpu, Weights};
 use crate::import::{self, ImportOptions, Imported};
 use crate::ir::{Declared, Dim, Graph, TensorType, ValueId};
 use crate::limits::Limits;
+use crate::passes::{self, Arithmetic};
 use crate::session::SessionBuilder;
 use crate::tensor::Tensor;
-use crate::{Result, ensure, err, passes};
+use crate::{Result, ensure, err};
 
 /// A model: its graph, what goes in and out, and who made it. Cloning shares everything.
 ///
@@ -41,8 +42,8 @@ struct Inner {
     optimised: Mutex<Variants>,
 }
 
-/// Graphs by the passes left out and whether in float16.
-type Variants = HashMap<(Vec<String>, bool), Arc<Graph>>;
+/// Graphs by the passes left out and what they compute in.
+type Variants = HashMap<(Vec<String>, Arithmetic), Arc<Graph>>;
 
 /// An input or output of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,16 +199,16 @@ impl Model {
         crate::Session::new(gpu, self, &Default::default())?.plan(&inputs).map(|_| ())
     }
 
-    /// The graph after all passes but those `disabled`, its arithmetic in float16 where that is asked for.
-    pub(crate) fn optimised(&self, disabled: &[String], float16: bool) -> Result<Arc<Graph>> {
-        let key = (disabled.to_vec(), float16);
+    /// The graph after all passes but those `disabled`, for a device that computes in this way.
+    pub(crate) fn optimised(&self, disabled: &[String], arithmetic: Arithmetic) -> Result<Arc<Graph>> {
+        let key = (disabled.to_vec(), arithmetic);
         let mut made =
             self.0.optimised.lock().map_err(|_| err!(Internal, "a thread failed while it ran the passes"))?;
         if let Some(graph) = made.get(&key) {
             return Ok(graph.clone());
         }
         let mut graph = (*self.0.graph).clone();
-        passes::run_in(&mut graph, disabled, float16)?;
+        passes::run_for(&mut graph, disabled, arithmetic)?;
         Ok(made.entry(key).or_insert(Arc::new(graph)).clone())
     }
 

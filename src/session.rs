@@ -161,15 +161,15 @@ impl Session {
         };
         let inputs = graph.inputs.iter().map(info).collect();
         let outputs = graph.outputs.iter().map(info).collect();
-        let float16 = options.float16 && gpu.has_float16();
-        if options.float16 && !float16 {
+        let arithmetic = gpu.arithmetic(options.float16);
+        if options.float16 && !arithmetic.float16 {
             log::warn!("{} has no float16 that is faster: computing in float32", gpu.info().name);
         }
         let graph = match model {
-            Some(model) => model.optimised(&options.disabled_passes, float16)?,
+            Some(model) => model.optimised(&options.disabled_passes, arithmetic)?,
             None => {
                 let mut graph = graph.clone();
-                passes::run_in(&mut graph, &options.disabled_passes, float16)?;
+                passes::run_for(&mut graph, &options.disabled_passes, arithmetic)?;
                 Arc::new(graph)
             }
         };

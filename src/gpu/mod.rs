@@ -24,6 +24,7 @@ pub(crate) use pipelines::{Pipeline, PipelineKey, Pipelines};
 pub(crate) use weights::Weights;
 
 use crate::kernels::{self, Choices, Profile, Winograd};
+use crate::passes::Arithmetic;
 use crate::{Result, bail, err};
 
 /// Which device to take and what to use of it.
@@ -399,6 +400,14 @@ impl Gpu {
     /// Whether the device computes in float16. Software adapters do not: what a model has in float16 they hold in float32.
     pub fn has_float16(&self) -> bool {
         self.0.profile.f16
+    }
+
+    /// What the passes make of a model's arithmetic for this device, of which `float16` is asked or not. Float16 is faster
+    /// than bytes where there are cooperative matrices for it.
+    pub fn arithmetic(&self, float16: bool) -> Arithmetic {
+        let profile = &self.0.profile;
+        let float16 = float16 && profile.f16;
+        Arithmetic { float16, bytes: profile.bytes && !(float16 && profile.coop) }
     }
 
     /// How many pipelines have been compiled on this device.

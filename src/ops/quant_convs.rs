@@ -128,8 +128,16 @@ impl Convolution {
     }
 }
 
-/// Products in a sum below which four bytes at a time gain nothing.
+/// Products in a sum, and output channels of a group, below which four bytes at a time gain nothing.
 const LEAST_BYTES: usize = 32;
+const LEAST_CHANNELS: usize = 8;
+
+/// Whether a convolution with filters of this shape gains by four bytes of neighbouring channels at a time.
+pub(crate) fn gains(group: usize, w: &[usize]) -> bool {
+    let &[filters, channels, ref taps @ ..] = w else { return false };
+    let (words, depth) = (channels.div_ceil(4), channels * shape::numel(taps));
+    filters / group.max(1) >= LEAST_CHANNELS && depth >= LEAST_BYTES && channels >= 2 * words
+}
 
 /// The convolution of inputs `x` and `w` by words of four bytes of neighbouring channels: for constant filters that are
 /// signed bytes once they are less their zero point. Unsigned `x` become signed, less 128, as does their `zero` point.
@@ -144,8 +152,7 @@ fn convolve_bytes(
 ) -> Result<()> {
     let words = s.ic.div_ceil(4);
     ensure!(cx.profile().bytes && is_bytes(cx, w, w_zero)?, Unsupported, "filters that are no signed bytes");
-    let enough = s.ic * s.kernel.iter().product::<usize>() >= LEAST_BYTES && s.ic >= 2 * words;
-    ensure!(enough, Unsupported, "few bytes");
+    ensure!(gains(s.group, &cx.input_type(w)?.shape), Unsupported, "few bytes");
     let (vx, rank) = (cx.input(x)?, cx.input_type(w)?.rank());
     let less = if vx.dtype == U8 { 128 } else { 0 };
     let end = match zero.is_some() || less > 0 {

@@ -127,14 +127,23 @@ pub(super) fn less_tag(z: Option<&Tensor>) -> String {
 
 /// Whether input `b`, constant, is of signed bytes once it is less its zero point.
 pub(super) fn is_bytes(cx: &LowerCx<'_>, b: usize, b_zero: usize) -> Result<bool> {
-    let (z, given) = (cx.value(b_zero), cx.has_input(b_zero));
-    let all = |value: f64| z.and_then(|z| z.to_f64s().ok()).is_some_and(|z| z.iter().all(|z| *z == value));
-    let signed = match cx.input_type(b)?.dtype {
-        I8 => !given || all(0.0),
-        U8 => all(128.0),
+    let known = cx.value(b).is_some() && (cx.value(b_zero).is_some() || !cx.has_input(b_zero));
+    Ok(known && are_bytes(cx.input_type(b)?.dtype, cx.value(b_zero)))
+}
+
+/// Whether constants of this type are signed bytes once they are less their zero point.
+pub(crate) fn are_bytes(dtype: DType, zero: Option<&Tensor>) -> bool {
+    let all = |value: f64| zero.map(|z| z.to_f64s().is_ok_and(|z| z.iter().all(|z| *z == value)));
+    match dtype {
+        I8 => all(0.0).unwrap_or(true),
+        U8 => all(128.0).unwrap_or(false),
         _ => false,
-    };
-    Ok(signed && cx.value(b).is_some())
+    }
+}
+
+/// Whether products of `k` bytes for each of `n` columns gain by four bytes at a time.
+pub(crate) fn gains(k: usize, n: usize) -> bool {
+    k.min(n) >= LEAST_BYTES
 }
 
 /// Sums of products whose first factors are `less` too little, and not yet less their `zero` point, made what they should
@@ -277,7 +286,7 @@ fn product_of_bytes(
 ) -> Result<()> {
     let t = cx.input_type(b)?;
     ensure!(cx.profile().bytes && is_bytes(cx, b, b_zero)?, Unsupported, "weights that are no signed bytes");
-    ensure!(matches!(x.dtype, I8 | U8) && g.n >= LEAST_BYTES && g.k >= LEAST_BYTES, Unsupported, "few bytes");
+    ensure!(matches!(x.dtype, I8 | U8) && gains(g.k, g.n), Unsupported, "few bytes");
     let single = zero.is_none_or(|z| z.shape.last().is_none_or(|columns| *columns == 1));
     ensure!(single && t.shape.len() >= 2, Unsupported, "zero points along the sums");
     let unsigned = x.dtype == U8;
@@ -525,6 +534,11 @@ fn matmul_integer_cases() -> Vec<Case> {
         case().rand(U8, &[5]).rand(U8, &[5]).rand(U8, &[]).rand(U8, &[]),
         case().rand(U8, &[5]).constant(ramp(U8, &[5, 9])).constant(ramp(U8, &[])),
         case().rand(U8, &[3, 0]).rand(U8, &[0, 2]),
+        // four bytes to a word, some left over; one row, zero points of rows, weights that are less 128
+        case().rand(U8, &[2, 9, 18]).constant(ramp(I8, &[18, 33])).rand(U8, &[]),
+        case().rand(I8, &[70, 130]).constant(ramp(I8, &[130, 66])).rand(I8, &[70]).constant(Tensor::zeros(I8, [66])),
+        case().rand(U8, &[300]).constant(ramp(I8, &[300, 40])),
+        case().rand(U8, &[40, 32]).constant(ramp(U8, &[32, 70])).absent().constant(number(U8, 128.0)),
     ]
 }
 
@@ -548,6 +562,10 @@ fn qlinear_matmul_cases() -> Vec<Case> {
     let half = Case::new("QLinearMatMul", 21).rand(U8, &[4, 6]).range(F16, &[], 0.01, 0.02).rand(U8, &[]);
     let half = half.constant(ramp(U8, &[6, 40])).range(F16, &[], 0.01, 0.02).constant(ramp(U8, &[]));
     all.push(half.range(F16, &[], 0.03, 0.06).rand(U8, &[]));
+    // four bytes to a word
+    let bytes = Case::new("QLinearMatMul", 21).rand(U8, &[2, 5, 30]).range(F32, &[5], 0.01, 0.02).rand(U8, &[5]);
+    let bytes = bytes.constant(ramp(I8, &[30, 40])).range(F32, &[40], 0.01, 0.02).constant(Tensor::zeros(I8, [40]));
+    all.push(bytes.range(F32, &[], 0.3, 0.6).rand(I8, &[]));
     all
 }
 

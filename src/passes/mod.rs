@@ -21,6 +21,7 @@ mod lift_elementwise;
 mod merge_convs;
 mod merge_elementwise;
 mod merge_products;
+mod multiply_bytes;
 mod prologues;
 mod spell;
 mod to_float16;
@@ -37,12 +38,23 @@ pub struct Pass {
     pub run: fn(&mut Graph) -> Result<bool>,
 }
 
-/// The pass that only runs for who asks for it.
+/// The passes that only run for some arithmetic.
 const TO_FLOAT16: &str = "to-float16";
+const MULTIPLY_BYTES: &str = "multiply-bytes";
+
+/// What a device computes in, and is asked to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Arithmetic {
+    /// In float16 what the model has in float32.
+    pub float16: bool,
+    /// Products of bytes, where these stand behind floats, as bytes.
+    pub bytes: bool,
+}
 
 /// All passes that need no shapes, in order.
 pub const PASSES: &[Pass] = &[
     Pass { name: "unroll-loops", run: unroll_loops::run },
+    Pass { name: MULTIPLY_BYTES, run: multiply_bytes::run },
     Pass { name: "dequantise", run: dequantise::run },
     Pass { name: "fold-constants", run: fold_constants::run },
     Pass { name: "dead-code", run: dead_code::run },
@@ -74,23 +86,28 @@ pub(crate) fn without_dead_code(graph: &mut Graph) -> Result<()> {
     dead_code::run(graph).map(drop)
 }
 
-/// Runs every pass whose name is not in `disabled`, in float32 what the model has in float32. Returns the names of those
-/// that changed the graph: without another one it would be the same.
+/// Runs every pass whose name is not in `disabled`, for any device. Returns the names of those that changed the graph:
+/// without another one it would be the same.
 ///
 /// # Errors
 /// Those of the passes; in debug builds those of the verifier.
 pub fn run(graph: &mut Graph, disabled: &[String]) -> Result<Vec<&'static str>> {
-    run_in(graph, disabled, false)
+    run_for(graph, disabled, Arithmetic::default())
 }
 
-/// As [`run`], with the arithmetic in float16 where that is asked for.
+/// As [`run`], for a device that computes in this way.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_in(graph: &mut Graph, disabled: &[String], float16: bool) -> Result<Vec<&'static str>> {
+pub fn run_for(graph: &mut Graph, disabled: &[String], arithmetic: Arithmetic) -> Result<Vec<&'static str>> {
     let mut effective = vec![];
-    let wanted = |p: &&Pass| (float16 || p.name != TO_FLOAT16) && !disabled.iter().any(|d| d == p.name);
-    for pass in PASSES.iter().filter(wanted) {
+    let wanted = |p: &&Pass| match p.name {
+        TO_FLOAT16 => arithmetic.float16,
+        MULTIPLY_BYTES => arithmetic.bytes,
+        _ => true,
+    };
+    let enabled = |p: &&Pass| !disabled.iter().any(|d| d == p.name);
+    for pass in PASSES.iter().filter(wanted).filter(enabled) {
         let changed = (pass.run)(graph)?;
         effective.extend(changed.then_some(pass.name));
         log::debug!("pass {}: {}", pass.name, if changed { "changed the graph" } else { "nothing to do" });

@@ -1,6 +1,7 @@
 //! Where a command runs: a device or the interpreter.
 
 use clap::{Args, ValueEnum};
+use shadernet::passes::Arithmetic;
 use shadernet::{
     ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, RunStats, Session, SessionOptions, Tensor,
 };
@@ -75,6 +76,13 @@ impl Place {
             float16: self.float16,
             fixed_sizes: true,
         }
+    }
+
+    /// What the passes make of a model's arithmetic here: in float16 as asked, also where the device has none.
+    pub fn arithmetic(&self) -> Arithmetic {
+        let float16 = self.float16;
+        let device = if self.backend == Backend::Cpu { None } else { self.gpu().ok() };
+        device.map_or(Arithmetic { float16, bytes: false }, |gpu| Arithmetic { float16, ..gpu.arithmetic(float16) })
     }
 
     /// Opens the device, if the backend is one.

@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<bool> {
         Stage::Import => println!("{}", ir::print_elided(model.graph())),
         Stage::Passes => {
             let mut graph = (**model.graph()).clone();
-            passes::run_in(&mut graph, &args.place.disabled_passes, args.place.float16)?;
+            passes::run_for(&mut graph, &args.place.disabled_passes, args.place.arithmetic())?;
             println!("{}", ir::print_elided(&graph));
         }
         Stage::Lower | Stage::Plan => {

@@ -98,11 +98,15 @@ pub fn run(args: &Args) -> Result<bool> {
     cases.retain(|c| filter.as_ref().is_none_or(|f| f.is_match(&c.name)));
     cases.sort_by(|a, b| (&a.category, &a.name).cmp(&(&b.category, &b.name)));
     let mut place = args.place.open()?;
+    let arithmetic = match &place {
+        Where::Gpu(gpu, options) => gpu.arithmetic(options.float16),
+        Where::Cpu => Default::default(),
+    };
     let bar = output::bar(cases.len() as u64, "testing");
     let mut rows = vec![];
     for case in &cases {
         let own = (String::new(), args.place.disabled_passes.clone());
-        let others = if args.each_pass { left_out(case, args.place.float16) } else { vec![] };
+        let others = if args.each_pass { left_out(case, arithmetic) } else { vec![] };
         bar.inc(1);
         for (label, passes) in [own].iter().chain(&others) {
             if let Where::Gpu(_, options) = &mut place {
@@ -131,9 +135,9 @@ pub fn run(args: &Args) -> Result<bool> {
 
 /// All passes, and each one alone that changes the case's graph, with what a case's name is followed by when they are
 /// left out. None of a model that cannot be loaded, which the case itself reports.
-fn left_out(case: &Case, float16: bool) -> Vec<(String, Vec<String>)> {
+fn left_out(case: &Case, arithmetic: passes::Arithmetic) -> Vec<(String, Vec<String>)> {
     let Ok(model) = Model::load(case.folder.join("model.onnx")) else { return vec![] };
-    let Ok(effective) = passes::run_in(&mut (**model.graph()).clone(), &[], float16) else { return vec![] };
+    let Ok(effective) = passes::run_for(&mut (**model.graph()).clone(), &[], arithmetic) else { return vec![] };
     let all = passes::PASSES.iter().map(|p| p.name.to_string()).collect();
     let each = effective.into_iter().map(|n| (format!(" without {n}"), vec![n.to_string()]));
     [(" without passes".to_string(), all)].into_iter().chain(each).collect()
