@@ -66,6 +66,21 @@ def convolution(name, batch, channels, filters, side, kernel, stride=1, group=1)
          lambda: {"w": normal(filters, channels // group, kernel, kernel)})
 
 
+def convolution_of_bytes(name, batch, channels, side, kernel, zero=0, floats=False):
+    """QLinearConv, or with `floats` Conv between DequantizeLinear and QuantizeLinear. A zero point of the weights other than
+    0 leaves them 32-bit words."""
+    shape = [batch, channels, side, side]
+    window = dict(kernel_shape=[kernel] * 2, pads=[kernel // 2] * 4)
+    nodes = [node("QLinearConv", "x xs xz w ws wz ys yz", **window)]
+    if floats:
+        nodes = [node("DequantizeLinear", "x xs xz", "xf"), node("DequantizeLinear", "w ws wz", "wf"),
+                 node("Conv", "xf wf", "yf", **window), node("QuantizeLinear", "yf ys yz")]
+    save(name, nodes, [("x", TensorProto.UINT8, shape)], [("y", TensorProto.UINT8, shape)],
+         lambda: {"xs": np.float32(0.02), "xz": np.uint8(120), "ws": np.float32(0.01), "wz": np.int8(zero),
+                  "ys": np.float32(0.1), "yz": np.uint8(130),
+                  "w": rng.integers(-128, 128, (channels, channels, kernel, kernel), np.int8)})
+
+
 def products():
     for n in (1024, 2048, 4096, 8192):
         product(f"gemm_f32_{n}", n, n, n)
@@ -123,6 +138,10 @@ def convolutions():
                          ("conv1x1_1024_256_14", 1, 1024, 256, 14, 1), ("conv7x7_3_64_224", 1, 3, 64, 224, 7, 2),
                          ("depthwise_128_56_b32", 32, 128, 128, 56, 3, 1, 128)):
         convolution(name, *sizes)
+    for name, *sizes in (("3x3_64_56_b32", 32, 64, 56, 3), ("3x3_256_14", 1, 256, 14, 3), ("3x3_512_7", 1, 512, 7, 3)):
+        convolution_of_bytes(f"qconv{name}_bytes", *sizes)
+        convolution_of_bytes(f"qconv{name}_words", *sizes, zero=3)
+        convolution_of_bytes(f"qconv{name}_between", *sizes, floats=True)
 
 
 def attention():
