@@ -15,7 +15,7 @@ pub type Options = BTreeMap<String, String>;
 
 static OPEN: LazyLock<Mutex<HashMap<Options, Gpu>>> = LazyLock::new(Mutex::default);
 
-const KEYS: &str = "adapter, device_id, backend, profile, pipeline_cache, fallback, precision";
+const KEYS: &str = "adapter, device_id, backend, profile, pipeline_cache, fallback, precision, sizes";
 
 /// What provider options say of sessions, and not of devices.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,8 @@ pub struct Asked {
     pub fallback: Fallback,
     /// Whether to compute in float16 what the model has in float32.
     pub float16: bool,
+    /// Whether inputs keep the sizes of the first run.
+    pub fixed_sizes: bool,
 }
 
 /// The device, and what is asked of the session.
@@ -38,7 +40,12 @@ pub fn open(py: Python<'_>, options: Options) -> PyResult<(Gpu, Asked)> {
         Some("float16") => true,
         Some(other) => return Err(PyValueError::new_err(format!("precision {other:?}: expected model or float16"))),
     };
-    let asked = Asked { fallback, float16 };
+    let fixed_sizes = match options.get("sizes").map(String::as_str) {
+        None | Some("open") => false,
+        Some("fixed") => true,
+        Some(other) => return Err(PyValueError::new_err(format!("sizes {other:?}: expected open or fixed"))),
+    };
+    let asked = Asked { fallback, float16, fixed_sizes };
     let options = device_options(options);
     let wanted = gpu_options(&options)?;
     let open = |_| errors::RuntimeException::new_err("a thread failed while it opened a device");
@@ -52,7 +59,7 @@ pub fn open(py: Python<'_>, options: Options) -> PyResult<(Gpu, Asked)> {
 
 /// What says which device it is: by no name it is the first.
 fn device_options(mut options: Options) -> Options {
-    ["fallback", "precision"].iter().for_each(|key| drop(options.remove(*key)));
+    ["fallback", "precision", "sizes"].iter().for_each(|key| drop(options.remove(*key)));
     if GpuOptions::from_env().adapter.is_none() {
         options.retain(|key, value| !(matches!(key.as_str(), "adapter" | "device_id") && value == "0"));
     }

@@ -101,8 +101,32 @@ def test_providers_and_their_options():
         session(models.ADD, None, ["ShadernetExecutionProvider"], [{"precision": "half"}])
     s = session(models.ADD, None, ["ShadernetExecutionProvider"], [{"precision": "float16"}])
     assert s.run(None, {"x": x, "y": x})[0].tolist() == [[2, 2, 2]]
+    with pytest.raises(ValueError, match="open or fixed"):
+        session(models.ADD, None, ["ShadernetExecutionProvider"], [{"sizes": "closed"}])
+    s = session(models.ADD, None, ["ShadernetExecutionProvider"], [{"sizes": "fixed"}])
+    for rows in (1, 3):
+        assert s.run(None, {"x": np.ones((rows, 3), np.float32), "y": x})[0].tolist() == [[2, 2, 2]] * rows
     with pytest.warns(UserWarning, match="'CUDAExecutionProvider' is not in available"):
         assert session(models.ADD, providers=["CUDAExecutionProvider", *both]).get_providers() == both
+
+
+@on_device
+def test_tiles_are_measured(monkeypatch):
+    x = np.ones((1, 3), np.float32)
+    for providers in (["ShadernetExecutionProvider"], ["CPUExecutionProvider"]):
+        s = shadernet.InferenceSession(models.ADD, providers=providers)
+        assert s.tune({"x": x, "y": x}) == []
+        with pytest.raises(ValueError, match="Required inputs"):
+            s.tune({"x": x})
+    monkeypatch.setenv("SHADERNET_KERNELS", "gpu")
+    shapes = {"a": [40, 64], "b": [64, 48]}
+    inputs = [models.value(name, T.FLOAT, shape) for name, shape in shapes.items()]
+    product = models.one("MatMul", inputs, [models.value("y", T.FLOAT, [40, 48])])
+    s = shadernet.InferenceSession(product, None, ["ShadernetExecutionProvider"], [{"pipeline_cache": "off"}])
+    feed = {name: np.resize(IMAGES, shape) for name, shape in shapes.items()}
+    [(kernel, before, best)] = s.tune(feed)
+    assert kernel and 0 < best <= before
+    assert np.allclose(s.run(None, feed)[0], feed["a"] @ feed["b"], atol=1e-4)
 
 
 def test_a_machine_without_a_device_takes_the_interpreter(monkeypatch):

@@ -52,7 +52,8 @@ class InferenceSession:
     The device's options: ``adapter`` (part of its name, or its number in :func:`shadernet.adapters`; also
     ``device_id``), ``backend`` (vulkan, metal, dx12 or gl), ``fallback`` (deny or allow), ``profile`` (full, or base:
     nothing beyond what every WebGPU device has), ``pipeline_cache`` (a folder, or off), ``precision`` (model, or float16:
-    compute in float16 what the model has in float32, where the device has it).
+    compute in float16 what the model has in float32, where the device has it), ``sizes`` (open, or fixed: inputs keep the
+    sizes of the first run, so that it compiles for no others).
 
     Raises ``NoSuchFile``, ``InvalidProtobuf`` or ``InvalidGraph`` where the model cannot be read, ``NotImplemented``
     naming the nodes that the device cannot run, ``EPFail`` where the device fails.
@@ -216,6 +217,18 @@ class InferenceSession:
                 callback(outputs, user_data, "")
 
         threading.Thread(target=work, name="shadernet run").start()
+
+    def tune(self, input_feed: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+        """Measures by which tiles the products and convolutions of a run on these arrays take the least time, and keeps them.
+
+        They hold for all sessions of this device and, where there is a ``pipeline_cache``, for later processes on the same
+        adapter and driver. Takes some hundred runs. Gives the kernel, the microseconds before and the microseconds by the
+        best for each; none on the interpreter and on software adapters, which have nothing to choose.
+
+        Raises ``NotImplemented`` where the adapter has no timestamps, else as :meth:`run`.
+        """
+        self._missing(input_feed)
+        return self._sess.tune({name: v._value if isinstance(v, OrtValue) else v for name, v in input_feed.items()})
 
     def io_binding(self) -> IOBinding:
         """Something to bind inputs and outputs to, for :meth:`run_with_iobinding`."""
