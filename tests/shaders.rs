@@ -1,6 +1,8 @@
 //! Every shader that any case of any operator chooses on any profile: composed, validated, and emitted to SPIR-V, MSL
 //! and HLSL, which is how Metal and DX12 are guarded without their hardware.
 
+mod common;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -61,24 +63,18 @@ fn emit(wgsl: &str) -> Result<(), String> {
 
 #[test]
 fn every_variant_of_every_profile_is_valid_everywhere() {
-    let mut all: HashSet<Arc<Spec>> = HashSet::new();
-    for profile in Profile::all().into_iter().map(Arc::new) {
-        for case in ops::all().flat_map(|d| (d.cases)()) {
-            all.extend(specs(&case, &profile));
-        }
-    }
+    let profiles: Vec<Arc<Profile>> = Profile::all().into_iter().map(Arc::new).collect();
+    let of = |profile: &Arc<Profile>| -> HashSet<Arc<Spec>> {
+        ops::all().flat_map(|d| (d.cases)()).flat_map(|case| specs(&case, profile)).collect()
+    };
+    let all: HashSet<Arc<Spec>> = common::on_all_cores(&profiles, of).into_iter().flatten().collect();
     assert!(all.len() > 10, "only {} shaders", all.len());
-    let mut failures = vec![];
-    for spec in &all {
-        let text = match compose(spec) {
-            Ok(t) => t,
-            Err(e) => {
-                failures.push(format!("{spec:?}: {e}"));
-                continue;
-            }
-        };
-        failures.extend(emit(&text).err().map(|e| format!("{}: {e}", spec.file)));
-    }
+    let all: Vec<Arc<Spec>> = all.into_iter().collect();
+    let failure = |spec: &Arc<Spec>| {
+        let text = compose(spec).map_err(|e| format!("{spec:?}: {e}"));
+        text.and_then(|text| emit(&text).map_err(|e| format!("{}: {e}", spec.file))).err()
+    };
+    let failures: Vec<String> = common::on_all_cores(&all, failure).into_iter().flatten().collect();
     println!("{} shaders", all.len());
     assert!(failures.is_empty(), "{} of {} shaders:\n{}", failures.len(), all.len(), failures.join("\n"));
 }

@@ -96,7 +96,9 @@ fn found(
     let (Some(x), Some(w), x_zero, w_zero) = (input(left, 0), input(right, 0), input(left, 2), input(right, 2)) else {
         return Ok(None);
     };
-    let (Some(x_scale), Some(w_scales)) = (floats(left), floats(right)) else { return Err("a scale is no constant") };
+    let (Some(x_scale), Some(w_scales)) = (floats(left), floats(right)) else {
+        return Err("a scale is no constant of float32");
+    };
     let [x_scale] = x_scale[..] else { return Err("the left factor has several scales") };
     let x_type = match x_zero {
         Some(z) => constant(Some(z)).filter(|z| z.len() == 1).map(Tensor::dtype),

@@ -4,8 +4,9 @@ use prost::Message;
 use shadernet::import::ImportOptions;
 use shadernet::ir::{Declared, Dim, Graph, TensorType};
 use shadernet::kernels::Profile;
+use shadernet::passes::{self, Arithmetic};
 use shadernet::plan::{Fallback, Known, plan};
-use shadernet::{DType, Model, Rng, Tensor, ValueInfo, passes};
+use shadernet::{DType, Model, Rng, Tensor, ValueInfo};
 
 use crate::{limits, refused};
 
@@ -25,8 +26,14 @@ pub fn run(data: &[u8]) {
     if let Err(e) = model.reference().run(&named) {
         refused(&e);
     }
-    let mut graph: Graph = (**model.graph()).clone();
-    if let Err(e) = passes::run(&mut graph, &[]) {
+    let graph: &Graph = model.graph();
+    planned(graph.clone(), &inputs, Arithmetic::default(), |p| p.cpu);
+    planned(graph.clone(), &inputs, Arithmetic { float16: true, bytes: true }, |p| p.bytes && p.coop);
+}
+
+/// Optimises for such arithmetic, and plans for two of those profiles.
+fn planned(mut graph: Graph, inputs: &[Tensor], arithmetic: Arithmetic, profiles: impl Fn(&Profile) -> bool) {
+    if let Err(e) = passes::run_for(&mut graph, &[], arithmetic) {
         return refused(&e);
     }
     let mut known = Known::default();
@@ -36,11 +43,11 @@ pub fn run(data: &[u8]) {
             known.values.insert(id, c.clone());
         }
     }
-    for (id, t) in graph.inputs.iter().zip(&inputs) {
+    for (id, t) in graph.inputs.iter().zip(inputs) {
         known.types.insert(*id, TensorType::new(t.dtype(), t.shape()));
         known.values.insert(*id, t.clone());
     }
-    for profile in Profile::all().into_iter().take(2) {
+    for profile in Profile::all().into_iter().filter(profiles).take(2) {
         if let Err(e) = plan(&graph.clone().into(), &profile.into(), 0, known.clone(), Fallback::Allow) {
             refused(&e);
         }
