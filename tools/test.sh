@@ -16,6 +16,8 @@ fi
 echo "The operators once more with the kernels for GPUs."
 # without recurrent layers: their kernels for GPUs loop longer than software adapters do
 SHADERNET_KERNELS=gpu SHADERNET_OPS=-LSTM,-GRU,-RNN cargo test --workspace --test ops every_case "$@"
+products=MatMul,Gemm,MatMulNBits,MatMulInteger,QLinearMatMul,Conv,ConvTranspose,ConvInteger,QLinearConv,Attention
+SHADERNET_KERNELS=gpu SHADERNET_OPS=$products cargo test --workspace --test draws "$@"
 echo "Products, convolutions and attention with each tile for GPUs, sums in one part and in several."
 for tile in 0x1 1x3 2x2 3x1 4x3 5x4 6x1 7x8; do
     SHADERNET_KERNELS=gpu SHADERNET_TILE=$tile SHADERNET_OPS=MatMul,Gemm,Conv,ConvTranspose,Attention \
