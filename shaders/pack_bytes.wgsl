@@ -9,14 +9,10 @@ alias X = vec4<i32>;
 alias X = i32;
 //#endif
 // Along the innermost dim a vector makes a word, along another one four vectors make four.
-//#if INNERMOST
-alias Y = u32;
-//#else
-//#if VECTOR
+//#if FOUR_WORDS
 alias Y = vec4<u32>;
 //#else
 alias Y = u32;
-//#endif
 //#endif
 
 struct Params {

@@ -20,6 +20,7 @@ impl Kernel for Pack {
 
     fn spec(&self, _: &Profile) -> Spec {
         let spec = Spec::new("pack_bytes.wgsl").flag("INNERMOST", self.innermost);
+        let spec = spec.flag("FOUR_WORDS", self.vector && !self.innermost);
         spec.flag("VECTOR", self.vector).flag("FLIPPED", self.flipped)
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::dead_code;
-use super::spell::is_op;
+use super::spell::{int, is_dequantize, is_op, is_plain_gemm};
 use crate::ir::{Attr, Graph, Node, TensorType, ValueId};
 use crate::ops::dequantised::{self, INPUTS, Stored};
 use crate::tensor::Tensor;
@@ -69,8 +69,7 @@ fn found<'a>(
         }
         last = maker(*t.inputs.first()?)?;
     }
-    let domain = last.operator.domain.as_str();
-    if last.operator.op_type != "DequantizeLinear" || !matches!(domain, "" | "com.microsoft") {
+    if !is_dequantize(last) {
         return None;
     }
     let constant = |i: usize| last.inputs.get(i).copied().flatten().map(|v| graph.value(v).constant.as_ref());
@@ -80,12 +79,7 @@ fn found<'a>(
         Some(zeros) => zeros,
         None => None,
     };
-    let int = |n: &Node, name: &str, default: i64| match n.operator.attrs.get(name) {
-        Some(Attr::Int(v)) => *v,
-        _ => default,
-    };
-    let number = |name: &str| matches!(node.operator.attrs.get(name), None | Some(Attr::Float(1.0)));
-    if gemm && (int(node, "transA", 0) != 0 || !number("alpha") || !number("beta")) {
+    if gemm && !is_plain_gemm(node) {
         return Some(Err(err!(Unsupported, "its factors are scaled, or the left one transposed")));
     }
     if last.operator.attrs.contains_key("output_dtype") {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::dead_code;
 use super::facts::facts;
-use super::spell::is_op;
+use super::spell::{int, is_dequantize, is_op, is_plain_gemm};
 use crate::Result;
 use crate::dtype::DType;
 use crate::ir::{Attr, Attrs, Graph, Node, Operator, ValueId};
@@ -74,18 +74,12 @@ fn found(
     }
     let maker = |k: usize| {
         let made = &graph.nodes[*producers.get(&node.inputs.get(k).copied().flatten()?)?];
-        let domain = made.operator.domain.as_str();
-        (made.operator.op_type == "DequantizeLinear" && matches!(domain, "" | "com.microsoft")).then_some(made)
+        is_dequantize(made).then_some(made)
     };
     let (Some(left), Some(right)) = (maker(0), maker(1)) else { return Ok(None) };
     let input = |n: &Node, k: usize| n.inputs.get(k).copied().flatten();
     let constant = |v: Option<ValueId>| v.and_then(|v| graph.value(v).constant.as_ref());
-    let int = |n: &Node, name: &str, default: i64| match n.operator.attrs.get(name) {
-        Some(Attr::Int(v)) => *v,
-        _ => default,
-    };
-    let number = |name: &str| matches!(node.operator.attrs.get(name), None | Some(Attr::Float(1.0)));
-    if gemm && (int(node, "transA", 0) != 0 || !number("alpha") || !number("beta")) {
+    if gemm && !is_plain_gemm(node) {
         return Err("its factors are scaled, or the left one transposed");
     }
     let plain = |n: &Node| !n.operator.attrs.contains_key("output_dtype") && int(n, "block_size", 0) == 0;
@@ -147,7 +141,6 @@ fn replaced(graph: &mut Graph, node: &Node, f: Found) -> Result<Vec<Node>> {
         nodes.push(Node { name: node.name.clone(), operator, inputs, outputs: vec![Some(y)] });
         Ok::<_, crate::Error>(y)
     };
-    let by_channel = |more: usize| [vec![-1], vec![1; more]].concat();
     let conv = is_op(node, "Conv");
     let mut w = f.w;
     if f.transposed {
@@ -171,7 +164,10 @@ fn replaced(graph: &mut Graph, node: &Node, f: Found) -> Result<Vec<Node>> {
     let mut made = add(graph, "Mul", 13, Attrs::new(), vec![Some(sums), Some(scales)])?;
     if let Some(mut bias) = node.inputs.get(2).copied().flatten() {
         if f.behind > 0 {
-            let to = graph.add_constant(format!("{}/by channel", node.name), Tensor::vector(&by_channel(f.behind)));
+            let to = graph.add_constant(
+                format!("{}/by channel", node.name),
+                Tensor::vector(&[vec![-1i64], vec![1; f.behind]].concat()),
+            );
             bias = add(graph, "Reshape", 13, Attrs::new(), vec![Some(bias), Some(to)])?;
         }
         made = add(graph, "Add", 13, Attrs::new(), vec![Some(made), Some(bias)])?;

@@ -12,6 +12,26 @@ pub(super) fn is_op(node: &Node, name: &str) -> bool {
     node.operator.domain.is_empty() && node.operator.op_type == name
 }
 
+/// Whether a node is DequantizeLinear, ONNX's or ONNX Runtime's.
+pub(super) fn is_dequantize(node: &Node) -> bool {
+    let o = &node.operator;
+    o.op_type == "DequantizeLinear" && matches!(o.domain.as_str(), "" | "com.microsoft")
+}
+
+/// An attribute of a node, where it is an integer.
+pub(super) fn int(node: &Node, name: &str, default: i64) -> i64 {
+    match node.operator.attrs.get(name) {
+        Some(Attr::Int(v)) => *v,
+        _ => default,
+    }
+}
+
+/// Whether a Gemm scales nothing and leaves its left factor as it lies.
+pub(super) fn is_plain_gemm(node: &Node) -> bool {
+    let one = |name: &str| matches!(node.operator.attrs.get(name), None | Some(Attr::Float(1.0)));
+    int(node, "transA", 0) == 0 && one("alpha") && one("beta")
+}
+
 /// What a search looks things up in.
 pub(super) struct Look<'a> {
     pub graph: &'a Graph,

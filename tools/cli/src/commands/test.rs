@@ -98,15 +98,12 @@ pub fn run(args: &Args) -> Result<bool> {
     cases.retain(|c| filter.as_ref().is_none_or(|f| f.is_match(&c.name)));
     cases.sort_by(|a, b| (&a.category, &a.name).cmp(&(&b.category, &b.name)));
     let mut place = args.place.open()?;
-    let arithmetic = match &place {
-        Where::Gpu(gpu, options) => gpu.arithmetic(options.float16),
-        Where::Cpu => Default::default(),
-    };
+    let arithmetic = args.each_pass.then(|| args.place.arithmetic());
     let bar = output::bar(cases.len() as u64, "testing");
     let mut rows = vec![];
     for case in &cases {
         let own = (String::new(), args.place.disabled_passes.clone());
-        let others = if args.each_pass { left_out(case, arithmetic) } else { vec![] };
+        let others = arithmetic.map_or_else(Vec::new, |arithmetic| left_out(case, arithmetic));
         bar.inc(1);
         for (label, passes) in [own].iter().chain(&others) {
             if let Where::Gpu(_, options) = &mut place {
