@@ -53,6 +53,29 @@ fn load_a(row: i32, k: u32) -> vec4<Acc> {
 //#endif
 }
 
+// The power of two that the weight from bit `at` of a word on comes with where it is left in its place.
+fn power(at: u32) -> f32 {
+    return f32(1u << (at % 16u));
+}
+
+// The weights from bit `at` of four words on, times their power: half of a word fits a float's mantissa, so that one shift
+// serves all weights of it.
+fn raised(word: vec4<u32>, at: u32, less: vec4<f32>) -> vec4<f32> {
+    let q = (word >> vec4<u32>(at / 16u * 16u)) & vec4<u32>(((1u << BITS) - 1u) << (at % 16u));
+    let sum = bitcast<vec4<f32>>(q | vec4<u32>(0x4b000000u));
+//#if FRACTIONS
+    return (sum - MAGIC) - less * power(at);
+//#else
+    return sum - ((less - MAGIC) * power(at) + MAGIC);
+//#endif
+}
+
+// Four elements of A by the inverse powers of the weights that they are multiplied by.
+fn lowered(v: vec4<Acc>, at: u32) -> vec4<Acc> {
+    let bits = vec4<u32>(at, at + BITS, at + 2u * BITS, at + 3u * BITS) % 16u;
+    return v * bitcast<vec4<f32>>((vec4<u32>(127u) - bits) << vec4<u32>(23u));
+}
+
 fn put(at: Origin, part: u32, m: u32, n: u32, sum: vec4<Acc>) {
     if m >= params.m || n >= params.n {
         return;
@@ -100,12 +123,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 //#else
     let slice = 0u;
 //#endif
-    for (var k = begin + slice * UNIT; k < end; k += SLICES * UNIT) {
+    var k = begin + slice * UNIT;
+    //#if AHEAD
+    // what comes next is under way while the present is multiplied
+    var next: array<vec4<u32>, WORDS>;
+    var next_by: Scale;
+    if k < end {
+        for (var i = 0u; i < WORDS; i++) { //#unroll
+            next[i] = b[column + (k / PER + i) * step];
+        }
+        next_by = scale_of(column, step, params.k, k);
+    }
+    //#endif
+    for (; k < end; k += SLICES * UNIT) {
         var words: array<vec4<u32>, WORDS>;
+    //#if AHEAD
+        for (var i = 0u; i < WORDS; i++) { //#unroll
+            words[i] = next[i];
+        }
+        let by = next_by;
+        let after = k + SLICES * UNIT;
+        if after < end {
+            for (var i = 0u; i < WORDS; i++) { //#unroll
+                next[i] = b[column + (after / PER + i) * step];
+            }
+            next_by = scale_of(column, step, params.k, after);
+        }
+    //#else
         for (var i = 0u; i < WORDS; i++) { //#unroll
             words[i] = b[column + (k / PER + i) * step];
         }
         let by = scale_of(column, step, params.k, k);
+    //#endif
         var block: array<vec4<Acc>, FEW>;
 //#if BROADCAST
         var own: array<vec4<Acc>, FEW>;
@@ -115,15 +164,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 //#endif
         for (var i = 0u; i < WORDS; i++) { //#unroll
             for (var q = 0u; q < QUARTERS; q++) { //#unroll
-                let x = weights(words[i], q * 4u, by.less);
-                let y = weights(words[i], q * 4u + 1u, by.less);
-                let z = weights(words[i], q * 4u + 2u, by.less);
-                let w = weights(words[i], q * 4u + 3u, by.less);
+                let bit = q * 4u * BITS;
+                let x = raised(words[i], bit, by.less);
+                let y = raised(words[i], bit + BITS, by.less);
+                let z = raised(words[i], bit + 2u * BITS, by.less);
+                let w = raised(words[i], bit + 3u * BITS, by.less);
                 for (var r = 0u; r < FEW; r++) { //#unroll
 //#if BROADCAST
-                    let left = subgroupBroadcast(own[r], i * QUARTERS + q);
+                    let left = lowered(subgroupBroadcast(own[r], i * QUARTERS + q), bit);
 //#else
-                    let left = load_a(rows[r], k + i * PER + q * 4u);
+                    let left = lowered(load_a(rows[r], k + i * PER + q * 4u), bit);
 //#endif
                     block[r] += (left.x * x + left.y * y) + (left.z * z + left.w * w);
                 }
@@ -137,15 +187,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var r = 0u; r < FEW; r++) { //#unroll
         held[r * THREADS + lane] = sums[r];
     }
-    workgroupBarrier();
-    if lane < ACROSS * FEW {
-        let r = lane / ACROSS;
-        let first = r * THREADS + lane % ACROSS;
-        var sum = held[first];
-        for (var s = 1u; s < SLICES; s++) {
-            sum += held[first + s * ACROSS];
+    for (var half = SLICES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if slice < half {
+            for (var r = 0u; r < FEW; r++) { //#unroll
+                held[r * THREADS + lane] += held[r * THREADS + lane + half * ACROSS];
+            }
         }
-        put(at, part, m + r, n, sum);
+    }
+    workgroupBarrier();
+    for (var i = lane; i < ACROSS * FEW; i += THREADS) {
+        let r = i / ACROSS;
+        let c = (tile % params.tiles_n * ACROSS + i % ACROSS) * 4u;
+        put(at, part, m + r, c, held[r * THREADS + i % ACROSS]);
     }
 //#else
     // likewise with the rows

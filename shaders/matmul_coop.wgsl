@@ -5,6 +5,7 @@ enable f16;
 enable wgpu_cooperative_matrix;
 
 //#include common/product.wgsl
+//#include common/product_result.wgsl
 
 const ROWS: u32 = 128u; //#param
 const COLUMNS: u32 = 128u; //#param
@@ -13,6 +14,12 @@ const FRAGS_M: u32 = 2u; //#param
 const FRAGS_N: u32 = 4u; //#param
 // FRAGS_M * FRAGS_N
 const FRAGS: u32 = 8u; //#param
+// Matrices of sums side by side that a subgroup puts out at a time: a divisor of FRAGS_N.
+const STRIP: u32 = 2u; //#param
+// FRAGS_N / STRIP
+const STRIPS: u32 = 2u; //#param
+// 2 * STRIP
+const EACH: u32 = 4u; //#param
 // Vectors that an invocation loads of each tile.
 const LOADS_A: u32 = 4u; //#param
 const LOADS_B: u32 = 4u; //#param
@@ -37,8 +44,6 @@ const STEP_B: u32 = COLUMNS / 4u + 2u;
 const SIZE_B: u32 = DEPTH * STEP_B;
 //#endif
 
-alias Out = f32; //#param
-
 struct Eight {
     low: vec4<f16>,
     high: vec4<f16>,
@@ -46,16 +51,12 @@ struct Eight {
 
 @group(0) @binding(1) var<storage, read> a: array<Eight>;
 @group(0) @binding(2) var<storage, read> b: array<Eight>;
-//#if BIAS
-@group(0) @binding(4) var<storage, read_write> y: array<Out>;
-//#else
-@group(0) @binding(3) var<storage, read_write> y: array<Out>;
-//#endif
 
 var<workgroup> left: array<vec4<f16>, SIZE_A>;
 var<workgroup> right: array<vec4<f16>, SIZE_B>;
-// A matrix of sums for each subgroup, on its way out.
-var<workgroup> done: array<f32, SUBGROUPS * 256u>;
+// Matrices of sums of each subgroup on their way out: a vector more than there are keeps neighbouring rows in different banks.
+const STEP_DONE: u32 = 4u * STRIP + 1u;
+var<workgroup> done: array<vec4<f32>, SUBGROUPS * 16u * STEP_DONE>;
 
 // Where the eight elements of A from (k, m) on lie, along k or along m. Beyond the last m the last are
 // read, and what comes of them is not stored.
@@ -151,33 +152,10 @@ fn put_b(place: u32, v: Eight) {
     right[place + 1u] = v.high;
 }
 
-// Stores eight columns of a matrix of sums, a half of one of its rows.
-fn store(at: Origin, part: u32, first_m: u32, first_n: u32, lane: u32) {
-    let m = first_m + lane % 32u / 2u;
-    let n = first_n + lane % 2u * 8u;
-    let start = lane / 32u * 256u + lane % 32u * 8u;
-    if m >= params.m || n >= params.n {
-        return;
-    }
-//#if SPLIT
-    let to = (part * params.m + m) * ((params.n + 3u) / 4u) + n / 4u;
-    y[to] = vec4<f32>(done[start], done[start + 1u], done[start + 2u], done[start + 3u]);
-    if n + 4u < params.n {
-        y[to + 1u] = vec4<f32>(done[start + 4u], done[start + 5u], done[start + 6u], done[start + 7u]);
-    }
-//#else
-    let row = at.y + i32(m) * params.y_m;
-//#if Y_VEC
-    for (var i = 0u; i < 8u && n + i < params.n; i += 4u) {
-        y[row + i32((n + i) / 4u)] = Out(finish(done[start + i], at, m, n + i), finish(done[start + i + 1u], at, m, n + i + 1u),
-            finish(done[start + i + 2u], at, m, n + i + 2u), finish(done[start + i + 3u], at, m, n + i + 3u));
-    }
-//#else
-    for (var i = 0u; i < min(8u, params.n - n); i++) {
-        y[row + i32(n + i) * params.y_n] = finish(done[start + i], at, m, n + i);
-    }
-//#endif
-//#endif
+// The row and the column of number `i` of the vectors that an invocation puts out of a strip: neighbours lie side by side.
+fn vector_of(lane: u32, i: u32) -> vec2<u32> {
+    let v = i * 32u + lane % 32u;
+    return vec2<u32>(v / (4u * STRIP), v % (4u * STRIP));
 }
 
 @compute @workgroup_size(THREADS, 1, 1)
@@ -260,11 +238,42 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         workgroupBarrier();
     }
 
+    let strip = lane / 32u * (16u * STEP_DONE);
     for (var i = 0u; i < FRAGS_M; i++) { //#unroll
-        for (var j = 0u; j < FRAGS_N; j++) { //#unroll
-            coopStoreT(sums[i * FRAGS_N + j], &done[lane / 32u * 256u], 16u);
+        for (var s = 0u; s < STRIPS; s++) { //#unroll
+            for (var j = 0u; j < STRIP; j++) { //#unroll
+                coopStoreT(sums[i * FRAGS_N + s * STRIP + j], &done[strip + j * 4u], STEP_DONE);
+            }
             workgroupBarrier();
-            store(at, part, first_m + down + i * 16u, first_n + across + j * 16u, lane);
+            let m = first_m + down + i * 16u;
+            let n = first_n + across + s * (16u * STRIP);
+//#if SPLIT
+            for (var v = 0u; v < EACH; v++) { //#unroll
+                let to = vector_of(lane, v);
+                if m + to.x < params.m && n + to.y * 4u < params.n {
+                    y[(part * params.m + m + to.x) * ((params.n + 3u) / 4u) + n / 4u + to.y] = done[strip + to.x * STEP_DONE + to.y];
+                }
+            }
+//#else
+//#if LONG
+            // A loop, so that what is long stands once a strip.
+            for (var v = 0u; v < EACH; v++) {
+                let to = vector_of(lane, v);
+                put_four(at, m + to.x, n + to.y * 4u, done[strip + to.x * STEP_DONE + to.y]);
+            }
+//#else
+            // all that is read is under way before the first is stored
+            var values: array<vec4<Y>, EACH>;
+            for (var v = 0u; v < EACH; v++) { //#unroll
+                let to = vector_of(lane, v);
+                values[v] = finish_four(at, m + to.x, n + to.y * 4u, done[strip + to.x * STEP_DONE + to.y]);
+            }
+            for (var v = 0u; v < EACH; v++) { //#unroll
+                let to = vector_of(lane, v);
+                store_four(at, m + to.x, n + to.y * 4u, values[v]);
+            }
+//#endif
+//#endif
             workgroupBarrier();
         }
     }

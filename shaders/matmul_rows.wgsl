@@ -8,8 +8,9 @@
 const FEW: u32 = 1u; //#param
 // FEW * THREADS
 const HELD: u32 = 256u; //#param
-const ACROSS: u32 = 32u;
-const SLICES: u32 = 8u;
+const ACROSS: u32 = 32u; //#param
+// THREADS / ACROSS
+const SLICES: u32 = 8u; //#param
 const THREADS: u32 = 256u;
 // Rows of B that are under way at a time.
 const AHEAD: u32 = 4u; //#param
@@ -97,14 +98,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var r = 0u; r < FEW; r++) { //#unroll
         held[r * THREADS + lane] = sums[r];
     }
-    workgroupBarrier();
-    if lane < ACROSS * min(FEW, SLICES) {
-        let r = lane / ACROSS;
-        let column = r * THREADS + lane % ACROSS;
-        var sum = held[column];
-        for (var s = 1u; s < SLICES; s++) {
-            sum += held[column + s * ACROSS];
+    let slice = lane / ACROSS;
+    for (var half = SLICES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if slice < half {
+            for (var r = 0u; r < FEW; r++) { //#unroll
+                held[r * THREADS + lane] += held[r * THREADS + lane + half * ACROSS];
+            }
         }
-        store(at, part, m + r, n, sum);
+    }
+    workgroupBarrier();
+    if lane < ACROSS * FEW {
+        let r = lane / ACROSS;
+        store(at, part, m + r, n, held[r * THREADS + lane % ACROSS]);
     }
 }

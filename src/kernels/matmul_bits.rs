@@ -4,7 +4,7 @@
 //! floats of, some at a time.
 
 use super::matmul::{Call, Common, Cut, LANES, Product, Right, product, storage, tile_vectors};
-use super::matmul_gpu::{self, FEW, FEW_GROUPS, in_parts, of_parts, parts};
+use super::matmul_gpu::{self, FEW, THREADS, in_parts, of_parts, parts};
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
 use crate::dtype::DType;
 use crate::ir::TensorType;
@@ -16,9 +16,15 @@ use crate::{Result, ensure, err};
 const UNIT: usize = 32;
 /// Rows up to which weights are multiplied as they are.
 const MOST_ROWS: usize = 16;
-/// Columns side by side in a workgroup on GPUs, and how many invocations share a column's sum.
+/// Columns of a matrix that are cut off together.
 const COLUMNS: usize = 128;
-const SLICES: usize = 8;
+/// Columns side by side in a workgroup on GPUs: a line of the cache.
+const LINE: usize = 16;
+/// Workgroups for each multiprocessor up to which the loads of what comes next gain more than the registers cost that they
+/// take (benches/RESULTS.md).
+const AHEAD_GROUPS: usize = 3;
+/// The least units of a part of a sum, of those that an invocation takes one after the other.
+const FEW_UNITS: usize = 8;
 /// Rows up to which GPUs make floats of what they load: each tile of rows does so again.
 const MOST_PACKED: usize = 512;
 /// Weights that are made floats of at a time.
@@ -202,6 +208,8 @@ struct Few {
     across: usize,
     slices: usize,
     broadcast: bool,
+    /// Whether what comes next is loaded while the present is multiplied.
+    ahead: bool,
 }
 
 impl Kernel for Few {
@@ -225,6 +233,7 @@ impl Kernel for Few {
             .flag("Y_VEC", false)
             .flag("SPLIT", self.split)
             .flag("SLICED", self.slices > 1)
+            .flag("AHEAD", self.ahead)
             .flag("BROADCAST", self.broadcast)
     }
 }
@@ -286,13 +295,12 @@ fn few_rows(cx: &mut LowerCx<'_>, p: &Product, bits: &Bits) -> Result<()> {
     call.b.count_vectors();
     let unit = weights.unit();
     let few = if m == 1 { 1 } else { FEW };
-    let (across, slices) = if cx.profile().cpu { (LANES, 1) } else { (COLUMNS / 4, SLICES) };
+    let (across, slices) = if cx.profile().cpu { (LANES, 1) } else { (LINE / 4, THREADS / (LINE / 4)) };
     let broadcast = cx.profile().broadcasts == Some(LANES as u32) && a_vec && unit == 4 * LANES;
     let (tiles_m, tiles_n) = (m.div_ceil(few), n.div_ceil(4 * across));
-    let wanted = match cx.profile().cpu {
-        true => 1,
-        false => (FEW_GROUPS * cx.profile().units).div_ceil(tiles_m * tiles_n),
-    };
+    let units = cx.profile().units;
+    let wanted = if k > FEW_UNITS * unit * slices { units.div_ceil(4 * tiles_n) } else { 1 };
+    let wanted = if cx.profile().cpu { 1 } else { wanted };
     let wanted = cx.profile().forced.map_or(wanted, |(_, splits)| splits);
     let most = (cx.profile().max_binding as usize / (4 * m * n.next_multiple_of(4))).max(1);
     let (part, splits) = in_parts(k, unit * slices, wanted.min(most));
@@ -300,7 +308,8 @@ fn few_rows(cx: &mut LowerCx<'_>, p: &Product, bits: &Bits) -> Result<()> {
     let cut = Cut { tiles: [tiles_m, tiles_n, all], part, grid: linear_grid(all, 1) };
     let common = if splits > 1 { of_parts(&call.common) } else { call.common.clone() };
     let (k_rest, split) = (!k.is_multiple_of(unit), splits > 1);
-    let kernel = Few { common, weights, few, a_vec, k_rest, split, across, slices, broadcast };
+    let ahead = slices > 1 && tiles_n <= AHEAD_GROUPS * units;
+    let kernel = Few { common, weights, few, a_vec, k_rest, split, across, slices, broadcast, ahead };
     match split {
         true => parts(cx, call, &kernel, &cut, splits, DType::F32),
         false => call.dispatch(cx, &kernel, &cut),

@@ -12,15 +12,23 @@ use crate::{Result, bail};
 
 /// Rows that are few.
 pub(super) const FEW: usize = 4;
-/// Columns of a workgroup of the two kernels for few rows.
-const ROWS_COLUMNS: usize = 128;
+/// Columns of a workgroup that reads dense columns of the right factor.
 const DOTS_COLUMNS: usize = 8;
-/// Invocations of a workgroup of these.
-const THREADS: usize = 256;
+/// Invocations of a workgroup of the kernels for few rows.
+pub(super) const THREADS: usize = 256;
+/// Rows of the right factor that an invocation has under way.
+const AHEAD: usize = 4;
 /// The least products in a part of a sum of few rows: as many as the slices of a workgroup have under way at a time.
 const FEW_PART: usize = 32;
 /// Workgroups of few rows for each multiprocessor that keep its loads under way.
-pub(super) const FEW_GROUPS: usize = 4;
+const FEW_GROUPS: usize = 4;
+/// Bytes that neighbouring invocations read of a row of the right factor: a line of the cache, or, of matrices that the
+/// cache cannot hold, a run that memory is quick at.
+const LINE: usize = 64;
+const RUN: usize = 512;
+const CACHED: usize = 1 << 27;
+/// Loads one after the other that take no longer than another dispatch.
+const FEW_STEPS: usize = 16;
 
 /// Elements that an invocation loads at once of factors that are multiplied as cooperative matrices.
 const WIDE: usize = 8;
@@ -106,13 +114,19 @@ impl Kernel for Coop {
         self.common.label(&format!("coop {}{parts}", self.tile.name()))
     }
 
-    fn spec(&self, _: &Profile) -> Spec {
+    fn spec(&self, profile: &Profile) -> Spec {
         let (c, t) = (&self.common, &self.tile);
         let loads = |outer: usize| (outer * t.depth / WIDE / (32 * t.subgroups())) as u32;
+        let strip = t.strip(profile.max_workgroup_memory as usize);
+        let long = c.end.as_ref().is_some_and(|e| e.is_long());
         t.coop_spec(c.spec("matmul_coop.wgsl"))
             .wgsl("Out", storage(c.out, self.y_vec || self.split))
             .u32("LOADS_A", loads(t.rows))
             .u32("LOADS_B", loads(t.columns))
+            .u32("STRIP", strip as u32)
+            .u32("STRIPS", (t.quads[1] / strip) as u32)
+            .u32("EACH", 2 * strip as u32)
+            .flag("LONG", long)
             .flag("A_ALONG_K", self.a.along_k)
             .flag("B_ALONG_K", self.b.along_k)
             .flag("K_REST", self.k_rest)
@@ -142,6 +156,8 @@ impl Kernel for Sum {
 struct Rows {
     common: Common,
     few: usize,
+    /// Invocations side by side.
+    across: usize,
     b_vec: bool,
     split: bool,
 }
@@ -159,7 +175,9 @@ impl Kernel for Rows {
             .wgsl("Out", storage(c.out, self.split))
             .u32("FEW", self.few as u32)
             .u32("HELD", (self.few * THREADS) as u32)
-            .u32("AHEAD", 4)
+            .u32("AHEAD", AHEAD as u32)
+            .u32("ACROSS", self.across as u32)
+            .u32("SLICES", (THREADS / self.across) as u32)
             .flag("BYTES", c.bytes())
             .flag("FLOAT", c.acc() == DeviceType::F32)
             .flag("B_VEC", self.b_vec)
@@ -238,16 +256,21 @@ pub(super) fn emit(cx: &mut LowerCx<'_>, mut call: Call<'_>) -> Result<()> {
             call.b.count_vectors();
         }
         let few = if m == 1 { 1 } else { FEW };
-        let tiles_n = n.div_ceil(ROWS_COLUMNS);
-        let wanted = (FEW_GROUPS * cx.profile().units).div_ceil(tiles_n * stacked);
+        let four = 4 * call.common.b.bytes();
+        let across = if k * n / 4 * four > CACHED { RUN } else { LINE } / four;
+        let (tiles_n, slices) = (n.div_ceil(4 * across), THREADS / across);
+        let wanted = match k.div_ceil(slices * AHEAD) > FEW_STEPS {
+            true => (FEW_GROUPS * cx.profile().units).div_ceil(tiles_n * stacked),
+            false => 1,
+        };
         let wanted = cx.profile().forced.map_or(wanted, |(_, splits)| splits);
         let (part, splits) = in_parts(k, FEW_PART, wanted.min(most));
         let all = tiles_n * stacked * splits;
         let cut = Cut { tiles: [1, tiles_n, all], part, grid: linear_grid(all, 1) };
         if splits == 1 {
-            return call.dispatch(cx, &Rows { common: call.common.clone(), few, b_vec, split: false }, &cut);
+            return call.dispatch(cx, &Rows { common: call.common.clone(), few, across, b_vec, split: false }, &cut);
         }
-        let kernel = Rows { common: of_parts(&call.common), few, b_vec, split: true };
+        let kernel = Rows { common: of_parts(&call.common), few, across, b_vec, split: true };
         return parts(cx, call, &kernel, &cut, splits, acc);
     }
 

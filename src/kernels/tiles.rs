@@ -91,15 +91,25 @@ impl Tile {
     }
 
     /// Bytes of workgroup memory that cooperative matrices take: two tiles of float16 whose rows or columns are padded by 8,
-    /// and a matrix of sums for each subgroup.
-    pub fn coop_bytes(&self) -> usize {
-        let tile = |outer: usize| 2 * (outer * (self.depth + 8)).max(self.depth * (outer + 8));
-        tile(self.rows) + tile(self.columns) + 1024 * self.subgroups()
+    /// and of each subgroup `strip` matrices of sums side by side, whose rows are padded by 4.
+    fn coop_bytes(&self, strip: usize) -> usize {
+        self.coop_tiles_bytes() + 4 * 16 * (16 * strip + 4) * self.subgroups()
     }
 
-    /// The same of convolutions, whose subgroups put out a row of matrices at a time.
+    fn coop_tiles_bytes(&self) -> usize {
+        let tile = |outer: usize| 2 * (outer * (self.depth + 8)).max(self.depth * (outer + 8));
+        tile(self.rows) + tile(self.columns)
+    }
+
+    /// Matrices of sums that a subgroup puts out at a time where there is this `room`.
+    pub fn strip(&self, room: usize) -> usize {
+        let fits = |strip: &usize| self.quads[1].is_multiple_of(*strip) && self.coop_bytes(*strip) <= room;
+        [4, 2].into_iter().find(fits).unwrap_or(1)
+    }
+
+    /// The bytes of convolutions, whose subgroups put out a row of matrices at a time.
     pub fn coop_conv_bytes(&self) -> usize {
-        self.coop_bytes() + 1024 * self.subgroups() * (self.quads[1] - 1)
+        self.coop_tiles_bytes() + 1024 * self.subgroups() * self.quads[1]
     }
 
     /// Invocations of a workgroup.
@@ -176,7 +186,7 @@ pub fn choose(
 /// As [`choose`], from the table of cooperative matrices; `None` where the device has no room for any.
 pub fn choose_coop(profile: &Profile, problem: &Problem, compiled: impl Fn(&Choice) -> bool) -> Option<Choice> {
     let room = profile.max_workgroup_memory as usize;
-    choose_of(&COOP_TILES, profile, problem, |t| t.coop_bytes() <= room, compiled)
+    choose_of(&COOP_TILES, profile, problem, |t| t.coop_bytes(1) <= room, compiled)
 }
 
 /// As [`choose_coop`], from the table for convolutions.
@@ -249,7 +259,7 @@ mod tests {
     fn cooperative_tiles_fit_what_drivers_give() {
         assert!(CONV_COOP_TILES.iter().all(|t| t.coop_conv_bytes() <= 48 << 10 && 32 * t.subgroups() <= 256));
         for t in COOP_TILES {
-            assert!(t.coop_bytes() <= 48 << 10 && 32 * t.subgroups() <= 256, "{t:?}");
+            assert!(t.coop_bytes(1) <= 48 << 10 && 32 * t.subgroups() <= 256, "{t:?}");
         }
         // where none fits, float16 goes by tiles of float32
         let tight = Profile { max_workgroup_memory: 1 << 10, ..Profile::base() };
