@@ -200,7 +200,11 @@ impl Traffic {
     }
 }
 
-/// Records the whole program between what comes and goes, submits once, and gives the host tensors.
+/// Dispatches that are submitted before others are recorded, which takes as long as the device takes for small ones; then
+/// twice as many, and so on.
+const EARLY: usize = 16;
+
+/// Records the whole program between what comes and goes, submits it in a few parts, and gives the host tensors.
 pub(crate) async fn run(
     gpu: &Gpu,
     ready: &Ready,
@@ -222,11 +226,22 @@ pub(crate) async fn run(
     let query = query.map(|_| Queries::new(device, dispatches.len()));
     match &query {
         None => {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for (i, d) in dispatches.iter().enumerate() {
-                pass.set_pipeline(&ready.pipelines[i].pipeline);
-                pass.set_bind_group(0, &memory.groups[i], &[]);
-                pass.dispatch_workgroups(d.grid[0], d.grid[1], d.grid[2]);
+            let (mut from, mut count) = (0, if device.profile.cpu { dispatches.len() } else { EARLY });
+            while from < dispatches.len() {
+                if from > 0 {
+                    let more = wgpu::CommandEncoderDescriptor { label: Some("run on") };
+                    let begun = std::mem::replace(&mut encoder, device.device.create_command_encoder(&more));
+                    device.queue.submit([begun.finish()]);
+                }
+                // the last takes what would be too little for one of its own
+                let to = if from + 2 * count > dispatches.len() { dispatches.len() } else { from + count };
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                for (i, d) in dispatches.iter().enumerate().take(to).skip(from) {
+                    pass.set_pipeline(&ready.pipelines[i].pipeline);
+                    pass.set_bind_group(0, &memory.groups[i], &[]);
+                    pass.dispatch_workgroups(d.grid[0], d.grid[1], d.grid[2]);
+                }
+                (from, count) = (to, 2 * count);
             }
         }
         Some(query) => {
