@@ -10,6 +10,7 @@ mod profile;
 pub mod attention;
 pub mod bitcast;
 pub mod boxes;
+pub mod cache;
 pub mod causal_conv;
 pub mod col2im;
 pub mod conv;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::body::{Body, Defined, Function};
 use super::contrib_attention::{bias, check_type, first_and_on, heads, rotary_attrs, scale, tolerance};
-use super::{Case, Defer, NodeInfo, Op, OpDef, Tolerance};
+use super::{Case, Defer, NodeInfo, Op, OpDef, Tolerance, cache};
 use crate::dtype::DType::{self, *};
 use crate::ir::{Attr, AttrReader, ValueId};
 use crate::tensor::Tensor;
@@ -152,53 +152,50 @@ impl GroupQuery {
         Ok(Extents { batch, length, depth, past, total, room: total.max(past) })
     }
 
-    /// New queries or keys, normalised and rotated, of rank 3 as they came.
-    fn placed(&self, b: &mut Body<'_>, v: ValueId, e: &Extents, norm: usize, ids: Option<ValueId>) -> Result<ValueId> {
+    /// New queries or keys, normalised, of rank 3 as they came.
+    fn normalised(&self, b: &mut Body<'_>, v: ValueId, e: &Extents, norm: usize) -> Result<ValueId> {
+        let Some(scale) = b.opt(norm) else { return Ok(v) };
         let heads = if norm == QUERY_NORM { self.heads } else { self.groups };
-        let (apart, flat) = ([e.batch, e.length, heads, e.depth], [e.batch, e.length, heads * e.depth]);
-        let mut v = v;
-        if let Some(scale) = b.opt(norm) {
-            let tall = b.reshape(v, &apart)?;
-            let epsilon = self.epsilons[norm - QUERY_NORM];
-            let tall = b.with("RMSNormalization", &[tall, scale], &[("epsilon", Attr::Float(epsilon))])?;
-            v = b.reshape(tall, &flat)?;
-        }
-        if let (Some(interleaved), Some(ids)) = (self.rotary, ids) {
-            let (cos, sin) = (b.need(COS)?, b.need(SIN)?);
-            let pairs = b.shape(cos).last().copied().unwrap_or(0);
-            v = b.with("RotaryEmbedding", &[v, cos, sin, ids], &rotary_attrs(interleaved, pairs, heads))?;
-        }
-        Ok(v)
+        let tall = b.reshape(v, &[e.batch, e.length, heads, e.depth])?;
+        let epsilon = self.epsilons[norm - QUERY_NORM];
+        let tall = b.with("RMSNormalization", &[tall, scale], &[("epsilon", Attr::Float(epsilon))])?;
+        b.reshape(tall, &[e.batch, e.length, heads * e.depth])
+    }
+
+    /// Queries and keys, rotated at once: they lie side by side where one product has made them.
+    fn rotated(
+        &self,
+        b: &mut Body<'_>,
+        parts: [ValueId; 2],
+        e: &Extents,
+        ids: Option<ValueId>,
+    ) -> Result<[ValueId; 2]> {
+        let (Some(interleaved), Some(ids)) = (self.rotary, ids) else { return Ok(parts) };
+        let both = b.concat(&parts, 2)?;
+        let (cos, sin) = (b.need(COS)?, b.need(SIN)?);
+        let pairs = b.shape(cos).last().copied().unwrap_or(0);
+        let attrs = rotary_attrs(interleaved, pairs, self.heads + self.groups);
+        let both = b.with("RotaryEmbedding", &[both, cos, sin, ids], &attrs)?;
+        let parts = b.split(both, 2, &[self.heads, self.groups].map(|n| n * e.depth))?;
+        parts.try_into().map_err(|_| err!(Internal, "two parts are not two"))
     }
 
     /// The cache with the new keys or values at their places, and zeros behind them.
     fn cache(&self, b: &mut Body<'_>, new: ValueId, past: usize, e: &Extents, starts: ValueId) -> Result<ValueId> {
         let apart = b.reshape(new, &[e.batch, e.length, self.groups, e.depth])?;
         let new = b.transpose(apart, &[0, 2, 1, 3])?;
-        let d = b.cx().dtype(0)?;
-        let extended = |b: &mut Body<'_>, v: ValueId, places: usize| {
-            if places == 0 {
-                return Ok(v);
-            }
-            let zero = b.float(d, 0.0)?;
-            let zeros = b.expand(zero, &[e.batch, self.groups, places, e.depth])?;
-            b.concat(&[v, zeros], 2)
-        };
-        let Some(old) = b.opt(past).filter(|_| e.past > 0 && e.total > e.length) else {
-            // no sequence has anything yet
-            return extended(b, new, e.room - e.length);
-        };
-        let old = extended(b, old, e.room - e.past)?;
-        let (places, zero) = (b.iota(&[e.room, 1])?, b.float(d, 0.0)?);
-        let kept = b.op("Less", &[places, starts])?;
-        let old = b.op("Where", &[kept, old, zero])?;
-        if e.length == 1 {
-            let here = b.op("Equal", &[places, starts])?;
-            return b.op("Where", &[here, new, old]);
+        // where there is nothing but what is new, no sequence has anything yet
+        let old = b.opt(past).filter(|_| e.past > 0 && e.total > e.length);
+        if old.is_none() && e.room == e.length {
+            return Ok(new);
         }
-        let starts = b.cast(starts, I64)?;
-        let starts = b.reshape(starts, &[e.batch])?;
-        b.op("TensorScatter", &[old, new, starts])
+        let starts = match old {
+            Some(_) => starts,
+            None => b.constant(Tensor::zeros(I32, [e.batch])),
+        };
+        let operator = cache::operator(e.room, old.is_some())?;
+        let inputs: Vec<Option<ValueId>> = [new, starts].into_iter().chain(old).map(Some).collect();
+        b.node(&operator, &inputs, 1)?.pop().ok_or_else(|| err!(Internal, "a cache has no output"))
     }
 
     /// Which keys are seen, `[batch, 1, queries, keys]`.
@@ -256,8 +253,9 @@ impl Function for GroupQuery {
                 Some(first_and_on(b, first, [e.batch, e.length])?)
             }
         };
-        let q = self.placed(b, parts[0], &e, QUERY_NORM, ids)?;
-        let k = self.placed(b, parts[1], &e, KEY_NORM, ids)?;
+        let q = self.normalised(b, parts[0], &e, QUERY_NORM)?;
+        let k = self.normalised(b, parts[1], &e, KEY_NORM)?;
+        let [q, k] = self.rotated(b, [q, k], &e, ids)?;
         let key = self.cache(b, k, PAST_KEY, &e, starts)?;
         let value = self.cache(b, parts[2], PAST_VALUE, &e, starts)?;
 

@@ -1,6 +1,7 @@
 //! The operators, one file per family. An operator is a struct whose fields are its attributes; its faces stand
 //! together: `parse`, `infer`, `eval` (the reference), `lower` (to dispatches), `tolerance` and `cases`.
 
+mod cache;
 mod case;
 mod eval;
 mod infer;
@@ -118,6 +119,7 @@ const FAMILIES: &[&[OpDef]] = &[
     contrib_gqa::FAMILY,
     contrib_norm::FAMILY,
     conv::FAMILY,
+    cache::FAMILY,
     causal_conv::FAMILY,
     contrib_lstm::FAMILY,
     contrib_pointwise::FAMILY,

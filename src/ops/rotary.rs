@@ -210,6 +210,16 @@ impl Rotary {
         if !cx.has_input(3) {
             return cx.input(i).map(Rows);
         }
+        // places that are known, one behind the other and the same for all, are a part of the cache
+        let known = if cx.value(3).is_some() { cx.ints(3)?.unwrap_or_default() } else { vec![] };
+        if let Some(first) = known.first().and_then(|p| usize::try_from(*p).ok())
+            && known.iter().enumerate().all(|(at, p)| *p == (first + at % e.length) as i64)
+            && first + e.length <= cx.input_type(i)?.shape[0]
+        {
+            let rows = cx.input(i)?.sliced(0, first, 1, e.length);
+            let part = View { shape: vec![1, e.length, e.pairs], strides: [&[0], &rows.strides[..]].concat(), ..rows };
+            return Ok(Rows(part.broadcast(&[e.batch, e.length, e.pairs])));
+        }
         let (cache, ids) = (cx.dense_input(i)?, cx.dense_input(3)?);
         let out = cx.temp(cache.dtype, &[e.batch, e.length, e.pairs])?;
         gather(cx, &cache, 0, &ids, &out)?;

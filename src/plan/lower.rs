@@ -39,7 +39,12 @@ pub struct Lowering {
     /// The buffers of values in which others lie before they are made themselves.
     roots: HashMap<ValueId, View>,
     constants: HashMap<ConstantKey, BufId>,
+    /// Small tensors that constants are made from, by what they hold.
+    small: HashMap<(DType, Vec<usize>, Vec<u8>), Tensor>,
 }
+
+/// Bytes up to which tensors that hold the same are the same constant.
+const SMALL: usize = 1 << 16;
 
 impl Lowering {
     /// An empty program.
@@ -56,6 +61,7 @@ impl Lowering {
             wishes: HashMap::new(),
             roots: HashMap::new(),
             constants: HashMap::new(),
+            small: HashMap::new(),
         }
     }
 
@@ -89,10 +95,12 @@ impl Lowering {
     pub(super) fn within<T>(&mut self, inner: &mut Lowering, f: impl FnOnce(&mut Lowering) -> Result<T>) -> Result<T> {
         std::mem::swap(&mut inner.program, &mut self.program);
         std::mem::swap(&mut inner.constants, &mut self.constants);
+        std::mem::swap(&mut inner.small, &mut self.small);
         inner.shaders.clone_from(&self.shaders);
         let done = f(inner);
         std::mem::swap(&mut inner.program, &mut self.program);
         std::mem::swap(&mut inner.constants, &mut self.constants);
+        std::mem::swap(&mut inner.small, &mut self.small);
         done
     }
 
@@ -157,6 +165,14 @@ impl Lowering {
     /// `sources` are what it is made from, the first of them what `make` is given.
     fn constant(&mut self, name: &str, sources: Vec<Tensor>, tag: &str, t: TensorType, make: Make) -> Result<View> {
         let device = self.profile.device_type(t.dtype)?;
+        let one = |t: Tensor| match t.bytes().len() {
+            1..=SMALL => {
+                let key = (t.dtype(), t.shape().to_vec(), t.bytes().to_vec());
+                self.small.entry(key).or_insert(t).clone()
+            }
+            _ => t,
+        };
+        let sources: Vec<Tensor> = sources.into_iter().map(one).collect();
         let keys: Vec<(usize, usize)> = sources.iter().map(Tensor::data_key).collect();
         // zero bytes have no address of their own
         let whole = keys.iter().all(|(_, len)| *len > 0);

@@ -5,6 +5,7 @@ mod large;
 mod lower;
 mod places;
 mod program;
+mod repeats;
 mod report;
 mod segment;
 pub(crate) mod slots;
