@@ -5,6 +5,7 @@ mod bound_sizes;
 mod dead_code;
 mod dequantise;
 mod epilogues;
+mod expand_skip_norms;
 mod facts;
 mod fold_batch_norm;
 mod fold_constants;
@@ -65,6 +66,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "fold-pool", run: fold_pool::run },
     Pass { name: "merge-convs", run: merge_convs::run },
     Pass { name: "merge-products", run: merge_products::run },
+    Pass { name: "expand-skip-norms", run: expand_skip_norms::run },
     Pass { name: "fuse-norms", run: fuse_norms::run },
     Pass { name: "fuse-group-norm", run: fuse_group_norm::run },
     Pass { name: "fuse-softmax", run: fuse_softmax::run },
