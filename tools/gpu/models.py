@@ -233,6 +233,49 @@ def resnet50(name):
     save(name, nodes, [("x", FLOAT, ["batch", 3, 224, 224])], [("y", FLOAT, ["batch", 1000])], lambda: made)
 
 
+def decoder(name, t, layers=8, width=2048, heads=32, groups=8, inner=8192, past=1023, block=32):
+    """Layers of a Llama with weights of 4 bits, and one token after `past` others, whose keys and values are constants."""
+    dtype, nodes, made, depth = np.float16 if t == HALF else np.float32, [], {}, width // heads
+    contrib = dict(domain="com.microsoft")
+
+    def linear(x, rows, columns, to):
+        made[f"{to}_w"] = rng.integers(0, 256, (columns, rows // block, block // 2), np.uint8)
+        made[f"{to}_s"] = normal(columns, rows // block, scale=1e-2).astype(dtype)
+        nodes.append(node("MatMulNBits", f"{x} {to}_w {to}_s", to, K=rows, N=columns, bits=4, block_size=block, **contrib))
+        return to
+
+    def norm(x, skip, to):
+        """The sum with `skip`, where there is one, and its norm."""
+        made[f"{to}_g"] = np.ones(width, dtype)
+        if skip is None:
+            nodes.append(node("SimplifiedLayerNormalization", f"{x} {to}_g", to, axis=-1, epsilon=1e-5))
+            return x, to
+        outputs = [to, "", "", f"{to}_sum"]
+        nodes.append(helper.make_node("SkipSimplifiedLayerNormalization", [x, skip, f"{to}_g"], outputs, epsilon=1e-5, **contrib))
+        return f"{to}_sum", to
+
+    made["lengths"], made["total"] = np.array([past], np.int32), np.array([past + 1], np.int32)
+    angles = np.outer(np.arange(past + 1), 10000.0 ** (-np.arange(depth // 2) / (depth // 2)))
+    made["cos"], made["sin"] = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+    x, skip = "x", None
+    for i in range(layers):
+        x, h = norm(x, skip, f"l{i}_n1")
+        q, k, v = (linear(h, width, columns, f"l{i}_{n}") for n, columns in
+                   (("q", width), ("k", groups * depth), ("v", groups * depth)))
+        caches = [f"l{i}_past_k", f"l{i}_past_v", f"l{i}_now_k", f"l{i}_now_v"]
+        made |= {n: normal(1, groups, past, depth, dtype=dtype, scale=1) for n in caches[:2]}
+        nodes.append(helper.make_node("GroupQueryAttention", [q, k, v, *caches[:2], "lengths", "total", "cos", "sin"],
+                                      [f"l{i}_a", *caches[2:]], num_heads=heads, kv_num_heads=groups, do_rotary=1, **contrib))
+        x, h = norm(linear(f"l{i}_a", width, width, f"l{i}_o"), x, f"l{i}_n2")
+        gate, up = linear(h, width, inner, f"l{i}_gate"), linear(h, width, inner, f"l{i}_up")
+        nodes.append(node("Sigmoid", gate, f"{gate}_1"))
+        nodes.append(node("Mul", f"{gate} {gate}_1", f"{gate}_2"))
+        nodes.append(node("Mul", f"{gate}_2 {up}", f"l{i}_m"))
+        skip = linear(f"l{i}_m", inner, width, f"l{i}_d")
+    nodes.append(node("Add", f"{x} {skip}"))
+    save(name, nodes, [("x", t, [1, 1, width])], [("y", t, [1, 1, width])], lambda: made)
+
+
 products()
 memory()
 dispatches()
@@ -242,4 +285,5 @@ decoding()
 for name, t in (("f32", FLOAT), ("f16", HALF)):
     encoder(f"net_bert_layer_{name}", t)
     encoder(f"net_minilm_{name}", t, layers=6, width=384, inner=1536)
+    decoder(f"net_decoder_{name}", t)
 resnet50("net_resnet50")

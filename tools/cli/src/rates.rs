@@ -4,19 +4,33 @@ use std::time::{Duration, Instant};
 
 use shadernet::{DType, Gpu, Result, Session, SessionOptions, Tensor, Timing, ir};
 
-/// How long a GPU works before its clocks are up.
+/// How long a GPU works before its clocks are up: at least, in steps of, and at most. Small work raises them slowly.
 const WAKING: Duration = Duration::from_millis(300);
+const STEP: Duration = Duration::from_millis(100);
+const AWAKE: Duration = Duration::from_secs(2);
+/// What a step gains on those before it while clocks rise.
+const RISING: f64 = 0.98;
 
 /// Whether clocks follow the load: those of GPUs do.
 fn sleeps(gpu: &Gpu) -> bool {
     gpu.info().kind != "cpu"
 }
 
-/// Has a GPU do `run` until its clocks are up, as they fall while it idles.
+/// Has a GPU do `run` until its clocks are up, as they fall while it idles: until it does not become faster.
 pub fn wake(gpu: &Gpu, mut run: impl FnMut() -> Result<()>) -> Result<()> {
     let start = Instant::now();
-    while sleeps(gpu) && start.elapsed() < WAKING {
-        run()?;
+    let mut best = f64::INFINITY;
+    while sleeps(gpu) && start.elapsed() < AWAKE {
+        let (step, mut now) = (Instant::now(), f64::INFINITY);
+        while step.elapsed() < STEP {
+            let one = Instant::now();
+            run()?;
+            now = now.min(one.elapsed().as_secs_f64());
+        }
+        if start.elapsed() >= WAKING && now > RISING * best {
+            break;
+        }
+        best = best.min(now);
     }
     Ok(())
 }
