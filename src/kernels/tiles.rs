@@ -16,42 +16,44 @@ pub struct Tile {
     pub quads: [usize; 2],
     /// The share of the device's rate that it reaches where the device is full of it, in percent.
     share: usize,
+    /// Whether it takes so many registers that a multiprocessor holds one workgroup at a time.
+    single: bool,
 }
 
 const fn tile(rows: usize, columns: usize, depth: usize, quads: [usize; 2], share: usize) -> Tile {
-    Tile { rows, columns, depth, quads, share }
+    Tile { rows, columns, depth, quads, share, single: false }
 }
 
 /// From large to small. Shares are those measured on an H200 (benches/RESULTS.md).
 pub const TILES: [Tile; 8] = [
-    tile(128, 128, 16, [2, 2], 65),
-    tile(128, 128, 8, [2, 2], 57),
-    tile(128, 64, 16, [2, 1], 60),
-    tile(64, 128, 16, [1, 2], 57),
+    Tile { single: true, ..tile(128, 128, 16, [2, 2], 66) },
+    tile(128, 128, 8, [2, 2], 60),
+    tile(128, 64, 16, [2, 1], 55),
+    tile(64, 128, 16, [1, 2], 54),
     tile(64, 64, 16, [1, 1], 48),
-    tile(64, 32, 16, [1, 1], 37),
-    tile(32, 64, 16, [1, 1], 37),
-    tile(32, 32, 32, [1, 1], 30),
+    tile(64, 32, 16, [1, 1], 38),
+    tile(32, 64, 16, [1, 1], 38),
+    tile(32, 32, 32, [1, 1], 32),
 ];
 
 /// Those of cooperative matrices (`shaders/matmul_coop.wgsl`), whose blocks are matrices of 16 by 16 of a subgroup.
 pub const COOP_TILES: [Tile; 6] = [
-    tile(128, 256, 32, [4, 4], 360),
-    tile(256, 128, 32, [4, 4], 330),
-    tile(128, 128, 64, [2, 4], 320),
-    tile(64, 128, 64, [2, 2], 170),
-    tile(64, 64, 64, [2, 2], 110),
+    Tile { single: true, ..tile(128, 256, 32, [4, 4], 375) },
+    Tile { single: true, ..tile(256, 128, 32, [4, 4], 330) },
+    tile(128, 128, 64, [2, 4], 220),
+    tile(64, 128, 64, [2, 2], 180),
+    tile(64, 64, 64, [2, 2], 106),
     tile(32, 64, 64, [2, 1], 80),
 ];
 
 /// Those of convolutions by cooperative matrices (`shaders/common/coop_tile.wgsl`).
 pub const CONV_COOP_TILES: [Tile; 6] = [
-    tile(128, 128, 32, [4, 2], 100),
-    tile(64, 128, 32, [2, 2], 130),
-    tile(128, 64, 32, [2, 2], 130),
-    tile(64, 64, 32, [2, 2], 120),
-    tile(32, 64, 32, [1, 2], 80),
-    tile(32, 32, 32, [1, 1], 50),
+    tile(128, 128, 32, [4, 2], 190),
+    tile(64, 128, 32, [2, 2], 106),
+    tile(128, 64, 32, [2, 2], 129),
+    tile(64, 64, 32, [2, 2], 102),
+    tile(32, 64, 32, [1, 2], 60),
+    tile(32, 32, 32, [1, 1], 46),
 ];
 
 /// Parts that sums are made in at most.
@@ -63,6 +65,11 @@ const LATENCY: f64 = 3.6e-7;
 /// What a GPU moves of parts, in bytes a second, and what a multiprocessor of it computes, in operations a second.
 const BYTES: f64 = 1.8e12;
 const RATE: f64 = 5e11;
+/// What passes between two workgroups where a multiprocessor holds one at a time, in seconds: the first loads of the one, the
+/// stores of the other.
+const GAP: f64 = 8e-6;
+/// What an element costs that a convolution by cooperative matrices puts out, in seconds, by way of workgroup memory.
+const OUT: f64 = 2.6e-10;
 /// What a choice may cost beside the best, so that a new size compiles nothing.
 const LITTLE_MORE: f64 = 1.5;
 
@@ -156,13 +163,15 @@ impl Tile {
     }
 
     /// Seconds that `count` products of `rows` by `k` by `columns` take in `splits` parts, about: those of one workgroup
-    /// after the other where there are many, else those of one.
-    fn cost(&self, units: usize, [rows, columns, k]: [usize; 3], count: usize, splits: usize) -> f64 {
+    /// after the other where there are many, else those of one; `out` for each element that is put out.
+    fn cost(&self, units: usize, [rows, columns, k]: [usize; 3], count: usize, splits: usize, out: f64) -> f64 {
         let groups = rows.div_ceil(self.rows) * columns.div_ceil(self.columns) * count * splits;
         let steps = k.div_ceil(self.depth).div_ceil(splits) as f64;
         let step = 2.0 * (self.rows * self.columns * self.depth) as f64 / (RATE * self.share as f64 / 100.0);
-        let alone = (steps + 1.0) * (LATENCY + step);
-        let together = (groups as f64 / units as f64) * steps * step;
+        let end = out * (self.rows * self.columns) as f64;
+        let gap = if self.single { GAP } else { 0.0 };
+        let alone = (steps + 1.0) * (LATENCY + step) + end;
+        let together = groups.div_ceil(units) as f64 * (steps * step + end + gap);
         let parts = 8.0 * (rows * columns * count * splits) as f64 / BYTES;
         alone.max(together) + if splits > 1 { DISPATCH + parts } else { 0.0 }
     }
@@ -178,7 +187,7 @@ pub fn choose(
     compiled: impl Fn(&Choice) -> bool,
 ) -> Choice {
     let room = profile.max_workgroup_memory as usize;
-    let choice = choose_of(&TILES, profile, problem, |t| t.bytes() <= room && fits(t), compiled);
+    let choice = choose_of(&TILES, 0.0, profile, problem, |t| t.bytes() <= room && fits(t), compiled);
     let number = TILES.len() - 1;
     choice.unwrap_or(Choice { tile: TILES[number], splits: 1, number })
 }
@@ -186,7 +195,7 @@ pub fn choose(
 /// As [`choose`], from the table of cooperative matrices; `None` where the device has no room for any.
 pub fn choose_coop(profile: &Profile, problem: &Problem, compiled: impl Fn(&Choice) -> bool) -> Option<Choice> {
     let room = profile.max_workgroup_memory as usize;
-    choose_of(&COOP_TILES, profile, problem, |t| t.coop_bytes(1) <= room, compiled)
+    choose_of(&COOP_TILES, 0.0, profile, problem, |t| t.coop_bytes(1) <= room, compiled)
 }
 
 /// As [`choose_coop`], from the table for convolutions.
@@ -199,11 +208,12 @@ pub fn choose_conv_coop(
     let room = profile.max_workgroup_memory as usize;
     let threads = profile.max_invocations as usize;
     let fits = |t: &Tile| t.coop_conv_bytes() <= room && 32 * t.subgroups() <= threads && fits(t);
-    choose_of(&CONV_COOP_TILES, profile, problem, fits, compiled)
+    choose_of(&CONV_COOP_TILES, OUT, profile, problem, fits, compiled)
 }
 
 fn choose_of(
     table: &[Tile],
+    out: f64,
     profile: &Profile,
     problem: &Problem,
     fits: impl Fn(&Tile) -> bool,
@@ -226,7 +236,7 @@ fn choose_of(
     let all = table.iter().enumerate().filter(|(_, t)| fits(t));
     let choices =
         all.flat_map(|(number, t)| splits(t).into_iter().map(move |splits| Choice { tile: *t, splits, number }));
-    let cost = |c: Choice| (c.tile.cost(profile.units, size, count, c.splits), c);
+    let cost = |c: Choice| (c.tile.cost(profile.units, size, count, c.splits, out), c);
     let mut costs: Vec<(f64, Choice)> = choices.map(cost).collect();
     costs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let &(least, best) = costs.first()?;
