@@ -65,7 +65,7 @@ impl Tiled {
         let problem = problem("");
         let of = |c: &Choice| Tiled::of(profile, s, pixels, c, &problem, false);
         let compiled = |c: &Choice| of(c).is_some_and(|tiled| cx.is_compiled(&Shared { common, tiled }));
-        of(&tiles::choose(profile, &problem, fits, compiled))
+        of(&tiles::choose_conv(profile, &problem, fits, compiled))
     }
 
     fn of(

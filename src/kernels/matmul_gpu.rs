@@ -326,7 +326,7 @@ pub(super) fn tiled(cx: &mut LowerCx<'_>, mut call: Call<'_>, acc: DType, bits: 
     let (profile, [matrix, plain]) = (cx.profile(), ["coop", &packed].map(kernel_of));
     let matrices = if halves { tiles::choose_coop(profile, &matrix, compiled(true)) } else { None };
     let (coop, width) = (matrices.is_some(), if matrices.is_some() { WIDE as i64 } else { 4 });
-    let choice = matrices.unwrap_or_else(|| tiles::choose(profile, &plain, |_| true, compiled(false)));
+    let choice = matrices.unwrap_or_else(|| tiles::choose(profile, &plain, compiled(false)));
     let chosen = choice.chosen(if coop { &matrix } else { &plain });
     let (kernel, Choice { tile, splits, .. }) = (kernel(choice, coop), choice);
     let (part, splits) = in_parts(k, tile.depth, splits.min(most));

@@ -65,11 +65,22 @@ const LATENCY: f64 = 3.6e-7;
 /// What a GPU moves of parts, in bytes a second, and what a multiprocessor of it computes, in operations a second.
 const BYTES: f64 = 1.8e12;
 const RATE: f64 = 5e11;
-/// What passes between two workgroups where a multiprocessor holds one at a time, in seconds: the first loads of the one, the
-/// stores of the other.
-const GAP: f64 = 8e-6;
-/// What an element costs that a convolution by cooperative matrices puts out, in seconds, by way of workgroup memory.
-const OUT: f64 = 2.6e-10;
+
+/// What comes after the sums.
+#[derive(Debug, Clone, Copy)]
+struct After {
+    /// What passes between two workgroups where a multiprocessor holds one at a time, in seconds: the stores of the one, the
+    /// first loads of the other.
+    gap: f64,
+    /// What an element costs that is put out by way of workgroup memory, in seconds.
+    element: f64,
+}
+
+/// As measured on an H200.
+const PRODUCT: After = After { gap: 2.5e-6, element: 0.0 };
+const CONV: After = After { gap: 8e-6, element: 0.0 };
+const COOP: After = After { gap: 8e-6, element: 0.0 };
+const CONV_COOP: After = After { gap: 0.0, element: 2.6e-10 };
 /// What a choice may cost beside the best, so that a new size compiles nothing.
 const LITTLE_MORE: f64 = 1.5;
 
@@ -163,13 +174,13 @@ impl Tile {
     }
 
     /// Seconds that `count` products of `rows` by `k` by `columns` take in `splits` parts, about: those of one workgroup
-    /// after the other where there are many, else those of one; `out` for each element that is put out.
-    fn cost(&self, units: usize, [rows, columns, k]: [usize; 3], count: usize, splits: usize, out: f64) -> f64 {
+    /// after the other where there are many, else those of one.
+    fn cost(&self, units: usize, [rows, columns, k]: [usize; 3], count: usize, splits: usize, after: After) -> f64 {
         let groups = rows.div_ceil(self.rows) * columns.div_ceil(self.columns) * count * splits;
         let steps = k.div_ceil(self.depth).div_ceil(splits) as f64;
         let step = 2.0 * (self.rows * self.columns * self.depth) as f64 / (RATE * self.share as f64 / 100.0);
-        let end = out * (self.rows * self.columns) as f64;
-        let gap = if self.single { GAP } else { 0.0 };
+        let end = after.element * (self.rows * self.columns) as f64;
+        let gap = if self.single { after.gap } else { 0.0 };
         let alone = (steps + 1.0) * (LATENCY + step) + end;
         let together = groups.div_ceil(units) as f64 * (steps * step + end + gap);
         let parts = 8.0 * (rows * columns * count * splits) as f64 / BYTES;
@@ -177,17 +188,31 @@ impl Tile {
     }
 }
 
-/// The tile for a problem, and the parts of its sums: what was measured to be the best, else what should be. `fits` says
-/// which tiles the operands take, `compiled` which choices need no compiling: of these one is taken that should cost little
-/// more than the best.
-pub fn choose(
+/// The tile for a product, and the parts of its sums: what was measured to be the best, else what should be. `compiled` says
+/// which choices need no compiling: of these one is taken that should cost little more than the best.
+pub fn choose(profile: &Profile, problem: &Problem, compiled: impl Fn(&Choice) -> bool) -> Choice {
+    choose_tile(PRODUCT, profile, problem, |_| true, compiled)
+}
+
+/// As [`choose`], for a convolution; `fits` says which tiles the operands take.
+pub fn choose_conv(
+    profile: &Profile,
+    problem: &Problem,
+    fits: impl Fn(&Tile) -> bool,
+    compiled: impl Fn(&Choice) -> bool,
+) -> Choice {
+    choose_tile(CONV, profile, problem, fits, compiled)
+}
+
+fn choose_tile(
+    after: After,
     profile: &Profile,
     problem: &Problem,
     fits: impl Fn(&Tile) -> bool,
     compiled: impl Fn(&Choice) -> bool,
 ) -> Choice {
     let room = profile.max_workgroup_memory as usize;
-    let choice = choose_of(&TILES, 0.0, profile, problem, |t| t.bytes() <= room && fits(t), compiled);
+    let choice = choose_of(&TILES, after, profile, problem, |t| t.bytes() <= room && fits(t), compiled);
     let number = TILES.len() - 1;
     choice.unwrap_or(Choice { tile: TILES[number], splits: 1, number })
 }
@@ -195,7 +220,7 @@ pub fn choose(
 /// As [`choose`], from the table of cooperative matrices; `None` where the device has no room for any.
 pub fn choose_coop(profile: &Profile, problem: &Problem, compiled: impl Fn(&Choice) -> bool) -> Option<Choice> {
     let room = profile.max_workgroup_memory as usize;
-    choose_of(&COOP_TILES, 0.0, profile, problem, |t| t.coop_bytes(1) <= room, compiled)
+    choose_of(&COOP_TILES, COOP, profile, problem, |t| t.coop_bytes(1) <= room, compiled)
 }
 
 /// As [`choose_coop`], from the table for convolutions.
@@ -208,12 +233,12 @@ pub fn choose_conv_coop(
     let room = profile.max_workgroup_memory as usize;
     let threads = profile.max_invocations as usize;
     let fits = |t: &Tile| t.coop_conv_bytes() <= room && 32 * t.subgroups() <= threads && fits(t);
-    choose_of(&CONV_COOP_TILES, OUT, profile, problem, fits, compiled)
+    choose_of(&CONV_COOP_TILES, CONV_COOP, profile, problem, fits, compiled)
 }
 
 fn choose_of(
     table: &[Tile],
-    out: f64,
+    after: After,
     profile: &Profile,
     problem: &Problem,
     fits: impl Fn(&Tile) -> bool,
@@ -236,7 +261,7 @@ fn choose_of(
     let all = table.iter().enumerate().filter(|(_, t)| fits(t));
     let choices =
         all.flat_map(|(number, t)| splits(t).into_iter().map(move |splits| Choice { tile: *t, splits, number }));
-    let cost = |c: Choice| (c.tile.cost(profile.units, size, count, c.splits, out), c);
+    let cost = |c: Choice| (c.tile.cost(profile.units, size, count, c.splits, after), c);
     let mut costs: Vec<(f64, Choice)> = choices.map(cost).collect();
     costs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let &(least, best) = costs.first()?;
@@ -279,17 +304,17 @@ mod tests {
     #[test]
     fn large_products_take_large_tiles_and_small_ones_are_split() {
         let profile = Profile::base();
-        let large = choose(&profile, &problem([4096; 3]), |_| true, |_| true);
+        let large = choose(&profile, &problem([4096; 3]), |_| true);
         assert_eq!((large.tile.rows, large.splits), (128, 1));
-        let small = choose(&profile, &problem([128, 128, 8192]), |_| true, |_| true);
+        let small = choose(&profile, &problem([128, 128, 8192]), |_| true);
         assert!(small.splits > 1, "{small:?}");
     }
 
     #[test]
     fn what_is_compiled_is_taken_where_it_costs_little_more() {
         let profile = Profile::base();
-        let of = |rows: usize| choose(&profile, &problem([1024; 3]), |_| true, |c| c.tile.rows == rows).tile;
-        let best = choose(&profile, &problem([1024; 3]), |_| true, |_| true).tile;
+        let of = |rows: usize| choose(&profile, &problem([1024; 3]), |c| c.tile.rows == rows).tile;
+        let best = choose(&profile, &problem([1024; 3]), |_| true).tile;
         assert_eq!((of(best.rows), of(1)), (best, best));
         assert_eq!((best.rows, of(64).rows, of(32)), (128, 64, best));
     }
@@ -297,7 +322,7 @@ mod tests {
     #[test]
     fn what_was_measured_is_taken_and_ranks_are_all_there_are() {
         let profile = Profile { choices: Choices::default(), ..Profile::base() };
-        let of = |profile: &Profile| choose(profile, &problem([300; 3]), |_| true, |_| true);
+        let of = |profile: &Profile| choose(profile, &problem([300; 3]), |_| true);
         let best = of(&profile);
         let ranked = |rank| of(&Profile { rank: Some(rank), ..profile.clone() });
         assert_eq!(ranked(0), best);

@@ -40,6 +40,9 @@ for model in "$out"/models/net_*.onnx; do
         done
     done
 done 2>&1 | tee "$out/networks.txt"
+for name in decoder_f32 decoder_f16; do
+    "$shadernet" bench "$out/models/$name.onnx" --resident --runs 40 --pipeline-cache off | head -n 1
+done 2>&1 | tee "$out/decoders.txt"
 for winograd in never always; do
     echo "ResNet50, batch 8, Winograd $winograd: $(SHADERNET_WINOGRAD=$winograd bench "$out/models/net_resnet50.onnx" 8)"
 done 2>&1 | tee "$out/winograd.txt"

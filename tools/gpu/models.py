@@ -285,5 +285,5 @@ decoding()
 for name, t in (("f32", FLOAT), ("f16", HALF)):
     encoder(f"net_bert_layer_{name}", t)
     encoder(f"net_minilm_{name}", t, layers=6, width=384, inner=1536)
-    decoder(f"net_decoder_{name}", t)
+    decoder(f"decoder_{name}", t)
 resnet50("net_resnet50")
