@@ -17,8 +17,10 @@ struct Params {
     starts_base: u32,
     old_base: u32,
     y_base: u32,
-    // Of the new ones: along the batch, the heads, the places and, in words, the depth.
+    // In words: of the new ones along each dim, of the others along batch and heads.
     new_steps: vec4<i32>,
+    old_steps: vec4<i32>,
+    y_steps: vec4<i32>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -41,16 +43,17 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     let place = i / params.depth % params.room;
     let row = i / params.depth / params.room;
     let batch = row / params.heads;
+    let head = row % params.heads;
     let start = u32(max(starts[params.starts_base + batch], 0));
     var word = Word();
     if place >= start && place - start < params.length {
-        let at = vec4<i32>(vec4<u32>(batch, row % params.heads, place - start, d)) * params.new_steps;
+        let at = vec4<i32>(vec4<u32>(batch, head, place - start, d)) * params.new_steps;
         word = new_[i32(params.new_base) + at.x + at.y + at.z + at.w];
     }
     //#if OLD
     if place < min(start, params.past) {
-        word = old[params.old_base + (row * params.past + place) * params.depth + d];
+        word = old[i32(params.old_base + place * params.depth + d) + i32(batch) * params.old_steps.x + i32(head) * params.old_steps.y];
     }
     //#endif
-    y[params.y_base + i] = word;
+    y[i32(params.y_base + place * params.depth + d) + i32(batch) * params.y_steps.x + i32(head) * params.y_steps.y] = word;
 }

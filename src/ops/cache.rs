@@ -9,7 +9,7 @@ use super::{Case, InferCx, Inferred, NodeInfo, Op, OpDef};
 use crate::dtype::DType::{self, *};
 use crate::ir::{Attr, AttrReader, Attrs, Operator};
 use crate::kernels::cache;
-use crate::plan::LowerCx;
+use crate::plan::{LowerCx, Slicing};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err, shape};
 
@@ -90,9 +90,19 @@ impl Op for CacheUpdate {
 
     fn lower(&self, cx: &mut LowerCx<'_>) -> Result<()> {
         let (new, starts) = (cx.input(0)?, cx.dense_input(1)?);
-        let old = if cx.has_input(2) { Some(cx.dense_input(2)?) } else { None };
+        let mut old = cx.try_input(2)?;
+        if old.as_ref().is_some_and(|o| !cache::takes(o)) {
+            old = Some(cx.dense_input(2)?);
+        }
         let out = cx.output(0)?;
         cache::update(cx, &new, &starts, old.as_ref().filter(|o| o.numel() > 0), &out)
+    }
+
+    fn slices(&self, cx: &InferCx<'_>, out: &[usize]) -> Vec<Slicing> {
+        let starts = cx.try_input(1).map_or(0, |t| t.shape.first().copied().unwrap_or(0));
+        let heads = Slicing { axis: 1, inputs: vec![Some(1), None, Some(1)] };
+        let batch = Slicing { axis: 0, inputs: vec![Some(0); 3] };
+        if starts == out[0] { vec![heads, batch] } else { vec![heads] }
     }
 }
 

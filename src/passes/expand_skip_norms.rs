@@ -26,9 +26,10 @@ pub fn run(graph: &mut Graph) -> Result<bool> {
 
 /// The norm that a node ends with, and its version, if the node is a sum and a norm and nobody reads mean or deviation.
 fn norm_of(node: &Node) -> Option<(&'static str, i64)> {
-    let unread = [1, 2].iter().all(|i| node.outputs.get(*i).copied().flatten().is_none());
+    let present = |all: &[Option<ValueId>], i: usize| all.get(i).copied().flatten().is_some();
+    let whole = (0..3).all(|i| present(&node.inputs, i)) && (1..3).all(|i| !present(&node.outputs, i));
     match node.operator.op_type.as_str() {
-        _ if node.operator.domain != "com.microsoft" || !unread => None,
+        _ if node.operator.domain != "com.microsoft" || !whole => None,
         "SkipLayerNormalization" => Some(("LayerNormalization", 17)),
         "SkipSimplifiedLayerNormalization" => Some(("RMSNormalization", 23)),
         _ => None,
