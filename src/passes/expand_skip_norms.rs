@@ -1,5 +1,5 @@
-//! SkipLayerNormalization and SkipSimplifiedLayerNormalization become what they consist of, sums and a norm, so that the
-//! sums join the product before them. They are rounded to the element type, as the operator's fourth output is.
+//! SkipLayerNormalization and SkipSimplifiedLayerNormalization of what a product makes become what they consist of, sums and
+//! a norm, so that the sums join the product. They are rounded to the element type, as the operator's fourth output is.
 
 use crate::Result;
 use crate::ir::{Attr, Attrs, Graph, Node, Operator, ValueId};
@@ -7,16 +7,28 @@ use crate::ops::NodeInfo;
 
 const EPSILON: f32 = 1e-12;
 
+/// What sums join.
+const PRODUCTS: &[&str] = &["MatMul", "Gemm", "MatMulNBits"];
+
 /// Runs the pass.
 ///
 /// # Errors
 /// Those of the operators it makes.
 pub fn run(graph: &mut Graph) -> Result<bool> {
-    if !graph.nodes.iter().any(|n| norm_of(n).is_some()) {
+    let (producers, consumers) = (graph.producers(), graph.consumers());
+    let joins = |v: &Option<ValueId>| {
+        let Some(v) = v else { return false };
+        let product = producers.get(v).map(|i| graph.nodes[*i].operator.op_type.as_str());
+        let alone = consumers.get(v).is_some_and(|all| all.len() == 1) && !graph.outputs.contains(v);
+        alone && product.is_some_and(|name| PRODUCTS.contains(&name))
+    };
+    let norm = |n: &Node| norm_of(n).filter(|_| n.inputs[..2].iter().any(joins));
+    let norms: Vec<_> = graph.nodes.iter().map(norm).collect();
+    if norms.iter().all(Option::is_none) {
         return Ok(false);
     }
-    for node in std::mem::take(&mut graph.nodes) {
-        match norm_of(&node) {
+    for (node, norm) in std::mem::take(&mut graph.nodes).into_iter().zip(norms) {
+        match norm {
             Some(norm) => expand(graph, &node, norm)?,
             None => graph.nodes.push(node),
         }
@@ -68,13 +80,12 @@ mod tests {
     use crate::ir::{parse, verify};
     use crate::{Rng, cpu};
 
-    /// The operators after the pass, of a node with `inputs` inputs; results must stay as they were, up to the sum's rounding.
-    fn after(d: DType, text: &str, inputs: usize) -> Vec<String> {
-        let names = ["%x", "%s", "%g", "%b", "%c"][..inputs].join(", ");
-        let mut graph = parse(&format!("graph g({names}) -> (%y, %z) {{ {text} }}")).unwrap();
+    /// The operators after the pass; results must stay as they were, up to the sum's rounding.
+    fn after(d: DType, text: &str) -> Vec<String> {
+        let mut graph = parse(&format!("graph g(%v, %w, %s, %g, %b, %c) -> (%y, %z) {{ {text} }}")).unwrap();
         let mut rng = Rng::new(5);
-        let shape = |i: usize| if i < 2 { &[2, 3, 8][..] } else { &[8] };
-        let all: Vec<_> = (0..inputs).map(|i| rng.tensor(d, shape(i), -2.0, 2.0).unwrap()).collect();
+        let shapes = [&[2, 3, 4][..], &[4, 8], &[2, 3, 8], &[8], &[8], &[8]];
+        let all: Vec<_> = shapes.iter().map(|s| rng.tensor(d, s, -2.0, 2.0).unwrap()).collect();
         let want = cpu::run(&graph, &all).unwrap();
         run(&mut graph).unwrap();
         verify(&graph).unwrap();
@@ -88,19 +99,25 @@ mod tests {
     }
 
     #[test]
-    fn sums_and_norms_stand_apart() {
+    fn sums_behind_products_and_norms_stand_apart() {
         for d in [F32, F16] {
-            let simple =
-                "%y, _, _, %z = \"com.microsoft\"::SkipSimplifiedLayerNormalization@1(%x, %s, %g) {epsilon = 0.1}";
-            assert_eq!(after(d, simple, 3), ["Add", "RMSNormalization"]);
-            let full = "%y, _, _, %z = \"com.microsoft\"::SkipLayerNormalization@1(%x, %s, %g, %b, %c)";
-            assert_eq!(after(d, full, 5), ["Add", "Add", "LayerNormalization"]);
+            let simple = "%x = MatMul@13(%v, %w)
+                %y, _, _, %z = \"com.microsoft\"::SkipSimplifiedLayerNormalization@1(%x, %s, %g) {epsilon = 0.1}";
+            assert_eq!(after(d, simple), ["MatMul", "Add", "RMSNormalization"]);
+            let full = "%x = MatMul@13(%v, %w)
+                %y, _, _, %z = \"com.microsoft\"::SkipLayerNormalization@1(%s, %x, %g, %b, %c)";
+            assert_eq!(after(d, full), ["MatMul", "Add", "Add", "LayerNormalization"]);
         }
     }
 
     #[test]
-    fn whose_mean_is_read_stays() {
-        let text = "%y, %z = \"com.microsoft\"::SkipLayerNormalization@1(%x, %s, %g)";
-        assert_eq!(after(F32, text, 3), ["SkipLayerNormalization"]);
+    fn others_stay() {
+        let mean = "%x = MatMul@13(%v, %w) %y, %z = \"com.microsoft\"::SkipLayerNormalization@1(%x, %s, %g)";
+        assert_eq!(after(F32, mean), ["MatMul", "SkipLayerNormalization"]);
+        let no_product = "%x = Neg@13(%s) %y, _, _, %z = \"com.microsoft\"::SkipLayerNormalization@1(%x, %s, %g)";
+        assert_eq!(after(F32, no_product), ["Neg", "SkipLayerNormalization"]);
+        let read_twice = "%x = MatMul@13(%v, %w) %z = Neg@13(%x)
+            %y = \"com.microsoft\"::SkipLayerNormalization@1(%x, %s, %g)";
+        assert_eq!(after(F32, read_twice), ["MatMul", "Neg", "SkipLayerNormalization"]);
     }
 }
