@@ -105,6 +105,11 @@ impl Bytes {
         }
     }
 
+    /// Whether they are there, not made when they are asked for.
+    pub(crate) fn are_there(&self) -> bool {
+        !matches!(self.owner, Owner::Deferred(_))
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.range.len()

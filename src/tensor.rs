@@ -198,6 +198,14 @@ impl Tensor {
         }
     }
 
+    /// The bytes in host layout, if they are there, not made when they are asked for, and no more than `most`.
+    pub(crate) fn few_bytes(&self, most: usize) -> Option<&[u8]> {
+        match &self.data {
+            Data::Bytes(b) if b.len() <= most && b.are_there() => Some(b.as_slice()),
+            _ => None,
+        }
+    }
+
     /// The bytes in host layout, as [`Bytes::into_vec`] gives them; empty for strings and containers.
     pub fn into_bytes(self) -> Vec<u8> {
         match self.data {

@@ -108,7 +108,7 @@ fn weights(graph: &Graph, i: usize) -> Result<(Vec<Option<Tensor>>, usize), &'st
     }
     let n = usize::try_from(int(node, "N", 0)).unwrap_or(0);
     let by_column = |t: &Tensor| n > 0 && t.shape().first().is_some_and(|d| d.is_multiple_of(n));
-    if first.shape()[0] != n || !weights.iter().flatten().all(by_column) {
+    if first.shape().first() != Some(&n) || !weights.iter().flatten().all(by_column) {
         return Err("the weights do not have the columns first");
     }
     // g_idx, which tells a block for each row
@@ -265,6 +265,23 @@ mod tests {
         assert!(got[0].same_bits(&want[0]), "{got:?} for {want:?}");
         let left: Vec<&str> = graph.nodes.iter().map(|n| n.operator.op_type.as_str()).collect();
         assert_eq!(left, ["MatMulNBits", "Split", "Transpose", "MatMul"]);
+    }
+
+    #[test]
+    fn weights_of_other_shapes_stay() {
+        let text = "graph g(%x, %b, %s) -> (%y) {
+            %p = \"com.microsoft\"::MatMulNBits@1(%x, %b, %s) {K = 16, N = 1, bits = 4, block_size = 16}
+            %q = \"com.microsoft\"::MatMulNBits@1(%x, %b, %s) {K = 16, N = 1, bits = 4, block_size = 16}
+            %r = Transpose@13(%q) {perm = [1, 0]}
+            %y = MatMul@13(%r, %p)
+        }";
+        let mut graph = parse(text).unwrap();
+        for (name, t) in [("b", Tensor::scalar(7u8)), ("s", Tensor::scalar(1f32))] {
+            let v = graph.find(name).unwrap();
+            graph.inputs.retain(|i| *i != v);
+            graph.value_mut(v).constant = Some(t);
+        }
+        assert!(!run(&mut graph).unwrap());
     }
 
     #[test]

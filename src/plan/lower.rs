@@ -165,9 +165,9 @@ impl Lowering {
     /// `sources` are what it is made from, the first of them what `make` is given.
     fn constant(&mut self, name: &str, sources: Vec<Tensor>, tag: &str, t: TensorType, make: Make) -> Result<View> {
         let device = self.profile.device_type(t.dtype)?;
-        let one = |t: Tensor| match t.bytes().len() {
-            1..=SMALL => {
-                let key = (t.dtype(), t.shape().to_vec(), t.bytes().to_vec());
+        let one = |t: Tensor| match t.few_bytes(SMALL) {
+            Some(bytes) if !bytes.is_empty() => {
+                let key = (t.dtype(), t.shape().to_vec(), bytes.to_vec());
                 self.small.entry(key).or_insert(t).clone()
             }
             _ => t,
