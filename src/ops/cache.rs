@@ -63,7 +63,7 @@ impl Op for CacheUpdate {
         if cx.dtype(1)? != I32 || old.is_some_and(|t| t.dtype != d) {
             return Err(err!(InvalidNode, "expected int32 places and a cache of {d}").into());
         }
-        one(d, &self.shape(cx.shape(0)?, cx.shape(1)?, old.map(|t| &t.shape[..]))?)
+        one(d, self.shape(cx.shape(0)?, cx.shape(1)?, old.map(|t| &t.shape[..]))?)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
