@@ -4,6 +4,7 @@
 //#include common/product.wgsl
 //#include common/product_result.wgsl
 //#include common/bits.wgsl
+//#include common/slices.wgsl
 
 const FEW: u32 = 1u; //#param
 // FEW - 1
@@ -12,7 +13,6 @@ const MOVED: u32 = 0u; //#param
 const QUARTERS: u32 = 2u; //#param
 const ACROSS: u32 = 32u; //#param
 const SLICES: u32 = 8u; //#param
-const THREADS: u32 = ACROSS * SLICES;
 
 //#if A_VEC
 alias A = vec4<f32>; //#param
@@ -21,10 +21,6 @@ alias A = f32; //#param
 //#endif
 
 @group(0) @binding(1) var<storage, read> a: array<A>;
-
-//#if SLICED
-var<workgroup> held: array<vec4<Acc>, FEW * THREADS>;
-//#endif
 
 // Rows beyond the last are read as the last, and not stored.
 fn row_at(at: i32, m: u32) -> i32 {
@@ -184,18 +180,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
     }
 //#if SLICED
-    for (var r = 0u; r < FEW; r++) { //#unroll
-        held[r * THREADS + lane] = sums[r];
-    }
-    for (var half = SLICES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if slice < half {
-            for (var r = 0u; r < FEW; r++) { //#unroll
-                held[r * THREADS + lane] += held[r * THREADS + lane + half * ACROSS];
-            }
-        }
-    }
-    workgroupBarrier();
+    gather(sums, lane);
     for (var i = lane; i < ACROSS * FEW; i += THREADS) {
         let r = i / ACROSS;
         let c = (tile % params.tiles_n * ACROSS + i % ACROSS) * 4u;

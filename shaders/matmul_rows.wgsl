@@ -4,14 +4,12 @@
 //#include common/product.wgsl
 //#include common/product_result.wgsl
 //#include common/multiply.wgsl
+//#include common/slices.wgsl
 
 const FEW: u32 = 1u; //#param
-// FEW * THREADS
-const HELD: u32 = 256u; //#param
 const ACROSS: u32 = 32u; //#param
-// THREADS / ACROSS
+// How many share a sum.
 const SLICES: u32 = 8u; //#param
-const THREADS: u32 = 256u;
 // Rows of B that are under way at a time.
 const AHEAD: u32 = 4u; //#param
 
@@ -24,8 +22,6 @@ alias B = f32; //#param
 
 @group(0) @binding(1) var<storage, read> a: array<A>;
 @group(0) @binding(2) var<storage, read> b: array<B>;
-
-var<workgroup> held: array<vec4<Acc>, HELD>;
 
 fn load_b(at: i32, k: u32, n: u32) -> vec4<Held> {
 //#if B_VEC
@@ -95,19 +91,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             }
         }
     }
-    for (var r = 0u; r < FEW; r++) { //#unroll
-        held[r * THREADS + lane] = sums[r];
-    }
-    let slice = lane / ACROSS;
-    for (var half = SLICES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if slice < half {
-            for (var r = 0u; r < FEW; r++) { //#unroll
-                held[r * THREADS + lane] += held[r * THREADS + lane + half * ACROSS];
-            }
-        }
-    }
-    workgroupBarrier();
+    gather(sums, lane);
     if lane < ACROSS * FEW {
         let r = lane / ACROSS;
         store(at, part, m + r, n, held[r * THREADS + lane % ACROSS]);

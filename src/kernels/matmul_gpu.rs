@@ -174,7 +174,6 @@ impl Kernel for Rows {
             .wgsl("B", storage(c.b, self.b_vec))
             .wgsl("Out", storage(c.out, self.split))
             .u32("FEW", self.few as u32)
-            .u32("HELD", (self.few * THREADS) as u32)
             .u32("AHEAD", AHEAD as u32)
             .u32("ACROSS", self.across as u32)
             .u32("SLICES", (THREADS / self.across) as u32)
