@@ -15,10 +15,10 @@ const BLOCK: u32 = 8u; //#param
 const PIXELS: u32 = 16u; //#param
 const QUADS: u32 = 4u; //#param
 const SUMS: u32 = 32u; //#param
-const STAGED: u32 = 256u; //#param
 const FOUR: u32 = 4u; //#param
 
-var<workgroup> quads: array<vec4<Acc>, STAGED>;
+// Sums by channel and four pixels.
+var<private> quads: array<vec4<Acc>, SUMS>;
 
 // The pixel that has this place in the order of the tiles. For ConvTranspose those of a row that one tap of the kernel
 // meets stand together, as far as strides divide the row: a tile skips what meets none of it.
@@ -33,28 +33,33 @@ fn pixel_of(index: u32) -> u32 {
     return index;
 }
 
-// The element of the output that is this pixel's of channel `o` of a group, and its number in row-major order.
-fn place(pixel: u32, g: u32, o: u32, channel: u32) -> vec2<u32> {
+// Where a pixel lies: its element of the output's channel 0 of a group, and of channel 0 in row-major order.
+struct Spot {
+    there: bool,
+    at: u32,
+    number: u32,
+}
+
+fn spot_of(pixel: u32, g: u32) -> Spot {
     let image = pixel / params.out_plane;
-    let p = pixel % params.out_plane;
-    let to = params.y_base + image * params.y_image + g * params.y_group + o * params.y_channel + p * params.y_pixel;
-    return vec2<u32>(to, (image * params.group * params.oc + channel) * params.out_plane + p);
+    let p = pixel - image * params.out_plane;
+    let at = params.y_base + image * params.y_image + g * params.y_group + p * params.y_pixel;
+    return Spot(pixel < params.pixels, at, image * params.group * params.oc * params.out_plane + p);
 }
 
 //#if Y_VEC
 // Stores one channel of four pixels in a row.
-fn store4(pixel: u32, g: u32, o: u32, channel: u32, sums: vec4<Acc>) {
-    if pixel < params.pixels && o < params.oc {
-        let at = place(pixel, g, o, channel);
-        y[at.x / 4u] = vec4<Y>(finish(sums.x, channel, at.y), finish(sums.y, channel, at.y + 1u),
-            finish(sums.z, channel, at.y + 2u), finish(sums.w, channel, at.y + 3u));
+fn store4(spot: Spot, o: u32, channel: u32, sums: vec4<Acc>) {
+    if spot.there && o < params.oc {
+        let at = spot.number + channel * params.out_plane;
+        y[(spot.at + o * params.y_channel) / 4u] = vec4<Y>(finish(sums.x, channel, at), finish(sums.y, channel, at + 1u),
+            finish(sums.z, channel, at + 2u), finish(sums.w, channel, at + 3u));
     }
 }
 //#else
-fn store1(pixel: u32, g: u32, o: u32, channel: u32, sum: Acc) {
-    if pixel < params.pixels && o < params.oc {
-        let at = place(pixel, g, o, channel);
-        y[at.x] = finish(sum, channel, at.y);
+fn store1(spot: Spot, o: u32, channel: u32, sum: Acc) {
+    if spot.there && o < params.oc {
+        y[spot.at + o * params.y_channel] = finish(sum, channel, spot.number + channel * params.out_plane);
     }
 }
 //#endif
@@ -196,7 +201,7 @@ fn main(
     }
 
     // Stores are a loop that is not unrolled, so that an epilogue is compiled once: it finds the sums of a channel and four
-    // pixels by a running number, in memory that each lane has its own part of.
+    // pixels by a running number.
     //#if PARTS
     for (var j = 0u; j < SUMS; j++) { //#unroll
         acc[j] += whole[j];
@@ -205,23 +210,32 @@ fn main(
     for (var v = 0u; v < VECTORS; v++) { //#unroll
         for (var q = 0u; q < QUADS; q++) { //#unroll
             for (var c = 0u; c < FOUR; c++) { //#unroll
-                quads[lane * SUMS + (v * 4u + c) * QUADS + q] = vec4<Acc>(acc[q * 4u * VECTORS + v][c],
+                quads[(v * 4u + c) * QUADS + q] = vec4<Acc>(acc[q * 4u * VECTORS + v][c],
                     acc[(q * 4u + 1u) * VECTORS + v][c], acc[(q * 4u + 2u) * VECTORS + v][c],
                     acc[(q * 4u + 3u) * VECTORS + v][c]);
             }
         }
     }
-    for (var j = 0u; j < SUMS; j++) {
-        let c = j / QUADS;
-        let first = o + (c / 4u * LANES + lane) * 4u + c % 4u;
-        let channel = g * params.oc + min(first, params.oc - 1u);
-        let sums = quads[lane * SUMS + j] + vec4<Acc>(bias_of(channel));
+    for (var q = 0u; q < QUADS; q++) {
         //#if Y_VEC
-        store4(tile + j % QUADS * 4u, g, first, channel, sums);
+        let spot = spot_of(tile + q * 4u, g);
         //#else
+        var spots: array<Spot, FOUR>;
         for (var i = 0u; i < FOUR; i++) { //#unroll
-            store1(pixel_of(tile + j % QUADS * 4u + i), g, first, channel, sums[i]);
+            spots[i] = spot_of(pixel_of(tile + q * 4u + i), g);
         }
         //#endif
+        for (var c = 0u; c < 4u * VECTORS; c++) {
+            let first = o + (c / 4u * LANES + lane) * 4u + c % 4u;
+            let channel = g * params.oc + min(first, params.oc - 1u);
+            let sums = quads[c * QUADS + q] + vec4<Acc>(bias_of(channel));
+            //#if Y_VEC
+            store4(spot, first, channel, sums);
+            //#else
+            for (var i = 0u; i < FOUR; i++) { //#unroll
+                store1(spots[i], first, channel, sums[i]);
+            }
+            //#endif
+        }
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use shadernet::ir::{Graph, parse};
-use shadernet::kernels::Winograd;
+use shadernet::kernels::When;
 use shadernet::ops;
 use shadernet::{
     DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, Rng, RunStats, Session, SessionOptions,
@@ -67,7 +67,7 @@ fn own_gpu_with(options: GpuOptions) -> Option<Gpu> {
 }
 
 /// As [`own_gpu`], with the kernels for GPUs, where their compiler does not take minutes for each.
-fn own_gpu_with_tiles(winograd: Option<Winograd>) -> Option<Gpu> {
+fn own_gpu_with_tiles(winograd: Option<When>) -> Option<Gpu> {
     let quick = |gpu: &&Gpu| gpu.info().kind != "cpu" || gpu.info().driver.starts_with("llvmpipe");
     common::gpu().filter(quick)?;
     own_gpu_with(GpuOptions { gpu_kernels: true, winograd, ..GpuOptions::from_env() })
@@ -88,7 +88,7 @@ fn compiles_once(gpu: &Gpu, graph: &Graph, all: &[Vec<Tensor>]) -> Result<()> {
 /// With the kernels of this device, with those for GPUs, whose tiles depend on sizes, and with Winograd's.
 #[test]
 fn another_size_compiles_nothing() -> Result<()> {
-    for gpu in [own_gpu(), own_gpu_with_tiles(None), own_gpu_with_tiles(Some(Winograd::Always))].into_iter().flatten() {
+    for gpu in [own_gpu(), own_gpu_with_tiles(None), own_gpu_with_tiles(Some(When::Always))].into_iter().flatten() {
         let mut rng = Rng::new(1);
         let (graph, weights) = net(&mut rng)?;
         let batches = [1, 4, 2, 7, 30, 1].map(|batch| inputs(&weights, batch, &mut rng));
@@ -453,6 +453,7 @@ fn the_memory_report_says_what_is_there() -> Result<()> {
     assert_eq!(m.activations, session.last_run().activation_bytes);
     assert_eq!(m.inputs, 2 * 3 * 48 * 192 * 4);
     assert!(m.activations_lower_bound <= m.activations && m.staging > 0 && m.peak > m.weights + m.activations);
+    assert_eq!(m.textures > 0, gpu.profile().texels == When::Gains);
     let stats = session.plan(&x)?.stats();
     assert!(stats.flops > 1_000_000 && stats.bytes_bound > m.inputs);
     Ok(())

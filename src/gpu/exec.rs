@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::weights::Weight;
-use super::weights::upload;
-use super::{Device, Gpu, Pipeline, PipelineKey, Weights, from_device, to_device};
+use super::weights::{Held, Weight, upload};
+use super::{Device, Gpu, Pipeline, PipelineKey, Weights, from_device, texels, to_device};
 use crate::ir::{TensorType, ValueId};
 use crate::kernels::{Chosen, DeviceType};
 use crate::limits::Limits;
-use crate::plan::{BufId, BufKind, PARAM_ALIGN, Program, Slots, View, slots};
+use crate::plan::texels::Textures;
+use crate::plan::{self, BufId, BufKind, PARAM_ALIGN, Program, Slots, View, slots};
 use crate::session::{self, OnProgress, Progress};
 use crate::tensor::Tensor;
 use crate::{Result, ensure, err};
@@ -18,6 +18,8 @@ use crate::{Result, ensure, err};
 pub(crate) struct Ready {
     pub program: Program,
     pub slots: Slots,
+    /// Of the activations that are read as texels.
+    pub textures: Textures,
     /// Values that must be there before the run, and their buffers.
     pub externals: Vec<(ValueId, BufId)>,
     /// Those of the dispatches, and others.
@@ -46,16 +48,18 @@ impl Ready {
         let mut keep = vec![false; program.buffers.len()];
         kept.iter().for_each(|b| keep[b.0 as usize] = true);
         let slots = slots::assign(&program, &keep, device.profile.max_binding);
-        let (total, most) = (slots.total(), limits.memory);
+        let textures = plan::texels::assign(&program);
+        let (total, most) = (slots.total() + textures.total(), limits.memory);
         ensure!(total <= most, Limit, "activations take {total} bytes, more than limit memory, {most}");
         let (mut constants, mut externals) = (HashMap::new(), vec![]);
         let total = program.buffers.len();
+        let as_texels = plan::texels::constants(&program);
         for (i, b) in program.buffers.iter().enumerate().filter(|(i, _)| used[*i] || keep[*i]) {
             progress(Progress { stage: session::Stage::Upload, done: i + 1, total });
             let id = BufId(i as u32);
             match &b.kind {
                 BufKind::Constant(c) => {
-                    constants.insert(id, weights.get(device, &b.name, b.bytes, c)?);
+                    constants.insert(id, weights.get(device, &b.name, b.bytes, c, as_texels.contains(&id))?);
                 }
                 BufKind::External(v) => externals.push((*v, id)),
                 BufKind::Temp => {}
@@ -78,7 +82,7 @@ impl Ready {
             buffer
         });
         device.faults.since(mark)?;
-        Ok(Ready { program, slots, externals, pipelines, constants, params, param_offsets })
+        Ok(Ready { program, slots, textures, externals, pipelines, constants, params, param_offsets })
     }
 
     /// Where a buffer of the program begins in the buffer behind it.
@@ -93,19 +97,28 @@ impl Ready {
             offset: self.param_offsets[i],
             size: wgpu::BufferSize::new(d.params.len() as u64),
         });
-        let mut bindings: Vec<wgpu::BufferBinding<'_>> = uniform.into_iter().collect();
-        for s in &d.spans {
+        let mut resources: Vec<_> = uniform.into_iter().map(wgpu::BindingResource::Buffer).collect();
+        for (at, s) in d.spans.iter().enumerate() {
+            let copied = self.textures.of[i].iter().find(|c| c.span == at).map(|c| &memory.textures[c.texture].1);
+            let constant = || match self.constants.get(&s.buf).map(|w| &w.held) {
+                Some(Held::Texture(view)) => Some(view),
+                _ => None,
+            };
+            if let Some(view) = copied.or_else(constant) {
+                resources.push(wgpu::BindingResource::TextureView(view));
+                continue;
+            }
             let (buffer, start) = (memory.buffer(self, s.buf)?, self.start(s.buf));
-            bindings.push(wgpu::BufferBinding {
+            resources.push(wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer,
                 offset: start + s.offset,
                 size: wgpu::BufferSize::new(s.bytes),
-            });
+            }));
         }
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = resources
             .into_iter()
             .zip(0..)
-            .map(|(b, binding)| wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(b) })
+            .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
             .collect();
         let layout = &self.pipelines[i].layout;
         Ok(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -120,6 +133,7 @@ impl Ready {
 pub(crate) struct Memory {
     slots: Vec<wgpu::Buffer>,
     externals: HashMap<BufId, wgpu::Buffer>,
+    textures: Vec<(wgpu::Texture, wgpu::TextureView)>,
     groups: Vec<wgpu::BindGroup>,
     staging: Option<wgpu::Buffer>,
 }
@@ -137,7 +151,13 @@ impl Memory {
         let device = &*gpu.0;
         let mark = device.faults.mark();
         let slots = ready.slots.sizes.iter().map(|bytes| device.buffer("activations", *bytes, ACTIVATION)).collect();
-        let mut memory = Memory { slots, externals: HashMap::new(), groups: vec![], staging: None };
+        let texture = |rows: &u64| {
+            let texture = texels::of_rows(device, *rows);
+            let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+            (texture, view)
+        };
+        let textures = ready.textures.rows.iter().map(texture).collect();
+        let mut memory = Memory { slots, externals: HashMap::new(), textures, groups: vec![], staging: None };
         for (v, id) in &ready.externals {
             let b = ready.program.buffer(*id);
             let own = || device.buffer(&b.name, b.bytes, ACTIVATION);
@@ -153,8 +173,22 @@ impl Memory {
     /// The buffer behind a buffer of the program, which begins at [`Ready::start`] in it: at 0 if it is kept.
     pub fn buffer<'a>(&'a self, ready: &'a Ready, id: BufId) -> Result<&'a wgpu::Buffer> {
         let slot = ready.slots.of.get(id.0 as usize).copied().flatten().and_then(|p| self.slots.get(p.slot));
-        let found = slot.or_else(|| self.externals.get(&id)).or_else(|| ready.constants.get(&id).map(|w| &w.buffer));
+        let constant = || match ready.constants.get(&id).map(|w| &w.held) {
+            Some(Held::Buffer(buffer)) => Some(buffer),
+            _ => None,
+        };
+        let found = slot.or_else(|| self.externals.get(&id)).or_else(constant);
         found.ok_or_else(|| err!(Internal, "buffer {:?} has no memory", ready.program.buffer(id).name))
+    }
+
+    /// Records the copies to the textures that a dispatch reads, of what they do not hold yet.
+    fn fill(&self, ready: &Ready, encoder: &mut wgpu::CommandEncoder, dispatch: usize) -> Result<()> {
+        for c in ready.textures.of[dispatch].iter().filter(|c| c.fill) {
+            let s = &ready.program.dispatches[dispatch].spans[c.span];
+            let (from, offset) = (self.buffer(ready, s.buf)?, ready.start(s.buf) + s.offset);
+            texels::fill(encoder, &self.textures[c.texture].0, from, offset, s.bytes);
+        }
+        Ok(())
     }
 
     /// Writes a host tensor into an external's buffer.
@@ -235,8 +269,14 @@ pub(crate) async fn run(
                 }
                 // the last takes what would be too little for one of its own
                 let to = if from + 2 * count > dispatches.len() { dispatches.len() } else { from + count };
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                let mut open = None;
                 for (i, d) in dispatches.iter().enumerate().take(to).skip(from) {
+                    if ready.textures.of[i].iter().any(|c| c.fill) {
+                        drop(open.take());
+                        memory.fill(ready, &mut encoder, i)?;
+                    }
+                    let begin = || encoder.begin_compute_pass(&Default::default()).forget_lifetime();
+                    let pass = open.get_or_insert_with(begin);
                     pass.set_pipeline(&ready.pipelines[i].pipeline);
                     pass.set_bind_group(0, &memory.groups[i], &[]);
                     pass.dispatch_workgroups(d.grid[0], d.grid[1], d.grid[2]);
@@ -246,9 +286,11 @@ pub(crate) async fn run(
         }
         Some(query) => {
             for (i, d) in dispatches.iter().enumerate() {
+                let begun = query.begin(&mut encoder, i, ready.textures.of[i].iter().any(|c| c.fill));
+                memory.fill(ready, &mut encoder, i)?;
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                     label: Some(&d.label),
-                    timestamp_writes: Some(query.writes(i)),
+                    timestamp_writes: Some(query.writes(i, begun)),
                 });
                 pass.set_pipeline(&ready.pipelines[i].pipeline);
                 pass.set_bind_group(0, &memory.groups[i], &[]);
@@ -321,6 +363,8 @@ struct Queries {
     resolved: wgpu::Buffer,
     staging: wgpu::Buffer,
     count: u32,
+    /// Whether the device has timestamps outside of passes.
+    outside: bool,
 }
 
 impl Queries {
@@ -337,15 +381,27 @@ impl Queries {
             ),
             staging: device.buffer("timestamps", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
             count,
+            outside: device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS),
         }
     }
 
-    fn writes(&self, dispatch: usize) -> wgpu::ComputePassTimestampWrites<'_> {
+    /// Writes a dispatch's first timestamp where copies stand before its pass, and says whether it did.
+    fn begin(&self, encoder: &mut wgpu::CommandEncoder, dispatch: usize, copies: bool) -> bool {
+        let first = dispatch as u32 * 2;
+        let begins = copies && self.outside && first < self.count;
+        if begins {
+            encoder.write_timestamp(&self.set, first);
+        }
+        begins
+    }
+
+    /// The timestamps of a dispatch's pass, of which the first may be there already.
+    fn writes(&self, dispatch: usize, begun: bool) -> wgpu::ComputePassTimestampWrites<'_> {
         let first = dispatch as u32 * 2;
         let index = |i: u32| (i < self.count).then_some(i);
         wgpu::ComputePassTimestampWrites {
             query_set: &self.set,
-            beginning_of_pass_write_index: index(first).or(Some(0)),
+            beginning_of_pass_write_index: if begun { None } else { index(first).or(Some(0)) },
             end_of_pass_write_index: index(first + 1),
         }
     }

@@ -8,6 +8,7 @@ mod faults;
 mod pipelines;
 mod recent;
 mod sizes;
+mod texels;
 mod weights;
 
 pub(crate) mod exec;
@@ -23,7 +24,7 @@ pub(crate) use convert::{from_device, to_device};
 pub(crate) use pipelines::{Pipeline, PipelineKey, Pipelines};
 pub(crate) use weights::Weights;
 
-use crate::kernels::{self, Choices, Profile, Winograd};
+use crate::kernels::{self, Choices, Profile, When};
 use crate::passes::Arithmetic;
 use crate::{Result, bail, err};
 
@@ -43,7 +44,9 @@ pub struct GpuOptions {
     /// sizes: to test and to measure them.
     pub forced_tile: Option<(usize, usize)>,
     /// Which convolutions go by Winograd's algorithm. `None`: as the device gains from it.
-    pub winograd: Option<Winograd>,
+    pub winograd: Option<When>,
+    /// Which inputs are read as texels. `None`: as the device gains from it.
+    pub texels: Option<When>,
     /// Keep the bounds checks in shaders, which release builds leave out (kernels never read out of bounds).
     pub checked: bool,
     /// Fill activations with noise before each run: to test that no result holds what was there before.
@@ -56,10 +59,15 @@ pub struct GpuOptions {
 
 impl GpuOptions {
     /// Options from `SHADERNET_ADAPTER`, `SHADERNET_BACKEND`, `SHADERNET_PROFILE=base`, `SHADERNET_KERNELS=gpu`,
-    /// `SHADERNET_TILE=2x4` (tile 2, sums in 4 parts), `SHADERNET_WINOGRAD` (`always` or `never`), `SHADERNET_CHECKED=1`,
-    /// `SHADERNET_POISON=1`, `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
+    /// `SHADERNET_TILE=2x4` (tile 2, sums in 4 parts), `SHADERNET_WINOGRAD` and `SHADERNET_TEXELS` (`always` or `never`),
+    /// `SHADERNET_CHECKED=1`, `SHADERNET_POISON=1`, `SHADERNET_MAX_BINDING` and `SHADERNET_PIPELINE_CACHE` (a folder, or `off`).
     pub fn from_env() -> GpuOptions {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        let when = |name: &str| match var(name)?.as_str() {
+            "always" => Some(When::Always),
+            "never" => Some(When::Never),
+            _ => None,
+        };
         GpuOptions {
             adapter: var("SHADERNET_ADAPTER"),
             backend: var("SHADERNET_BACKEND"),
@@ -69,11 +77,8 @@ impl GpuOptions {
                 let (tile, splits) = v.split_once('x').unwrap_or((&v, "1"));
                 Some((tile.parse().ok()?, splits.parse().ok()?))
             }),
-            winograd: var("SHADERNET_WINOGRAD").and_then(|v| match v.as_str() {
-                "always" => Some(Winograd::Always),
-                "never" => Some(Winograd::Never),
-                _ => None,
-            }),
+            winograd: when("SHADERNET_WINOGRAD"),
+            texels: when("SHADERNET_TEXELS"),
             checked: var("SHADERNET_CHECKED").is_some(),
             poison: var("SHADERNET_POISON").is_some(),
             max_binding: var("SHADERNET_MAX_BINDING").and_then(|v| v.parse().ok()),
@@ -257,6 +262,8 @@ impl Gpu {
         let info = adapter.get_info();
         let mut features = wgpu::Features::empty();
         let mut want = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        // copies to textures are part of what a dispatch takes
+        want |= wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
         if !options.base_profile {
             want |= wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         }
@@ -306,6 +313,8 @@ impl Gpu {
         let f16 = has(wgpu::Features::SHADER_F16) && !cpu;
         let subgroups = has(wgpu::Features::SUBGROUP);
         let lanes = [info.subgroup_min_size, info.subgroup_max_size];
+        // llvmpipe reads buffers lane by lane and textures in whole vectors; to SwiftShader both are the same
+        let vectors = info.driver == "llvmpipe";
         let matrices = has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) && multiplies(adapter);
         let coop = matrices && f16 && lanes == [32, 32];
         let named = [(cpu, "cpu"), (f16, "f16"), (subgroups, "subgroup"), (coop, "coop")];
@@ -318,7 +327,7 @@ impl Gpu {
             coop,
             cpu,
             // SwiftShader has subgroups too, of 4, and walks them lane by lane
-            broadcasts: (cpu && subgroups && info.driver == "llvmpipe" && lanes[0] == lanes[1]).then_some(lanes[0]),
+            broadcasts: (cpu && subgroups && vectors && lanes[0] == lanes[1]).then_some(lanes[0]),
             components: info.backend == wgpu::Backend::Vulkan && !options.base_profile,
             bytes: !cpu && info.backend != wgpu::Backend::BrowserWebGpu && !options.base_profile,
             units: match info.device_type {
@@ -328,7 +337,8 @@ impl Gpu {
             forced: options.forced_tile,
             choices: Choices::default(),
             rank: None,
-            winograd: options.winograd.unwrap_or(Winograd::Gains),
+            winograd: options.winograd.unwrap_or(When::Gains),
+            texels: options.texels.unwrap_or(if cpu && vectors { When::Gains } else { When::Never }),
             max_storage_buffers: match options.base_profile {
                 true => base.max_storage_buffers,
                 false => limits.max_storage_buffers_per_shader_stage,

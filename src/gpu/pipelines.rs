@@ -117,6 +117,12 @@ impl Pipelines {
         };
         let uniform = key.uniform.then_some(wgpu::BufferBindingType::Uniform);
         let storage = key.writes.iter().map(|w| wgpu::BufferBindingType::Storage { read_only: !w });
+        let texture = wgpu::BindingType::Texture {
+            sample_type: wgpu::TextureSampleType::Uint,
+            view_dimension: wgpu::TextureViewDimension::D2,
+            multisampled: false,
+        };
+        let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
         let entries: Vec<wgpu::BindGroupLayoutEntry> = uniform
             .into_iter()
             .chain(storage)
@@ -124,7 +130,7 @@ impl Pipelines {
             .map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                ty: if key.spec.texels.contains(&binding) { texture } else { buffer(ty) },
                 count: None,
             })
             .collect();

@@ -255,7 +255,13 @@ impl Runner {
             if let Some(others) = others {
                 let own = root.ready.program.dispatches.iter().map(|d| d.spec.clone());
                 let open = !others.is_empty();
-                let shaders = open.then(|| Arc::new(own.chain(others.into_iter().map(|k| k.spec)).collect()));
+                // kernels are chosen before it is known what they read as texels
+                let plain = |s: Arc<Spec>| match s.texels.is_empty() {
+                    true => s,
+                    false => Arc::new(Spec { texels: vec![], ..s.as_ref().clone() }),
+                };
+                let specs = own.chain(others.into_iter().map(|k| k.spec));
+                let shaders = open.then(|| Arc::new(specs.map(plain).collect()));
                 self.compiled.get_or_init(|| Compiled { _pipelines: root.ready.pipelines.clone(), shaders });
             }
             stats.plans += 1;

@@ -25,6 +25,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 
 use super::device_type::DeviceType;
+use super::texels;
 use super::tiles;
 use super::wgsl::{Item, Kind, Lexer, identifiers, split_items};
 
@@ -37,6 +38,8 @@ pub struct Spec {
     pub file: &'static str,
     /// What its directives name. Each must be there, and no other.
     pub params: BTreeMap<&'static str, Param>,
+    /// The binding numbers of buffers that the shader reads as textures' texels.
+    pub texels: Vec<u32>,
 }
 
 /// The value of one parameter of a [`Spec`].
@@ -61,7 +64,7 @@ pub enum Param {
 impl Spec {
     /// A spec of this file without parameters.
     pub fn new(file: &'static str) -> Spec {
-        Spec { file, params: BTreeMap::new() }
+        Spec { file, params: BTreeMap::new(), texels: vec![] }
     }
 
     /// Sets a parameter.
@@ -137,7 +140,8 @@ impl std::error::Error for ComposeError {}
 /// Composes the text of `spec` from the crate's shaders.
 pub fn compose(spec: &Spec) -> Result<String, ComposeError> {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
-    LIBRARY.get_or_init(|| Library::new(SHADERS)).compose(spec)
+    let text = LIBRARY.get_or_init(|| Library::new(SHADERS)).compose(spec)?;
+    if spec.texels.is_empty() { Ok(text) } else { texels::rewrite(spec.file, &text, &spec.texels) }
 }
 
 /// A number that tells the shaders and tiles of this build from those of others.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::conv_shared::{BLOCK, Tiled};
 use super::epilogue::{Ends, Epilogue, Flat, Load};
+use super::matmul::{self, Product, Right};
 use super::winograd;
-use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, cast_expr, linear_grid};
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, MAX_GROUPS, Params, Profile, Spec, When, cast_expr, linear_grid};
 use crate::dtype::DType;
 use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, Make, View};
@@ -50,6 +51,8 @@ impl Shape {
     }
 }
 
+/// Output channels from which on a convolution of single pixels is a product: a tile's rows.
+const LEAST_ROWS: usize = 16;
 /// Products in a part of a sum.
 const PART: u32 = 64;
 
@@ -216,7 +219,6 @@ impl Kernel for Lanes<'_> {
             .u32("FOUR", 4)
             .u32("PIXELS", (own * lanes) as u32)
             .u32("SUMS", (own * lanes * vectors) as u32)
-            .u32("STAGED", (own * lanes * lanes * vectors) as u32)
             .u32("QUADS", (own * lanes / 4) as u32)
             .flag("REST", self.rest)
             .flag("Y_VEC", self.y_vec)
@@ -411,6 +413,9 @@ pub fn convolve(
     if let Some(kernels) = winograd::choose(cx.profile(), s, filters, summed) {
         return kernels.convolve(cx, s, [&x, &out], filters, bias.as_ref(), ends);
     }
+    if let Some(product) = pointwise(cx, s, [&x, &out], filters, bias.as_ref(), ends)? {
+        return matmul::product(cx, &product);
+    }
     let (lanes, planes) = (Shared::choose(cx.profile(), s.oc), Plane::choose(cx.profile(), s));
     let tile = match lanes {
         Some(l) => Tile { quads: l.vectors * l.lanes, columns: l.own, wx: l.lanes, wy: 1 },
@@ -492,6 +497,45 @@ pub fn convolve(
     cx.dispatch(kernel.as_ref(), params, &binds, grid)?;
     cx.takes_flops(flops);
     Ok(())
+}
+
+/// A convolution of single pixels as a product of its filters and each image's channels, where a software adapter gains from it:
+/// pixels that lie side by side are read as vectors.
+fn pointwise(
+    cx: &mut LowerCx<'_>,
+    s: &Shape,
+    [x, out]: [&View; 2],
+    filters: &Filters,
+    bias: Option<&View>,
+    ends: Ends<'_>,
+) -> Result<Option<Product>> {
+    const ONE: [usize; 3] = [1; 3];
+    let vectors = cx.profile().cpu && cx.profile().texels != When::Never;
+    let single = s.kernel == ONE && s.strides == ONE && !s.padded && !s.transposed;
+    let plane = s.output.iter().product::<usize>();
+    let floats = [x.device, out.device].iter().all(|d| *d == DeviceType::F32);
+    if !vectors || !single || !floats || !plane.is_multiple_of(4) || s.oc < LEAST_ROWS || ends.start.is_some() {
+        return Ok(None);
+    }
+    let (shape, full) = (cx.output_type(0)?.shape, [s.batch, s.group, s.oc, plane]);
+    let reads: Option<Vec<View>> =
+        ends.end.iter().flat_map(|e| &e.reads).map(|v| v.broadcast(&shape).reshaped(&full)).collect();
+    let (Some(reads), Some(x)) = (reads, x.reshaped(&[s.batch, s.group, s.ic, plane])) else { return Ok(None) };
+    let rows = [s.group, s.oc, s.ic];
+    let a = match filters {
+        Filters::Constant { input, dtype, tag, make } => {
+            let make = make.clone();
+            let made = move |w: &Tensor| make(w)?.reshaped(rows);
+            (*dtype == DType::F32)
+                .then(|| cx.prepacked(*input, &format!("{tag} rows"), TensorType::new(*dtype, rows), made))
+        }
+        Filters::View(w) => w.reshaped(&rows).map(Ok),
+    };
+    let bias = bias.map(|b| b.reshaped(&[1, s.group, s.oc, 1]).map(|b| b.broadcast(&full)));
+    let (Some(a), None | Some(Some(_))) = (a.transpose()?, &bias) else { return Ok(None) };
+    let a = a.broadcast(&[s.batch, s.group, s.oc, s.ic]);
+    let end = ends.end.map(|e| Arc::new(e.clone()));
+    Ok(Some(Product { bias: bias.flatten(), end, reads, ..Product::new(a, Right::View(x), out.clone()) }))
 }
 
 /// The weights as [group, tile, tap, ic, 4 · quads], zeros beyond the last output channel.

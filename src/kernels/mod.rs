@@ -45,6 +45,7 @@ pub mod roi;
 mod rows;
 pub mod shift;
 pub mod sort;
+pub mod texels;
 pub mod tiles;
 pub mod trees;
 pub mod unique;
@@ -55,8 +56,7 @@ pub use choices::{Choices, Chosen, Problem};
 pub use compose::{ComposeError, Param, Spec, compose, version};
 pub use device_type::{DeviceType, cast_expr, cast_wrap_expr};
 pub use number::Number;
-pub use profile::Profile;
-pub use winograd::Winograd;
+pub use profile::{Profile, When};
 
 /// A kernel with everything that is baked into its shader.
 pub trait Kernel {
@@ -64,6 +64,10 @@ pub trait Kernel {
     fn label(&self) -> String;
     /// The shader to compose.
     fn spec(&self, profile: &Profile) -> Spec;
+    /// Whether its inputs can be texels where the device reads these faster.
+    fn texels(&self) -> bool {
+        true
+    }
 }
 
 /// Threads of a workgroup of one-dimensional kernels (`@workgroup_size(64)`).

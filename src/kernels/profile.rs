@@ -1,10 +1,20 @@
 //! What a device can do, as far as the choice of kernels depends on it.
 
 use super::tiles::TILES;
-use super::winograd::Winograd;
 use super::{Choices, DeviceType};
 use crate::dtype::DType;
 use crate::{Result, err};
+
+/// Where a way of computing is taken that not all devices and sizes gain from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum When {
+    /// Nowhere.
+    Never,
+    /// Where it gains, as measured.
+    Gains,
+    /// Wherever it can be, to test it.
+    Always,
+}
 
 /// The limits and features that kernels are chosen by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,7 +46,9 @@ pub struct Profile {
     /// Instead of the best tile the one of this rank by the model of costs: to measure it.
     pub rank: Option<usize>,
     /// Which convolutions go by Winograd's algorithm.
-    pub winograd: Winograd,
+    pub winograd: When,
+    /// Which inputs are read as texels of textures instead of from storage buffers.
+    pub texels: When,
     /// Storage buffers that one dispatch may bind.
     pub max_storage_buffers: u32,
     /// Invocations of one workgroup.
@@ -67,7 +79,8 @@ impl Profile {
             forced: None,
             choices: Choices::default(),
             rank: None,
-            winograd: Winograd::Never,
+            winograd: When::Never,
+            texels: When::Never,
             max_storage_buffers: 8,
             max_invocations: 256,
             max_workgroup_memory: 16 << 10,
@@ -102,10 +115,24 @@ impl Profile {
                 broadcasts: Some(8),
                 ..base.clone()
             },
+            Profile {
+                name: "cpu texels".into(),
+                cpu: true,
+                subgroups: true,
+                broadcasts: Some(8),
+                texels: When::Always,
+                ..base.clone()
+            },
             Profile { name: "cpu".into(), cpu: true, f16: true, ..base.clone() },
             Profile { name: "cpu base".into(), cpu: true, ..base.clone() },
-            Profile { name: "cpu winograd".into(), cpu: true, winograd: Winograd::Always, ..base.clone() },
-            Profile { name: "winograd".into(), winograd: Winograd::Always, ..base.clone() },
+            Profile {
+                name: "cpu winograd".into(),
+                cpu: true,
+                winograd: When::Always,
+                texels: When::Always,
+                ..base.clone()
+            },
+            Profile { name: "winograd".into(), winograd: When::Always, ..base.clone() },
             f16,
             base,
         ];

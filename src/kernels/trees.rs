@@ -33,6 +33,11 @@ impl Kernel for Trees {
         "trees".into()
     }
 
+    /// A branch is more than four words.
+    fn texels(&self) -> bool {
+        false
+    }
+
     fn spec(&self, _: &Profile) -> Spec {
         Spec::new("trees.wgsl")
     }

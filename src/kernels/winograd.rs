@@ -6,23 +6,12 @@
 use super::conv::{BIAS, Common, Filters, Shape};
 use super::epilogue::{Ends, Epilogue, Flat, Load};
 use super::matmul::{self, Product, Right, matrix_transposed};
-use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
+use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, When, linear_grid};
 use crate::dtype::DType;
 use crate::ir::TensorType;
 use crate::plan::{Bind, LowerCx, View};
 use crate::tensor::Tensor;
 use crate::{Result, bail};
-
-/// Which convolutions go by Winograd's algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Winograd {
-    /// None.
-    Never,
-    /// Those that gain, as measured.
-    Gains,
-    /// All that can, to test it.
-    Always,
-}
 
 /// Pixels of a tile along each side, and elements under it.
 const TILE: usize = 4;
@@ -57,7 +46,7 @@ pub(super) fn choose(profile: &Profile, s: &Shape, filters: &Filters, device: De
     let three = s.kernel == [1, 3, 3] && s.strides[1..] == [1, 1] && s.dilations[1..] == [1, 1];
     let constant = matches!(filters, Filters::Constant { dtype: DType::F32, .. });
     let floats = constant && device == DeviceType::F32;
-    if profile.winograd == Winograd::Never || !flat || !three || !floats || s.transposed || s.group > 1 {
+    if profile.winograd == When::Never || !flat || !three || !floats || s.transposed || s.group > 1 {
         return None;
     }
     let tiles = s.batch * s.output[1].div_ceil(TILE) * s.output[2].div_ceil(TILE);
@@ -76,7 +65,7 @@ pub(super) fn choose(profile: &Profile, s: &Shape, filters: &Filters, device: De
         let bytes = 4 * MATRICES * wide * s.ic.max(s.oc);
         tiles >= LEAST_TILES_GPU && s.ic.min(s.oc) >= LEAST_CHANNELS_GPU && bytes <= MOST_BYTES_GPU
     };
-    (gains || profile.winograd == Winograd::Always).then_some(Kernels { tiles, by_channel: profile.cpu })
+    (gains || profile.winograd == When::Always).then_some(Kernels { tiles, by_channel: profile.cpu })
 }
 
 impl Kernels {
@@ -275,7 +264,7 @@ mod tests {
 
     #[test]
     fn large_convolutions_are_chosen_on_software_adapters() {
-        let cpu = Profile { cpu: true, winograd: Winograd::Gains, ..Profile::base() };
+        let cpu = Profile { cpu: true, winograd: When::Gains, ..Profile::base() };
         assert!([(128, 112), (256, 56), (512, 28), (512, 14)].iter().all(|(c, e)| chosen(&cpu, 1, *c, *e)));
         // ResNet50's: small ones keep their one dispatch, but for larger batches
         let small = [(64, 56), (128, 28), (256, 14), (512, 7)];
@@ -288,7 +277,7 @@ mod tests {
 
     #[test]
     fn convolutions_of_many_pixels_are_chosen_on_gpus() {
-        let gpu = Profile { winograd: Winograd::Gains, ..Profile::base() };
+        let gpu = Profile { winograd: When::Gains, ..Profile::base() };
         assert!([(32, 64, 56), (24, 64, 56), (32, 128, 56)].iter().all(|(b, c, e)| chosen(&gpu, *b, *c, *e)));
         // few tiles; few channels; matrices of gigabytes
         assert!(

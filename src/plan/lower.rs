@@ -8,7 +8,7 @@ use super::places::Wish;
 use super::{BufId, BufKind, Buffer, Constant, Dispatch, Finer, Make, Program, Span, View};
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
-use crate::kernels::{self, Chosen, Kernel, Params, Profile, Spec};
+use crate::kernels::{self, Chosen, DeviceType, Kernel, Params, Profile, Spec, When, texels};
 use crate::ops::Defer;
 use crate::tensor::Tensor;
 use crate::{ErrorKind, Result, ensure, err};
@@ -638,11 +638,18 @@ impl<'a> LowerCx<'a> {
         let spans: Vec<Span> = binds.iter().map(span).collect::<Result<_>>()?;
         let clash = spans.iter().any(|a| a.write && spans.iter().filter(|b| b.buf == a.buf).count() > 1);
         ensure!(!clash, Internal, "{} binds a buffer it writes a second time", kernel.label());
+        let (mut spec, params) = (kernel.spec(&profile), params.finish());
+        if profile.texels != When::Never && kernel.texels() {
+            let first = u32::from(!params.is_empty());
+            let words = |b: &Bind<'_>| matches!(b, Bind::Read(v) if v.device != DeviceType::F16);
+            let all = (first..).zip(binds).filter(|(_, b)| words(b)).map(|(binding, _)| binding);
+            spec.texels = all.take(texels::MOST_BOUND).collect();
+        }
         self.low.program.dispatches.push(Dispatch {
             node: self.index,
             label: kernel.label(),
-            spec: Arc::new(kernel.spec(&profile)),
-            params: params.finish(),
+            spec: Arc::new(spec),
+            params,
             flops: spans.iter().filter(|s| s.write).map(|s| s.bytes / 4).sum(),
             spans,
             grid,

@@ -9,6 +9,7 @@ mod repeats;
 mod report;
 mod segment;
 pub(crate) mod slots;
+pub(crate) mod texels;
 mod view;
 
 pub use large::Slicing;

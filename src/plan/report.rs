@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{BufKind, Dispatch, End, Program, Slots};
+use super::{BufKind, Dispatch, End, Program, Slots, texels};
 use crate::ir::Graph;
 
 /// Bytes of one write to a device's queue: staging memory is held until the copy has run.
@@ -35,6 +35,8 @@ pub struct MemoryReport {
     pub activations: u64,
     /// The most bytes of activations that live at once.
     pub activations_lower_bound: u64,
+    /// Textures that activations are copied to, where the device reads these faster.
+    pub textures: u64,
     /// Params of the dispatches.
     pub params: u64,
     /// Memory that the host maps: the largest upload at a time, or what is read back.
@@ -106,14 +108,16 @@ impl PlanReport {
         let params = self.dispatches().map(|d| (d.params.len() as u64).next_multiple_of(PARAM_ALIGN)).sum();
         let upload = of(|k| !matches!(k, BufKind::Temp)).max().unwrap_or(0).min(UPLOAD_CHUNK);
         let (activations, staging) = (self.slots.total(), upload.max(self.readback));
+        let textures = texels::assign(&self.program).total();
         MemoryReport {
             weights,
             inputs,
             activations,
             activations_lower_bound: self.slots.lower_bound,
+            textures,
             params,
             staging,
-            peak: weights + inputs + activations + params + staging,
+            peak: weights + inputs + activations + textures + params + staging,
         }
     }
 
@@ -123,7 +127,7 @@ impl PlanReport {
         for (i, d) in self.program.dispatches.iter().enumerate() {
             let node = graph.nodes.get(d.node).map_or_else(|| "?".into(), |n| n.path());
             let _ = writeln!(out, "{i:4} {} {:?} for {node}", d.label, d.grid);
-            for s in d.spans.iter().filter(|_| buffers) {
+            for (at, s) in d.spans.iter().enumerate().filter(|_| buffers) {
                 let b = self.program.buffer(s.buf);
                 let place = match (&b.kind, self.slots.of.get(s.buf.0 as usize).copied().flatten()) {
                     (BufKind::Constant(_), _) => "constant".into(),
@@ -132,7 +136,9 @@ impl PlanReport {
                     (BufKind::Temp, None) => "unused".into(),
                 };
                 let mode = if s.write { "write" } else { "read " };
-                let _ = writeln!(out, "       {mode} {:?} {} bytes at {} in {place}", b.name, b.bytes, s.offset);
+                let texels = if d.reads_texels(at) { ", as texels" } else { "" };
+                let _ =
+                    writeln!(out, "       {mode} {:?} {} bytes at {} in {place}{texels}", b.name, b.bytes, s.offset);
             }
         }
         let constants: u64 =

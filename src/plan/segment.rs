@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{BufId, LowerCx, Lowering, Program, View, repeats};
+use super::{BufId, LowerCx, Lowering, Program, View, repeats, texels};
 use crate::dtype::DType;
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::{Profile, Spec};
@@ -156,7 +156,9 @@ pub fn plan(
             views.insert(v, low.settle(v)?);
         }
     }
-    repeats::drop_repeats(&mut low.program, &views.values().map(|v| v.buf).collect());
+    let kept = views.values().map(|v| v.buf).collect();
+    repeats::drop_repeats(&mut low.program, &kept);
+    texels::choose(&mut low.program, profile.texels, &kept);
     let known = Known { types: low.types, values: low.known, host, shaders: low.shaders };
     Ok(Planned::Segment(Box::new(Segment { program: low.program, known, live: views, end })))
 }

@@ -8,14 +8,17 @@ pub mod onnx;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use shadernet::kernels::Winograd;
+use shadernet::kernels::When;
 use shadernet::ops::{CaseInput, Tolerance};
 use shadernet::{DType, Gpu, GpuOptions, Rng, Session, SessionOptions, Tensor, cpu, ops};
 
 /// The device under test, opened once; `None` where no adapter is installed.
 pub fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
-    let open = || match pollster::block_on(Gpu::new(GpuOptions { poison: true, ..GpuOptions::from_env() })) {
+    let with = |texels| pollster::block_on(Gpu::new(GpuOptions { poison: true, texels, ..GpuOptions::from_env() }));
+    // cases are too small to gain from textures
+    let all = |gpu: Gpu| if gpu.profile().texels == When::Gains { with(Some(When::Always)) } else { Ok(gpu) };
+    let open = || match with(GpuOptions::from_env().texels).and_then(all) {
         Ok(gpu) => Some(gpu),
         Err(e) if std::env::var_os("SHADERNET_REQUIRE_GPU").is_some() => panic!("{e}"),
         Err(e) => {
@@ -93,7 +96,7 @@ pub fn check(case: &ops::Case, seed: u64) -> Result<Outcome, String> {
     let got = pollster::block_on(session.run_ordered(&inputs)).map_err(|e| fail(e.to_string()))?;
     for (i, (g, w)) in got.iter().zip(&want).enumerate() {
         let tolerance = op.tolerance(w.dtype(), case.sum);
-        let forced = case.op == "Conv" && gpu.profile().winograd == Winograd::Always;
+        let forced = case.op == "Conv" && gpu.profile().winograd == When::Always;
         let times = if forced { WINOGRAD } else { 1.0 };
         let tolerance = Tolerance { rel: times * tolerance.rel, abs: times * tolerance.abs };
         // a sum carries the rounding of its terms even where they cancel

@@ -28,6 +28,7 @@ pub fn run(args: &Args) -> Result<bool> {
         ("inputs", m.inputs),
         ("activations", m.activations),
         ("activations_lower_bound", m.activations_lower_bound),
+        ("textures", m.textures),
         ("params", m.params),
         ("staging", m.staging),
         ("peak", m.peak),
