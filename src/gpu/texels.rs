@@ -4,10 +4,7 @@ use std::borrow::Cow;
 
 use super::Device;
 use super::weights::{CHUNK, staged};
-use crate::kernels::texels::{ROW, TEXEL};
-
-/// Bytes of a row.
-const ROW_BYTES: u64 = ROW as u64 * TEXEL;
+use crate::kernels::texels::{ROW, ROW_BYTES, TEXEL};
 
 fn texture(gpu: &Device, label: &str, width: u32, rows: u64) -> wgpu::Texture {
     gpu.device.create_texture(&wgpu::TextureDescriptor {

@@ -499,8 +499,8 @@ pub fn convolve(
     Ok(())
 }
 
-/// A convolution of single pixels as a product of its filters and each image's channels, where a software adapter gains from it:
-/// pixels that lie side by side are read as vectors.
+/// A convolution of single pixels as a product of its filters and each image's channels, where a software adapter gains
+/// from it: pixels that lie side by side are read as vectors.
 fn pointwise(
     cx: &mut LowerCx<'_>,
     s: &Shape,

@@ -13,11 +13,14 @@ pub const TEXEL: u64 = 16;
 pub const ROW: u32 = 1 << ROW_LOG;
 const ROW_LOG: u32 = 10;
 
+/// Bytes of a row.
+pub const ROW_BYTES: u64 = ROW as u64 * TEXEL;
+
 /// Textures that every device binds at once.
 pub const MOST_BOUND: usize = 16;
 
 /// Bytes that a texture holds at most: WebGPU's devices take 8192 rows.
-pub const MOST: u64 = 8192 * ROW as u64 * TEXEL;
+pub const MOST: u64 = 8192 * ROW_BYTES;
 
 /// Makes the storage buffers with these binding numbers textures, and each read of an element of theirs a load of a texel.
 ///

@@ -5,15 +5,14 @@ use std::collections::HashSet;
 
 use super::program::{BufId, BufKind, Dispatch, Program, Span};
 use crate::kernels::When;
-use crate::kernels::texels::{MOST, ROW, TEXEL};
+use crate::kernels::texels::{MOST, ROW_BYTES};
 
 /// Bytes from which on an activation gains more than the copy costs, which ends a pass.
 const LEAST: u64 = 16 << 10;
+/// Bytes from which on a constant is worth the memory that a texture takes besides.
+const LEAST_CONSTANT: u64 = 8 << 10;
 /// Words whose copy costs less than what one operation gains that reads its words as texels.
 const WORDS_AN_OPERATION: u64 = 8;
-
-/// Bytes of a texture's row.
-const ROW_BYTES: u64 = ROW as u64 * TEXEL;
 
 /// A texture that a dispatch reads an activation from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +63,12 @@ pub fn choose(program: &mut Program, when: When, kept: &HashSet<BufId>) {
         buffers.extend(others.map(|(_, s)| s.buf));
     }
     let takes = |d: &Dispatch, s: &Span| {
-        let constant = matches!(program.buffer(s.buf).kind, BufKind::Constant(_));
-        let gains = s.bytes >= LEAST && s.bytes / 4 <= WORDS_AN_OPERATION * d.flops;
-        s.bytes <= MOST && if constant { !buffers.contains(&s.buf) } else { gains || when == When::Always }
+        let gains = match program.buffer(s.buf).kind {
+            BufKind::Constant(_) if buffers.contains(&s.buf) => return false,
+            BufKind::Constant(_) => s.bytes >= LEAST_CONSTANT,
+            _ => s.bytes >= LEAST && s.bytes / 4 <= WORDS_AN_OPERATION * d.flops,
+        };
+        s.bytes <= MOST && (gains || when == When::Always)
     };
     let taken = |d: &Dispatch| -> Vec<u32> {
         let all = d.spans.iter().enumerate().filter(|(i, s)| d.reads_texels(*i) && takes(d, s));
