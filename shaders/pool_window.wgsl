@@ -1,4 +1,4 @@
-// Greatest elements or means of small windows over height and width, on GPUs: one thread an element of the output, the
+// Greatest elements or means of small windows over height and width: one thread an element of the output, the
 // loops over the window written out so that its loads are under way together.
 
 //#include common/linear_id.wgsl

@@ -271,7 +271,7 @@ pub(crate) async fn run(
                 let to = if from + 2 * count > dispatches.len() { dispatches.len() } else { from + count };
                 let mut open = None;
                 for (i, d) in dispatches.iter().enumerate().take(to).skip(from) {
-                    if ready.textures.of[i].iter().any(|c| c.fill) {
+                    if ready.textures.fills(i) {
                         drop(open.take());
                         memory.fill(ready, &mut encoder, i)?;
                     }
@@ -286,7 +286,7 @@ pub(crate) async fn run(
         }
         Some(query) => {
             for (i, d) in dispatches.iter().enumerate() {
-                let begun = query.begin(&mut encoder, i, ready.textures.of[i].iter().any(|c| c.fill));
+                let begun = query.begin(&mut encoder, i, ready.textures.fills(i));
                 memory.fill(ready, &mut encoder, i)?;
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                     label: Some(&d.label),

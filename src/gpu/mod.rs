@@ -338,7 +338,13 @@ impl Gpu {
             choices: Choices::default(),
             rank: None,
             winograd: options.winograd.unwrap_or(When::Gains),
-            texels: options.texels.unwrap_or(if cpu && vectors { When::Gains } else { When::Never }),
+            texels: match options.texels {
+                // a caller's own device may have been asked for with less
+                _ if limits.max_texture_dimension_2d < kernels::texels::MOST_ROWS => When::Never,
+                Some(when) => when,
+                None if cpu && vectors => When::Gains,
+                None => When::Never,
+            },
             max_storage_buffers: match options.base_profile {
                 true => base.max_storage_buffers,
                 false => limits.max_storage_buffers_per_shader_stage,

@@ -1,5 +1,6 @@
 //! Convolution: `shaders/conv_depthwise.wgsl` for one channel a group, `conv_lanes.wgsl` where the lanes of a subgroup
-//! hand on what they read, `conv_shared.wgsl` on GPUs, else `conv.wgsl`; those of `winograd.rs` where these gain.
+//! hand on what they read, `conv_shared.wgsl` on GPUs, else `conv.wgsl`; those of `winograd.rs` where these gain, and
+//! products where llvmpipe convolves single pixels.
 
 use std::sync::Arc;
 

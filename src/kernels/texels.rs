@@ -19,8 +19,11 @@ pub const ROW_BYTES: u64 = ROW as u64 * TEXEL;
 /// Textures that every device binds at once.
 pub const MOST_BOUND: usize = 16;
 
-/// Bytes that a texture holds at most: WebGPU's devices take 8192 rows.
-pub const MOST: u64 = 8192 * ROW_BYTES;
+/// Rows of a texture at most, which WebGPU's devices take.
+pub const MOST_ROWS: u32 = 8192;
+
+/// Bytes that a texture holds at most.
+pub const MOST: u64 = MOST_ROWS as u64 * ROW_BYTES;
 
 /// Makes the storage buffers with these binding numbers textures, and each read of an element of theirs a load of a texel.
 ///

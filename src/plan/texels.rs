@@ -39,6 +39,11 @@ impl Textures {
     pub fn total(&self) -> u64 {
         self.rows.iter().sum::<u64>() * ROW_BYTES
     }
+
+    /// Whether bytes are copied before this dispatch.
+    pub fn fills(&self, dispatch: usize) -> bool {
+        self.of[dispatch].iter().any(|c| c.fill)
+    }
 }
 
 impl Dispatch {
@@ -82,7 +87,7 @@ pub fn choose(program: &mut Program, when: When, kept: &HashSet<BufId>) {
     }
 }
 
-/// The textures of constants: buffers that dispatches read as texels.
+/// The constants that dispatches read as texels.
 pub fn constants(program: &Program) -> HashSet<BufId> {
     let all = program.dispatches.iter().flat_map(|d| d.spans.iter().enumerate().filter(|(i, _)| d.reads_texels(*i)));
     all.map(|(_, s)| s.buf).filter(|b| matches!(program.buffer(*b).kind, BufKind::Constant(_))).collect()
