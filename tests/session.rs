@@ -6,8 +6,8 @@ use shadernet::ir::{Graph, parse};
 use shadernet::kernels::When;
 use shadernet::ops;
 use shadernet::{
-    DType, ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, Rng, RunStats, Session, SessionOptions,
-    Stage, Tensor, cpu,
+    DType, Destination, ErrorKind, Fallback, Gpu, GpuOptions, Model, PipelineCache, Result, Rng, RunStats, Session,
+    SessionOptions, Stage, Tensor, Value, cpu,
 };
 
 /// Convolution, pooling, a normalised product and a residual, at any batch size.
@@ -495,4 +495,63 @@ fn software_adapters_compute_in_float32_whatever_is_asked() -> Result<()> {
     let same = run(true)?.iter().zip(run(false)?).all(|((_, a), (_, b))| a.same_bits(&b));
     assert!(same);
     Ok(())
+}
+
+/// A plan that goes on behind control flow must not take what one run left on the host for what another leaves on the
+/// device: a loop that makes no step passes its input on.
+#[test]
+fn where_values_lie_is_part_of_what_a_plan_knows() -> Result<()> {
+    use common::onnx;
+    let Some(gpu) = common::gpu() else { return Ok(()) };
+    let within = onnx_proto::GraphProto {
+        name: onnx::s("within"),
+        input: vec![onnx::open("i"), onnx::open("going"), onnx::open("a")],
+        output: vec![onnx::open("less"), onnx::open("b")],
+        node: vec![
+            onnx::node("Add", &["a", "a"], &["b"]),
+            onnx::with("ReduceSum", &["b"], &["sum"], vec![onnx::int("keepdims", 0)]),
+            onnx::node("Less", &["sum", "limit"], &["less"]),
+        ],
+        ..Default::default()
+    };
+    let graph = onnx_proto::GraphProto {
+        name: onnx::s("g"),
+        input: vec![onnx::floats("x", &[2]), onnx::floats("limit", &[])],
+        output: vec![onnx::open("y"), onnx::open("x")],
+        initializer: vec![onnx::longs("most", &[100])],
+        node: vec![
+            onnx::with("ReduceSum", &["x"], &["sum"], vec![onnx::int("keepdims", 0)]),
+            onnx::node("Less", &["sum", "limit"], &["first"]),
+            onnx::with("Loop", &["most", "first", "x"], &["y"], vec![onnx::body("body", within)]),
+        ],
+        ..Default::default()
+    };
+    let model = Model::from_proto(&onnx::model(graph), &Default::default())?;
+    let session = Session::new(gpu, &model, &SessionOptions::default())?;
+    let (x, limit) = (Tensor::vector(&[1f32, 2.0]), |l: f32| Tensor::scalar(l));
+    let on_device = shadernet::DeviceTensor::new(gpu, &x)?;
+    for (most, want) in [(2.0, [1f32, 2.0]), (20.0, [8.0, 16.0]), (2.0, [1.0, 2.0]), (3000.0, [1024.0, 2048.0])] {
+        for x in [Value::Host(x.clone()), Value::Device(on_device.clone())] {
+            let inputs = [("x", x), ("limit", Value::Host(limit(most)))];
+            let made = session.run_values(&inputs, &[("y", Destination::Host), ("x", Destination::Host)])?;
+            let made: Vec<Vec<f64>> = made.iter().map(|v| host(v).to_f64s().unwrap()).collect();
+            assert_eq!(made, [want.map(f64::from).to_vec(), vec![1.0, 2.0]], "limit {most}");
+        }
+    }
+    Ok(())
+}
+
+/// Runs may be handed from thread to thread.
+#[test]
+fn runs_are_send() {
+    fn sent<T: Send>(_: &T) {}
+    let _ = |session: &Session, x: &[(&str, Tensor)]| sent(&session.run_async(x));
+    let _ = |session: &Session, x: &[(&str, Value)]| sent(&session.run_values_async(x, &[]));
+}
+
+fn host(value: &Value) -> &Tensor {
+    match value {
+        Value::Host(t) => t,
+        Value::Device(_) => panic!("a value stayed on the device"),
+    }
 }

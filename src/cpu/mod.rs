@@ -6,10 +6,12 @@ mod wide;
 pub use wide::{Wide, run_wide};
 
 use std::collections::{HashMap, HashSet};
+use std::future::ready;
+use std::task::{Context, Poll, Waker};
 
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::limits::{Limits, Meter};
-use crate::ops::{ControlFlow, Defer, Handle, InferCx, Op};
+use crate::ops::{ControlFlow, Defer, Handle, InferCx, Op, Pending};
 use crate::tensor::Tensor;
 use crate::{Result, bail, ensure, err};
 
@@ -140,10 +142,18 @@ fn eval_control(node: &Node, inputs: &[Option<&Tensor>], meter: &mut Meter) -> R
     let held = meter.held;
     let mut host = HostFlow { bodies: op.bodies(), values: vec![], meter };
     let handles: Vec<Option<Handle>> = inputs.iter().map(|t| t.map(|t| host.add(t.clone()))).collect();
-    let out = op.control(&mut host, &handles)?;
+    let out = at_once(op.control(&mut host, &handles))?;
     let out = out.into_iter().map(|h| host.read_value(h)).collect();
     meter.held = held;
     out
+}
+
+/// What is there at once: nobody waits for a device here.
+fn at_once<T>(mut made: Pending<'_, T>) -> Result<T> {
+    match made.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(made) => made,
+        Poll::Pending => bail!(Internal, "a body waits for a device on the host"),
+    }
 }
 
 struct HostFlow<'a> {
@@ -165,8 +175,8 @@ impl HostFlow<'_> {
     }
 }
 
-impl ControlFlow for HostFlow<'_> {
-    fn run(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>> {
+impl HostFlow<'_> {
+    fn run_body(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>> {
         let Some(graph) = self.bodies.get(body).copied() else { bail!(Internal, "no body {body}") };
         let inputs: Vec<Tensor> = inputs.iter().map(|h| self.read_value(*h)).collect::<Result<_>>()?;
         self.meter.iterate()?;
@@ -176,8 +186,25 @@ impl ControlFlow for HostFlow<'_> {
         Ok(handles)
     }
 
-    fn read(&mut self, value: Handle) -> Result<Tensor> {
-        self.read_value(value)
+    fn stack_values(&mut self, values: &[Handle], axis: usize) -> Result<Handle> {
+        let parts: Vec<Tensor> = values.iter().map(|h| self.read_value(*h)).collect::<Result<_>>()?;
+        let stacked = crate::ops::stack(&parts, axis)?;
+        Ok(self.add(stacked))
+    }
+
+    fn take_value(&mut self, value: Handle, axis: usize, index: usize) -> Result<Handle> {
+        let taken = crate::ops::take(&self.read_value(value)?, axis, index)?;
+        Ok(self.add(taken))
+    }
+}
+
+impl ControlFlow for HostFlow<'_> {
+    fn run<'a>(&'a mut self, body: usize, inputs: &'a [Handle]) -> Pending<'a, Vec<Handle>> {
+        Box::pin(ready(self.run_body(body, inputs)))
+    }
+
+    fn read(&mut self, value: Handle) -> Pending<'_, Tensor> {
+        Box::pin(ready(self.read_value(value)))
     }
 
     fn host(&mut self, value: Tensor) -> Handle {
@@ -198,14 +225,11 @@ impl ControlFlow for HostFlow<'_> {
         }
     }
 
-    fn stack(&mut self, values: &[Handle], axis: usize) -> Result<Handle> {
-        let parts: Vec<Tensor> = values.iter().map(|h| self.read_value(*h)).collect::<Result<_>>()?;
-        let stacked = crate::ops::stack(&parts, axis)?;
-        Ok(self.add(stacked))
+    fn stack<'a>(&'a mut self, values: &'a [Handle], axis: usize) -> Pending<'a, Handle> {
+        Box::pin(ready(self.stack_values(values, axis)))
     }
 
-    fn take(&mut self, value: Handle, axis: usize, index: usize) -> Result<Handle> {
-        let taken = crate::ops::take(&self.read_value(value)?, axis, index)?;
-        Ok(self.add(taken))
+    fn take(&mut self, value: Handle, axis: usize, index: usize) -> Pending<'_, Handle> {
+        Box::pin(ready(self.take_value(value, axis, index)))
     }
 }

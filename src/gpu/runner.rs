@@ -2,8 +2,6 @@
 //! and lets the host look at data where a plan cannot go on without.
 
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::exec::{self, Memory, Ready, Timing};
@@ -13,7 +11,7 @@ use super::{Gpu, Pipeline, PipelineKey, Weights, cores, sizes, to_device};
 use crate::ir::{Graph, Node, TensorType, ValueId};
 use crate::kernels::{DeviceType, Profile, Spec};
 use crate::limits::Meter;
-use crate::ops::{ControlFlow, Handle, is_key};
+use crate::ops::{ControlFlow, Handle, Pending, is_key};
 use crate::plan::{self, End, Fallback, Known, PlanReport, Planned, Segment, View};
 use crate::session::{self, OnProgress, Progress};
 use crate::tensor::Tensor;
@@ -131,7 +129,27 @@ pub struct RunStats {
     pub timings: Vec<Timing>,
 }
 
-type Key = Vec<(ValueId, TensorType, Option<Vec<u8>>)>;
+/// What a plan depends on: the values that it begins with, their types and what is known of each.
+type Key = Vec<(ValueId, TensorType, Seen)>;
+
+/// What a plan knows of a value that it begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Seen {
+    /// It lies on the device.
+    Device,
+    /// It lies on the host.
+    Host,
+    /// It lies wherever it may.
+    Anywhere,
+    /// Its data.
+    Data(Vec<u8>),
+}
+
+/// The key of a plan to which it is the same where values lie.
+fn anywhere(key: &Key) -> Key {
+    let seen = |s: &Seen| if matches!(s, Seen::Data(_)) { s.clone() } else { Seen::Anywhere };
+    key.iter().map(|(v, t, s)| (*v, t.clone(), seen(s))).collect()
+}
 
 struct Stage {
     segment: Segment,
@@ -207,11 +225,12 @@ impl Runner {
     fn key(&self, vals: &HashMap<ValueId, Val>, demanded: &HashSet<ValueId>) -> Key {
         let part = |v: &ValueId| {
             let val = vals.get(v)?;
-            let data = match val {
-                Val::Host(t) if demanded.contains(v) => Some(t.bytes().to_vec()),
-                _ => None,
+            let seen = match val {
+                Val::Host(t) if demanded.contains(v) => Seen::Data(t.bytes().to_vec()),
+                Val::Host(_) => Seen::Host,
+                Val::Device(_) => Seen::Device,
             };
-            Some((*v, val.tensor_type(), data))
+            Some((*v, val.tensor_type(), seen))
         };
         self.graph.inputs.iter().filter_map(part).collect()
     }
@@ -221,8 +240,14 @@ impl Runner {
         loop {
             let demanded = lock(&self.demanded)?.clone();
             let key = self.key(vals, &demanded);
-            if let Some(plan) = lock(&self.plans)?.get(&key) {
-                return Ok(plan.clone());
+            let anywhere = anywhere(&key);
+            {
+                let mut plans = lock(&self.plans)?;
+                for key in [&anywhere, &key] {
+                    if let Some(plan) = plans.get(key) {
+                        return Ok(plan.clone());
+                    }
+                }
             }
             let mut known = Known { shaders: self.compiled.get().and_then(|c| c.shaders.clone()), ..Known::default() };
             for (id, v) in self.graph.values() {
@@ -265,6 +290,9 @@ impl Runner {
                 self.compiled.get_or_init(|| Compiled { _pipelines: root.ready.pipelines.clone(), shaders });
             }
             stats.plans += 1;
+            // nothing but a later segment or the caller looks at where an input lies
+            let passed_on = self.graph.inputs.iter().any(|v| self.graph.outputs.contains(v));
+            let key = if root.segment.end == End::Done && !passed_on { anywhere } else { key };
             let plan = Arc::new(Plan { root, spare: Mutex::default() });
             lock(&self.plans)?.insert(key, plan.clone());
             return Ok(plan);
@@ -477,13 +505,13 @@ impl Runner {
 
     fn following(&self, stage: &Stage, next: usize, key: &Key, vals: &HashMap<ValueId, Val>) -> Result<Arc<Stage>> {
         let mut known = stage.segment.known.clone();
-        for (v, t, data) in key {
+        for (v, t, seen) in key {
             known.types.insert(*v, t.clone());
-            match (vals.get(v), data) {
-                (Some(Val::Host(t)), Some(_)) => {
+            match (seen, vals.get(v)) {
+                (Seen::Data(_), Some(Val::Host(t))) => {
                     known.values.insert(*v, t.clone());
                 }
-                (Some(Val::Host(_)), None) => {
+                (Seen::Host, _) => {
                     known.host.insert(*v);
                 }
                 _ => {}
@@ -575,7 +603,7 @@ impl Runner {
                 Some(v) => Some(flow.add(get(*v).ok_or_else(missing)?)),
             });
         }
-        let out = node.operator.op.control(&mut flow, &handles)?;
+        let out = node.operator.op.control(&mut flow, &handles).await?;
         out.into_iter().map(|h| flow.val(h)).collect()
     }
 
@@ -610,14 +638,15 @@ enum Data {
 fn follow_key(made: &[ValueId], vals: &HashMap<ValueId, Val>, planned: Data) -> Key {
     let part = |v: &ValueId| {
         let val = vals.get(v)?;
-        let data = match val {
+        let seen = match val {
             Val::Host(t) => {
                 let shape_like = !t.dtype().is_float() && t.dtype().size() > 0 && t.len() <= FOLLOW;
-                (planned == Data::All || planned == Data::Small && shape_like).then(|| t.bytes().to_vec())
+                let all = planned == Data::All || planned == Data::Small && shape_like;
+                if all { Seen::Data(t.bytes().to_vec()) } else { Seen::Host }
             }
-            Val::Device(_) => None,
+            Val::Device(_) => Seen::Device,
         };
-        Some((*v, val.tensor_type(), data))
+        Some((*v, val.tensor_type(), seen))
     };
     made.iter().filter_map(part).collect()
 }
@@ -645,19 +674,8 @@ impl Flow<'_> {
     }
 }
 
-/// Waits for a future on this thread; in the browser, where waiting is impossible, an error.
-fn wait<T>(f: Pin<Box<dyn Future<Output = Result<T>> + '_>>) -> Result<T> {
-    #[cfg(not(target_arch = "wasm32"))]
-    return pollster::block_on(f);
-    #[cfg(target_arch = "wasm32")]
-    {
-        drop(f);
-        bail!(Unsupported, "control flow that depends on data is not there in the browser yet")
-    }
-}
-
-impl ControlFlow for Flow<'_> {
-    fn run(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>> {
+impl Flow<'_> {
+    async fn run_body(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>> {
         self.stats.iterations += 1;
         let limits = self.runner.graph.limits;
         limits.iterate(self.stats.iterations)?;
@@ -665,15 +683,40 @@ impl ControlFlow for Flow<'_> {
         let runner = self.runner.body(self.node, body)?;
         let inputs: Vec<Val> = inputs.iter().map(|h| self.val(*h)).collect::<Result<_>>()?;
         let wanted = vec![Wanted::Device(None); runner.graph.outputs.len()];
-        let out = wait(Box::pin(runner.run(inputs, &wanted, self.stats)))?;
+        let out = runner.run(inputs, &wanted, self.stats).await?;
         Ok(out.into_iter().map(|v| self.add(v)).collect())
     }
 
-    fn read(&mut self, value: Handle) -> Result<Tensor> {
+    async fn read_value(&mut self, value: Handle) -> Result<Tensor> {
         let val = self.val(value)?;
-        let t = wait(Box::pin(exec::download(&self.runner.gpu, &val)))?;
+        let t = exec::download(&self.runner.gpu, &val).await?;
         self.vals[value.0] = Some(Val::Host(t.clone()));
         Ok(t)
+    }
+
+    async fn stack_values(&mut self, values: &[Handle], axis: usize) -> Result<Handle> {
+        let mut parts = vec![];
+        for h in values {
+            parts.push(self.read_value(*h).await?);
+        }
+        let stacked = crate::ops::stack(&parts, axis)?;
+        Ok(self.add(Val::Host(stacked)))
+    }
+
+    async fn take_value(&mut self, value: Handle, axis: usize, index: usize) -> Result<Handle> {
+        let whole = self.read_value(value).await?;
+        let taken = crate::ops::take(&whole, axis, index)?;
+        Ok(self.add(Val::Host(taken)))
+    }
+}
+
+impl ControlFlow for Flow<'_> {
+    fn run<'a>(&'a mut self, body: usize, inputs: &'a [Handle]) -> Pending<'a, Vec<Handle>> {
+        Box::pin(self.run_body(body, inputs))
+    }
+
+    fn read(&mut self, value: Handle) -> Pending<'_, Tensor> {
+        Box::pin(self.read_value(value))
     }
 
     fn host(&mut self, value: Tensor) -> Handle {
@@ -693,18 +736,11 @@ impl ControlFlow for Flow<'_> {
         }
     }
 
-    fn stack(&mut self, values: &[Handle], axis: usize) -> Result<Handle> {
-        let mut parts = vec![];
-        for h in values {
-            parts.push(self.read(*h)?);
-        }
-        let stacked = crate::ops::stack(&parts, axis)?;
-        Ok(self.add(Val::Host(stacked)))
+    fn stack<'a>(&'a mut self, values: &'a [Handle], axis: usize) -> Pending<'a, Handle> {
+        Box::pin(self.stack_values(values, axis))
     }
 
-    fn take(&mut self, value: Handle, axis: usize, index: usize) -> Result<Handle> {
-        let whole = self.read(value)?;
-        let taken = crate::ops::take(&whole, axis, index)?;
-        Ok(self.add(Val::Host(taken)))
+    fn take(&mut self, value: Handle, axis: usize, index: usize) -> Pending<'_, Handle> {
+        Box::pin(self.take_value(value, axis, index))
     }
 }

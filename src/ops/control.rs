@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Case, ControlFlow, Defer, Handle, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
+use super::{Case, ControlFlow, Defer, Handle, InferCx, Inferred, NodeInfo, Op, OpDef, Pending, Tolerance};
 use crate::dtype::DType;
 use crate::ir::{AttrReader, Dim, Graph, TensorType, ValueId};
 use crate::tensor::Tensor;
@@ -41,8 +41,8 @@ fn present(inputs: &[Option<Handle>], what: &str) -> Result<Vec<Handle>> {
 }
 
 /// The one element of a bool tensor.
-fn truth(flow: &mut dyn ControlFlow, value: Handle) -> Result<bool> {
-    let t = flow.read(value)?;
+async fn truth(flow: &mut dyn ControlFlow, value: Handle) -> Result<bool> {
+    let t = flow.read(value).await?;
     match t.to_slice::<bool>()?.as_ref() {
         [b] => Ok(*b),
         _ => bail!(InvalidNode, "expected one bool for a condition, got {t:?}"),
@@ -64,7 +64,7 @@ fn promised(graph: &Graph, v: ValueId) -> Result<TensorType> {
 }
 
 /// The outputs `v` of all iterations stacked along `axis` (negative: from the end).
-fn stacked(flow: &mut dyn ControlFlow, body: &Graph, v: ValueId, parts: &[Handle], axis: i64) -> Result<Handle> {
+async fn stacked(flow: &mut dyn ControlFlow, body: &Graph, v: ValueId, parts: &[Handle], axis: i64) -> Result<Handle> {
     let one = match parts.first() {
         Some(first) => flow.type_of(*first),
         None => promised(body, v)?,
@@ -76,7 +76,7 @@ fn stacked(flow: &mut dyn ControlFlow, body: &Graph, v: ValueId, parts: &[Handle
         shape::checked_numel(&all)?;
         return Ok(flow.host(Tensor::zeros(one.dtype, all)));
     }
-    flow.stack(parts, axis)
+    flow.stack(parts, axis).await
 }
 
 // ---- If ----
@@ -98,6 +98,15 @@ fn parse_if(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     Ok(Arc::new(If { then_branch, else_branch }))
 }
 
+impl If {
+    async fn branch(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
+        let (own, captured) = split(&self.then_branch, inputs)?;
+        let [Some(condition)] = own else { bail!(InvalidNode, "expected a condition, got {} inputs", own.len()) };
+        let yes = truth(flow, *condition).await?;
+        flow.run(!yes as usize, &captured).await
+    }
+}
+
 impl Op for If {
     fn infer(&self, _: &InferCx<'_>) -> Inferred {
         Err(Defer::DataDependent)
@@ -111,11 +120,8 @@ impl Op for If {
         vec![&self.then_branch, &self.else_branch]
     }
 
-    fn control(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
-        let (own, captured) = split(&self.then_branch, inputs)?;
-        let [Some(condition)] = own else { bail!(InvalidNode, "expected a condition, got {} inputs", own.len()) };
-        let yes = truth(flow, *condition)?;
-        flow.run(!yes as usize, &captured)
+    fn control<'a>(&'a self, flow: &'a mut dyn ControlFlow, inputs: &'a [Option<Handle>]) -> Pending<'a, Vec<Handle>> {
+        Box::pin(self.branch(flow, inputs))
     }
 
     fn tolerance(&self, dtype: DType, _: usize) -> Tolerance {
@@ -163,25 +169,11 @@ impl Loop {
         let rank = declared.and_then(|d| d.dims()).map_or(0, <[Dim]>::len);
         value.reshaped(vec![1; rank.min(1)])
     }
-}
 
-impl Op for Loop {
-    fn infer(&self, _: &InferCx<'_>) -> Inferred {
-        Err(Defer::DataDependent)
-    }
-
-    fn eval(&self, _: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        bail!(Internal, "Loop runs its body")
-    }
-
-    fn bodies(&self) -> Vec<&Arc<Graph>> {
-        vec![&self.body]
-    }
-
-    fn control(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
+    async fn repeat(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
         let (own, captured) = split(&self.body, inputs)?;
         let limit = match own.first().copied().flatten() {
-            Some(m) => match flow.read(m)?.to_i64s()?.as_slice() {
+            Some(m) => match flow.read(m).await?.to_i64s()?.as_slice() {
                 [m] => Some(usize::try_from(*m).unwrap_or(0)),
                 other => bail!(InvalidNode, "expected one trip count, got {other:?}"),
             },
@@ -189,7 +181,7 @@ impl Op for Loop {
         };
         let condition = own.get(1).copied().flatten();
         let mut going = match condition {
-            Some(c) => truth(flow, c)?,
+            Some(c) => truth(flow, c).await?,
             None => true,
         };
         let endless = self.steady && limit.is_none() && going;
@@ -210,23 +202,41 @@ impl Op for Loop {
                 flow.host(self.formal(1, Tensor::scalar(true))?),
             ];
             args.extend(carried.iter().chain(&captured));
-            let mut made = flow.run(0, &args)?;
+            let mut made = flow.run(0, &args).await?;
             ensure!(made.len() == self.body.outputs.len(), Internal, "the body gave {} outputs", made.len());
             flow.forget(&args[..2 + formal]);
             let scanned = made.split_off(1 + formal);
             scans.iter_mut().zip(scanned).for_each(|(list, h)| list.push(h));
             // without a condition of the node's own, the body's is ignored
             if condition.is_some() && !self.steady {
-                going = truth(flow, made[0])?;
+                going = truth(flow, made[0]).await?;
             }
             carried = made.split_off(1);
             i += 1;
         }
         let mut out = carried;
         for (v, parts) in outputs.iter().zip(&scans) {
-            out.push(stacked(flow, &self.body, *v, parts, 0)?);
+            out.push(stacked(flow, &self.body, *v, parts, 0).await?);
         }
         Ok(out)
+    }
+}
+
+impl Op for Loop {
+    fn infer(&self, _: &InferCx<'_>) -> Inferred {
+        Err(Defer::DataDependent)
+    }
+
+    fn eval(&self, _: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        bail!(Internal, "Loop runs its body")
+    }
+
+    fn bodies(&self) -> Vec<&Arc<Graph>> {
+        vec![&self.body]
+    }
+
+    fn control<'a>(&'a self, flow: &'a mut dyn ControlFlow, inputs: &'a [Option<Handle>]) -> Pending<'a, Vec<Handle>> {
+        Box::pin(self.repeat(flow, inputs))
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {
@@ -298,7 +308,7 @@ impl Scan {
     }
 
     /// One scan; `steps` of the sequences' elements, or all. Outputs are padded with zeros to the sequences' length.
-    fn run(
+    async fn run(
         &self,
         flow: &mut dyn ControlFlow,
         own: &[Handle],
@@ -328,10 +338,10 @@ impl Scan {
             let mut args = states;
             for ((s, axis), reversed) in sequences.iter().zip(&axes).zip(&self.input_reversed) {
                 let at = if *reversed { steps - 1 - i } else { i };
-                args.push(flow.take(*s, *axis, at)?);
+                args.push(flow.take(*s, *axis, at).await?);
             }
             args.extend(captured);
-            let mut made = flow.run(0, &args)?;
+            let mut made = flow.run(0, &args).await?;
             ensure!(made.len() == self.body.outputs.len(), Internal, "the body gave {} outputs", made.len());
             // the first states are the node's inputs, which a batch may need again
             flow.forget(&args[if i > 0 { 0 } else { self.states() }..count]);
@@ -353,13 +363,13 @@ impl Scan {
             if *reversed {
                 parts.reverse();
             }
-            out.push(stacked(flow, &self.body, *v, &parts, *axis)?);
+            out.push(stacked(flow, &self.body, *v, &parts, *axis).await?);
         }
         Ok(out)
     }
 
     /// Opset 8: each sequence of the batch on its own.
-    fn run_batched(
+    async fn run_batched(
         &self,
         flow: &mut dyn ControlFlow,
         own: &[Option<Handle>],
@@ -368,7 +378,7 @@ impl Scan {
         let Some((lens, own)) = own.split_first() else { bail!(InvalidNode, "expected sequences, got no input") };
         let own = present(own, "a state or sequence")?;
         let lens = match lens {
-            Some(l) => Some(flow.read(*l)?.to_i64s()?),
+            Some(l) => Some(flow.read(*l).await?.to_i64s()?),
             None => None,
         };
         let first = own.last().map(|h| flow.type_of(*h));
@@ -378,7 +388,10 @@ impl Scan {
         self.body.limits.iterate(batch)?;
         let mut rows: Vec<Vec<Handle>> = vec![vec![]; self.body.outputs.len()];
         for b in 0..batch {
-            let one = own.iter().map(|h| flow.take(*h, 0, b)).collect::<Result<Vec<_>>>()?;
+            let mut one = vec![];
+            for h in &own {
+                one.push(flow.take(*h, 0, b).await?);
+            }
             let steps = match &lens {
                 Some(l) => {
                     let len = l.get(b).and_then(|n| usize::try_from(*n).ok());
@@ -386,10 +399,23 @@ impl Scan {
                 }
                 None => None,
             };
-            let made = self.run(flow, &one, captured, steps)?;
+            let made = self.run(flow, &one, captured, steps).await?;
             rows.iter_mut().zip(made).for_each(|(list, h)| list.push(h));
         }
-        rows.iter().map(|parts| flow.stack(parts, 0)).collect()
+        let mut out = vec![];
+        for parts in &rows {
+            out.push(flow.stack(parts, 0).await?);
+        }
+        Ok(out)
+    }
+
+    async fn scan(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
+        let (own, captured) = split(&self.body, inputs)?;
+        if self.batched {
+            return self.run_batched(flow, own, &captured).await;
+        }
+        let own = present(own, "a state or sequence")?;
+        self.run(flow, &own, &captured, None).await
     }
 }
 
@@ -406,13 +432,8 @@ impl Op for Scan {
         vec![&self.body]
     }
 
-    fn control(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
-        let (own, captured) = split(&self.body, inputs)?;
-        if self.batched {
-            return self.run_batched(flow, own, &captured);
-        }
-        let own = present(own, "a state or sequence")?;
-        self.run(flow, &own, &captured, None)
+    fn control<'a>(&'a self, flow: &'a mut dyn ControlFlow, inputs: &'a [Option<Handle>]) -> Pending<'a, Vec<Handle>> {
+        Box::pin(self.scan(flow, inputs))
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Case, ControlFlow, Defer, Handle, InferCx, Inferred, NodeInfo, Op, OpDef, Tolerance};
+use super::{Case, ControlFlow, Defer, Handle, InferCx, Inferred, NodeInfo, Op, OpDef, Pending, Tolerance};
 use crate::dtype::DType::{self, *};
 use crate::ir::{Attr, AttrReader, Attrs, Graph, Node, Operator, ValueId};
 use crate::tensor::Tensor;
@@ -118,29 +118,20 @@ fn single(made: Vec<Handle>) -> Result<Handle> {
 
 impl Flex {
     /// A body of the model, which keeps type and shape.
-    fn modified(&self, flow: &mut dyn ControlFlow, body: usize, x: Handle, captured: &[Handle]) -> Result<Handle> {
-        let y = single(flow.run(body, &[&[x], captured].concat())?)?;
+    async fn modified(
+        &self,
+        flow: &mut dyn ControlFlow,
+        body: usize,
+        x: Handle,
+        captured: &[Handle],
+    ) -> Result<Handle> {
+        let y = single(flow.run(body, &[&[x], captured].concat()).await?)?;
         let (before, after) = (flow.type_of(x), flow.type_of(y));
         ensure!(before == after, InvalidNode, "a body made {after} of {before}");
         Ok(y)
     }
-}
 
-impl Op for Flex {
-    fn infer(&self, _: &InferCx<'_>) -> Inferred {
-        Err(Defer::DataDependent)
-    }
-
-    fn eval(&self, _: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        bail!(Internal, "FlexAttention runs its bodies")
-    }
-
-    fn bodies(&self) -> Vec<&Arc<Graph>> {
-        let own = [&self.scores, &self.softmax, &self.output];
-        own.into_iter().chain(&self.score_mod).chain(&self.prob_mod).collect()
-    }
-
-    fn control(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
+    async fn attend(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
         let all = inputs.iter().copied().collect::<Option<Vec<_>>>();
         let all = all.filter(|a| a.len() >= 3).ok_or_else(|| err!(InvalidNode, "expected Q, K and V"))?;
         let ([q, k, v], captured) = ([all[0], all[1], all[2]], &all[3..]);
@@ -164,15 +155,34 @@ impl Op for Flex {
         let [tall, wide, whole] = [list(&[b, h, group, l, e]), list(&[b, h, 1, s, e]), list(&[b, hq, l, s])];
         let [p_tall, v_wide, y_whole] = [list(&[b, h, group, l, s]), list(&[b, h, 1, s, w]), list(&[b, hq, l, w])];
 
-        let mut x = single(flow.run(0, &[q, k, numbers[0], numbers[1], tall, wide, whole, numbers[2]])?)?;
+        let mut x = single(flow.run(0, &[q, k, numbers[0], numbers[1], tall, wide, whole, numbers[2]]).await?)?;
         if self.score_mod.is_some() {
-            x = self.modified(flow, 3, x, captured)?;
+            x = self.modified(flow, 3, x, captured).await?;
         }
-        let mut p = single(flow.run(1, &[x])?)?;
+        let mut p = single(flow.run(1, &[x]).await?)?;
         if self.prob_mod.is_some() {
-            p = self.modified(flow, 3 + self.score_mod.is_some() as usize, p, captured)?;
+            p = self.modified(flow, 3 + self.score_mod.is_some() as usize, p, captured).await?;
         }
-        flow.run(2, &[p, v, p_tall, v_wide, y_whole])
+        flow.run(2, &[p, v, p_tall, v_wide, y_whole]).await
+    }
+}
+
+impl Op for Flex {
+    fn infer(&self, _: &InferCx<'_>) -> Inferred {
+        Err(Defer::DataDependent)
+    }
+
+    fn eval(&self, _: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        bail!(Internal, "FlexAttention runs its bodies")
+    }
+
+    fn bodies(&self) -> Vec<&Arc<Graph>> {
+        let own = [&self.scores, &self.softmax, &self.output];
+        own.into_iter().chain(&self.score_mod).chain(&self.prob_mod).collect()
+    }
+
+    fn control<'a>(&'a self, flow: &'a mut dyn ControlFlow, inputs: &'a [Option<Handle>]) -> Pending<'a, Vec<Handle>> {
+        Box::pin(self.attend(flow, inputs))
     }
 
     fn tolerance(&self, dtype: DType, k: usize) -> Tolerance {

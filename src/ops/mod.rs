@@ -83,6 +83,7 @@ mod window;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 pub use bounded::Bounded;
@@ -363,8 +364,12 @@ pub trait Op: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Those of the bodies.
-    fn control(&self, _flow: &mut dyn ControlFlow, _inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
-        bail!(Internal, "not a control-flow operator")
+    fn control<'a>(
+        &'a self,
+        _flow: &'a mut dyn ControlFlow,
+        _inputs: &'a [Option<Handle>],
+    ) -> Pending<'a, Vec<Handle>> {
+        Box::pin(async { bail!(Internal, "not a control-flow operator") })
     }
 }
 
@@ -372,18 +377,34 @@ pub trait Op: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle(pub usize);
 
+/// What will be there once the device has done its part. In the browser nothing of a device leaves its thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+/// What will be there once the device has done its part. In the browser nothing of a device leaves its thread.
+#[cfg(target_arch = "wasm32")]
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+
+/// `Send` wherever a device may be used from several threads: everywhere but in the browser.
+#[cfg(not(target_arch = "wasm32"))]
+pub use std::marker::Send as Movable;
+/// `Send` wherever a device may be used from several threads: everywhere but in the browser.
+#[cfg(target_arch = "wasm32")]
+pub trait Movable {}
+#[cfg(target_arch = "wasm32")]
+impl<T: ?Sized> Movable for T {}
+
 /// What a control-flow operator may ask of whoever runs it (interpreter or GPU session).
-pub trait ControlFlow {
+pub trait ControlFlow: Movable {
     /// Runs body `index` of [`Op::bodies`] on these inputs (formal ones first, then the captured ones).
     ///
     /// # Errors
     /// Those of the nodes within.
-    fn run(&mut self, body: usize, inputs: &[Handle]) -> Result<Vec<Handle>>;
+    fn run<'a>(&'a mut self, body: usize, inputs: &'a [Handle]) -> Pending<'a, Vec<Handle>>;
     /// The value on the host.
     ///
     /// # Errors
     /// `Device` when it cannot be read back.
-    fn read(&mut self, value: Handle) -> Result<Tensor>;
+    fn read(&mut self, value: Handle) -> Pending<'_, Tensor>;
     /// A host value for use by a body.
     fn host(&mut self, value: Tensor) -> Handle;
     /// Lets go of values that nobody will ask for again.
@@ -394,12 +415,12 @@ pub trait ControlFlow {
     ///
     /// # Errors
     /// `InvalidNode` when their shapes differ.
-    fn stack(&mut self, values: &[Handle], axis: usize) -> Result<Handle>;
+    fn stack<'a>(&'a mut self, values: &'a [Handle], axis: usize) -> Pending<'a, Handle>;
     /// Element `index` along `axis`, that axis removed.
     ///
     /// # Errors
     /// `InvalidNode` when it lies outside.
-    fn take(&mut self, value: Handle, axis: usize, index: usize) -> Result<Handle>;
+    fn take(&mut self, value: Handle, axis: usize, index: usize) -> Pending<'_, Handle>;
 }
 
 /// `Conv`, or `com.microsoft::Gelu` outside ai.onnx.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::eval::{need, opt};
 use super::infer::one;
-use super::{Case, ControlFlow, Defer, Handle, InferCx, Inferred, NodeInfo, Op, OpDef, Parse};
+use super::{Case, ControlFlow, Defer, Handle, InferCx, Inferred, NodeInfo, Op, OpDef, Parse, Pending};
 use crate::dtype::DType;
 use crate::ir::{AttrReader, Graph};
 use crate::plan::LowerCx;
@@ -337,6 +337,39 @@ fn parse_map(a: &AttrReader<'_>, _: &NodeInfo) -> Result<Arc<dyn Op>> {
     Ok(Arc::new(Map { body }))
 }
 
+impl Map {
+    async fn map(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
+        let inputs = inputs.iter().copied().collect::<Option<Vec<_>>>();
+        let inputs = inputs.ok_or_else(|| err!(InvalidNode, "an input is missing"))?;
+        let formal = self.body.inputs.len() - self.body.captures;
+        ensure!(inputs.len() == self.body.inputs.len(), InvalidNode, "the body takes {formal} inputs");
+        let (own, captured) = inputs.split_at(formal);
+        let count = match own.first() {
+            Some(s) => flow.read(*s).await?.items()?.len(),
+            None => bail!(InvalidNode, "no sequence to map"),
+        };
+        let mut made: Vec<Vec<Tensor>> = vec![vec![]; self.body.outputs.len()];
+        for i in 0..count {
+            let mut args = vec![];
+            for (k, h) in own.iter().enumerate() {
+                if flow.type_of(*h).dtype != DType::Sequence {
+                    args.push(*h);
+                    continue;
+                }
+                let s = flow.read(*h).await?;
+                let item = s.items()?.get(i).cloned();
+                let item = item.ok_or_else(|| err!(InvalidNode, "input {k} has fewer items than input 0, {count}"))?;
+                args.push(flow.host(item));
+            }
+            args.extend(captured);
+            for (all, h) in made.iter_mut().zip(flow.run(0, &args).await?) {
+                all.push(flow.read(h).await?);
+            }
+        }
+        Ok(made.into_iter().map(|items| flow.host(Tensor::sequence(items))).collect())
+    }
+}
+
 impl Op for Map {
     fn infer(&self, _: &InferCx<'_>) -> Inferred {
         Err(Defer::DataDependent)
@@ -350,35 +383,8 @@ impl Op for Map {
         vec![&self.body]
     }
 
-    fn control(&self, flow: &mut dyn ControlFlow, inputs: &[Option<Handle>]) -> Result<Vec<Handle>> {
-        let inputs = inputs.iter().copied().collect::<Option<Vec<_>>>();
-        let inputs = inputs.ok_or_else(|| err!(InvalidNode, "an input is missing"))?;
-        let formal = self.body.inputs.len() - self.body.captures;
-        ensure!(inputs.len() == self.body.inputs.len(), InvalidNode, "the body takes {formal} inputs");
-        let (own, captured) = inputs.split_at(formal);
-        let count = match own.first() {
-            Some(s) => flow.read(*s)?.items()?.len(),
-            None => bail!(InvalidNode, "no sequence to map"),
-        };
-        let mut made: Vec<Vec<Tensor>> = vec![vec![]; self.body.outputs.len()];
-        for i in 0..count {
-            let mut args = vec![];
-            for (k, h) in own.iter().enumerate() {
-                if flow.type_of(*h).dtype != DType::Sequence {
-                    args.push(*h);
-                    continue;
-                }
-                let s = flow.read(*h)?;
-                let item = s.items()?.get(i).cloned();
-                let item = item.ok_or_else(|| err!(InvalidNode, "input {k} has fewer items than input 0, {count}"))?;
-                args.push(flow.host(item));
-            }
-            args.extend(captured);
-            for (all, h) in made.iter_mut().zip(flow.run(0, &args)?) {
-                all.push(flow.read(h)?);
-            }
-        }
-        Ok(made.into_iter().map(|items| flow.host(Tensor::sequence(items))).collect())
+    fn control<'a>(&'a self, flow: &'a mut dyn ControlFlow, inputs: &'a [Option<Handle>]) -> Pending<'a, Vec<Handle>> {
+        Box::pin(self.map(flow, inputs))
     }
 }
 
