@@ -76,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
         let key = lane % KEYS;
         let first_score = lane / KEYS * SCORES;
-        var dots: array<f32, SCORES>;
+        var dots = array<f32, SCORES>();
         for (var d = 0u; d < DEPTH; d++) {
             let k = tile[key * K_ROW + d];
             for (var i = 0u; i < SCORES; i++) { //#unroll

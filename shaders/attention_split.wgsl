@@ -72,7 +72,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
     for (var first = 0u; first < count; first += AT_ONCE) {
         let key = first + lane / ACROSS;
-        var dots: array<f32, ROWS>;
+        var dots = array<f32, ROWS>();
         if key < count {
             let start = at.k + i32(begin + key) * params.k_n;
             for (var d = lane % ACROSS; d < DEPTH; d += ACROSS) {
@@ -141,7 +141,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var made: array<vec4<f32>, ROWS>;
     var j = slice;
     for (; j + (AHEAD - 1u) * SLICES < count; j += AHEAD * SLICES) {
-        var v: array<vec4<f32>, AHEAD>;
+        var v = array<vec4<f32>, AHEAD>();
         for (var i = 0u; i < AHEAD; i++) { //#unroll
             v[i] = load_v(at.v + i32(begin + j + i * SLICES) * params.v_n, column);
         }

@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let k1 = at.k + i32(min(n + 1u, last_n)) * params.k_n;
             let k2 = at.k + i32(min(n + 2u, last_n)) * params.k_n;
             let k3 = at.k + i32(min(n + 3u, last_n)) * params.k_n;
-            var dots: array<vec4<f32>, ROWS>;
+            var dots = array<vec4<f32>, ROWS>();
             for (var d = 0u; d * 4u < params.depth; d++) {
                 let a = load_k(k0, d);
                 let b = load_k(k1, d);

@@ -72,7 +72,7 @@ fn main(
                     for (var k = begin; k < end; k++) {
                         let channel = g * ic + k;
                         //#insert READS
-                        var four: array<vec4<Acc>, QUADS>;
+                        var four = array<vec4<Acc>, QUADS>();
                         for (var q = 0u; q < QUADS; q++) { //#unroll
                             four[q] = vec4<Acc>(weights[wi + q]);
                         }

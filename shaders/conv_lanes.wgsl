@@ -119,12 +119,12 @@ fn main(
                     let end = min(begin + PART, ic);
                     var k = begin;
                     for (; k + UNROLL <= end; k += UNROLL) {
-                        var by: array<vec4<Acc>, BLOCK>;
+                        var by = array<vec4<Acc>, BLOCK>();
                         for (var v = 0u; v < BLOCK; v++) { //#unroll
                             by[v] = vec4<Acc>(weights[wi + v * LANES]);
                         }
                         wi += BLOCK * LANES;
-                        var own: array<vec4<Acc>, OWN>;
+                        var own = array<vec4<Acc>, OWN>();
                         for (var u = 0u; u < UNROLL; u++) { //#unroll
                             let channel = g * ic + k + u;
                             //#insert READS
@@ -163,7 +163,7 @@ fn main(
                     for (; k < end; k++) {
                         let channel = g * ic + k;
                         //#insert READS
-                        var by: array<vec4<Acc>, VECTORS>;
+                        var by = array<vec4<Acc>, VECTORS>();
                         for (var v = 0u; v < VECTORS; v++) { //#unroll
                             by[v] = vec4<Acc>(weights[wi + v * LANES]);
                         }
@@ -220,7 +220,7 @@ fn main(
         //#if Y_VEC
         let spot = spot_of(tile + q * 4u, g);
         //#else
-        var spots: array<Spot, FOUR>;
+        var spots = array<Spot, FOUR>();
         for (var i = 0u; i < FOUR; i++) { //#unroll
             spots[i] = spot_of(pixel_of(tile + q * 4u + i), g);
         }

@@ -339,7 +339,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         }
         //#else
         // all that is read is under way before the first is stored
-        var values: array<Y, STRIP>;
+        var values = array<Y, STRIP>();
         for (var q = 0u; q < EACH; q++) { //#unroll
             for (var j = 0u; j < FRAGS_N; j++) { //#unroll
                 values[q * FRAGS_N + j] = outcome(g, o + q * 2u, first[j], done[strip + j * 256u + q * 32u + lane % 32u]);
@@ -375,7 +375,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     // A loop, so that what is long stands once a column: the rows move up to the first.
     for (var q = 0u; q < OWN_ROWS; q++) {
         let channel = o + q / 4u * (4u * DOWN) + q % 4u;
-        var values: array<Y, OWN_COLUMNS>;
+        var values = array<Y, OWN_COLUMNS>();
         for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
             values[j] = outcome(g, channel, first[j], sums[j / 4u][j % 4u]);
         }
@@ -389,7 +389,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     //#else
     for (var q = 0u; q < OWN_ROWS; q++) { //#unroll
         let channel = o + q / 4u * (4u * DOWN) + q % 4u;
-        var values: array<Y, OWN_COLUMNS>;
+        var values = array<Y, OWN_COLUMNS>();
         for (var j = 0u; j < OWN_COLUMNS; j++) { //#unroll
             values[j] = outcome(g, channel, first[j], sums[q * QUADS_N + j / 4u][j % 4u]);
         }

@@ -66,7 +66,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
             var at = 0u;
             var real = true;
             for (var d = 0u; d < DIMS; d++) {
-                let far = (corner >> d & 1u) == 1u;
+                let far = ((corner >> d) & 1u) == 1u;
                 let p = first[d] + select(0, 1, far);
                 weight *= select(1.0 - fraction[d], fraction[d], far);
                 real = real && p >= 0 && p < i32(params.extents[d]);

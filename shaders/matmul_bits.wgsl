@@ -132,7 +132,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     //#endif
     for (; k < end; k += SLICES * UNIT) {
-        var words: array<vec4<u32>, WORDS>;
+        var words = array<vec4<u32>, WORDS>();
     //#if AHEAD
         for (var i = 0u; i < WORDS; i++) { //#unroll
             words[i] = next[i];
@@ -151,9 +151,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
         let by = scale_of(column, step, params.k, k);
     //#endif
-        var block: array<vec4<Acc>, FEW>;
+        var block = array<vec4<Acc>, FEW>();
 //#if BROADCAST
-        var own: array<vec4<Acc>, FEW>;
+        var own = array<vec4<Acc>, FEW>();
         for (var r = 0u; r < FEW; r++) { //#unroll
             own[r] = load_a(rows[r], k + lane * 4u);
         }

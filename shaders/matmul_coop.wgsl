@@ -263,7 +263,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             }
 //#else
             // all that is read is under way before the first is stored
-            var values: array<vec4<Y>, EACH>;
+            var values = array<vec4<Y>, EACH>();
             for (var v = 0u; v < EACH; v++) { //#unroll
                 let to = vector_of(lane, v);
                 values[v] = finish_four(at, m + to.x, n + to.y * 4u, done[strip + to.x * STEP_DONE + to.y]);

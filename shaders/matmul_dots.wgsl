@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let column = at.b + i32(n) * params.b_n;
         var k = lane % ACROSS * 4u;
         for (; k + (AHEAD - 1u) * ACROSS * 4u < params.k; k += AHEAD * ACROSS * 4u) {
-            var by: array<vec4<Acc>, AHEAD>;
+            var by = array<vec4<Acc>, AHEAD>();
             for (var j = 0u; j < AHEAD; j++) { //#unroll
                 by[j] = vec4<Acc>(b[column + i32(k / 4u + j * ACROSS)]);
             }

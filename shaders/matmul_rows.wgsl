@@ -74,7 +74,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if n < params.n {
         var k = begin + lane / ACROSS;
         for (; k + (AHEAD - 1u) * SLICES < end; k += AHEAD * SLICES) {
-            var by: array<vec4<Held>, AHEAD>;
+            var by = array<vec4<Held>, AHEAD>();
             for (var j = 0u; j < AHEAD; j++) { //#unroll
                 by[j] = load_b(at.b, k + j * SLICES, n);
             }

@@ -350,7 +350,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     // A loop, so that what is long stands once: the rows move up to the first.
     for (var i = 0u; i < OWN_ROWS; i++) {
         let row = m + i % 4u + i / 4u * (DOWN * 4u);
-        var values: array<Outcome, QUADS_N>;
+        var values = array<Outcome, QUADS_N>();
         for (var r = 0u; r < QUADS_N; r++) { //#unroll
             values[r] = outcome(at, row, n + r * ACROSS * 4u, sums[r]);
         }
@@ -366,7 +366,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 //#else
     for (var i = 0u; i < OWN_ROWS; i++) { //#unroll
         let row = m + i % 4u + i / 4u * (DOWN * 4u);
-        var values: array<Outcome, QUADS_N>;
+        var values = array<Outcome, QUADS_N>();
         for (var r = 0u; r < QUADS_N; r++) { //#unroll
             values[r] = outcome(at, row, n + r * ACROSS * 4u, sums[i * QUADS_N + r]);
         }

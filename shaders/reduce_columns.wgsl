@@ -76,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sums[c] = Sum(start_value(), A_zero());
     }
     for (var begin = first + slice; begin < end; begin += SLICES * AHEAD) {
-        var some: array<Element, AHEAD>;
+        var some = array<Element, AHEAD>();
         for (var j = 0u; j < AHEAD; j++) { //#unroll
             let i = min(begin + j * SLICES, end - 1u);
             some[j] = source[u32(origin + i32(i) * params.step) / COLUMNS];

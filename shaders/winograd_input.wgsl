@@ -53,7 +53,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     for (var r = 0u; r < UNDER; r++) { //#unroll
         // below 0 the coordinates wrap around
         let row = base + min(top + r, params.ih - 1u) * params.x_row;
-        var d: array<Acc, UNDER>;
+        var d = array<Acc, UNDER>();
         for (var c = 0u; c < UNDER; c++) { //#unroll
             let loaded = x[row + min(left + c, params.iw - 1u) * params.x_column];
             //#insert LOAD

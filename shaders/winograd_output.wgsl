@@ -27,7 +27,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) 
     let base = params.x_base + tile.number * params.x_column + channel * params.x_channel;
     var columns: array<vec4<Acc>, UNDER>;
     for (var c = 0u; c < UNDER; c++) { //#unroll
-        var m: array<Acc, UNDER>;
+        var m = array<Acc, UNDER>();
         for (var r = 0u; r < UNDER; r++) { //#unroll
             m[r] = x[base + (r * UNDER + c) * params.x_image];
         }

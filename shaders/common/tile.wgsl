@@ -77,8 +77,8 @@ fn multiply(lane: u32) {
         of_left[q] = left_at(down + q * DOWN);
     }
     for (var k = 0u; k < DEPTH; k++) { //#unroll
-        var next_by: array<vec4<Held>, QUADS_N>;
-        var next_left: array<vec4<Held>, QUADS_M>;
+        var next_by = array<vec4<Held>, QUADS_N>();
+        var next_left = array<vec4<Held>, QUADS_M>();
         if k + 1u < DEPTH {
             for (var r = 0u; r < QUADS_N; r++) { //#unroll
                 next_by[r] = right_at((k + 1u) * RIGHT_STEP + across + r * ACROSS);
@@ -104,7 +104,7 @@ fn multiply(lane: u32) {
     }
 //#else
     for (var k = 0u; k < DEPTH; k++) {
-        var by: array<vec4<Held>, QUADS_N>;
+        var by = array<vec4<Held>, QUADS_N>();
         for (var r = 0u; r < QUADS_N; r++) { //#unroll
             by[r] = right_at(k * RIGHT_STEP + across + r * ACROSS);
         }

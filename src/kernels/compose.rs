@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 use super::device_type::DeviceType;
 use super::texels;
 use super::tiles;
-use super::wgsl::{Item, Kind, Lexer, identifiers, split_items};
+use super::wgsl::{Item, Kind, Lexer, finite_literal, identifiers, split_items};
 
 include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
 
@@ -485,7 +485,7 @@ impl<'a> Expander<'a> {
                         "{name} is {value}, but a constant of WGSL is finite; pass its bits as a u32"
                     )));
                 }
-                format!("const {name}: f32 = {value:?}f;\n")
+                format!("const {name}: f32 = {};\n", finite_literal(value))
             }
             (Some("bool"), _, Param::Flag(v)) => format!("const {name}: bool = {v};\n"),
             (None, "param", Param::Wgsl(v)) => format!("alias {name} = {v};\n"),

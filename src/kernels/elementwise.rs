@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use super::copy::collapse;
 use super::number::Number;
+use super::wgsl::finite_literal;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, cast_expr, linear_grid, rank_class};
 use crate::dtype::DType;
 use crate::plan::{Bind, LowerCx, View};
@@ -189,7 +190,7 @@ impl<'a> Emit<'a> {
 /// A WGSL expression with exactly these bits, infinities and NaN included (which literals cannot say).
 pub fn f32_literal(v: f32) -> String {
     if v.is_finite() {
-        return format!("{v:?}f");
+        return finite_literal(v);
     }
     // bits that are no constant expression, so that the front end does not reject them
     format!("bitcast<f32>(0x{:08x}u | (params.count & 0u))", v.to_bits())

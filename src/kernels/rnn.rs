@@ -4,6 +4,7 @@
 
 use super::elementwise::{Emit, Var, apply, map};
 use super::matmul::{Product, product, right};
+use super::wgsl::finite_literal;
 use super::{DeviceType, Kernel, LINEAR_WORKGROUP, Params, Profile, Spec, linear_grid};
 use crate::dtype::DType;
 use crate::ir::TensorType;
@@ -100,7 +101,7 @@ fn held(cell: Cell) -> usize {
 /// `act0`, `act1`, …: the functions of each direction, of clipped arguments.
 fn activations(op: &Recurrent) -> String {
     let limit = |x: &str| match op.clip {
-        Some(c) => format!("clamp({x}, -{c:?}f, {c:?}f)"),
+        Some(c) => format!("clamp({x}, {}, {})", finite_literal(-c), finite_literal(c)),
         None => x.into(),
     };
     let mut code = String::new();

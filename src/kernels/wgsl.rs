@@ -180,3 +180,9 @@ impl<'t> Iterator for Lexer<'t> {
         Some(token)
     }
 }
+
+/// A literal of a finite value: the digits that tell it from its neighbours, and all of them of the greatest, which fewer
+/// would round up to what browsers refuse.
+pub fn finite_literal(v: f32) -> String {
+    if v.abs() == f32::MAX { format!("{:?}f", v as f64) } else { format!("{v:?}f") }
+}
