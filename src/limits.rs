@@ -18,7 +18,7 @@ pub struct Limits {
     /// Elements of a sparse tensor when its zeros are written out.
     pub sparse_elements: usize,
     /// Bytes of the values that one run holds at a time, inputs and weights apart. The interpreter, which computes in
-    /// wide types, counts 16 bytes an element at least.
+    /// wide types, counts 16 bytes an element at least. By default 8 GiB, and 2 where addresses have 32 bits.
     pub memory: u64,
     /// How often one run may run bodies of control flow, those within others counted each time.
     pub iterations: usize,
@@ -26,7 +26,8 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { depth: 32, nodes: 1_000_000, sparse_elements: 1 << 28, memory: 8 << 30, iterations: 1 << 16 }
+        let memory = if cfg!(target_pointer_width = "32") { 2 << 30 } else { 8 << 30 };
+        Limits { depth: 32, nodes: 1_000_000, sparse_elements: 1 << 28, memory, iterations: 1 << 16 }
     }
 }
 

@@ -116,7 +116,8 @@ impl Model {
         let read = || {
             let mapped = import::map(path).map_err(|e| err!(Io, "{e}"))?;
             let beside = || path.parent().map(std::path::Path::to_path_buf);
-            let options = ImportOptions { folder: options.folder.clone().or_else(beside), limits: options.limits };
+            let folder = options.folder.clone().or_else(beside);
+            let options = ImportOptions { folder, ..options.clone() };
             import::import_bytes(prost::bytes::Bytes::from_owner(mapped), &options)
         };
         read().map(Model::new).map_err(|e| e.in_file(path.display().to_string()))
@@ -138,6 +139,14 @@ impl Model {
         import::import_bytes(prost::bytes::Bytes::copy_from_slice(bytes), options).map(Model::new)
     }
 
+    /// As [`Model::from_bytes_with`], of bytes that become the model's own.
+    ///
+    /// # Errors
+    /// Those of [`import::import`].
+    pub fn from_vec(bytes: Vec<u8>, options: &ImportOptions) -> Result<Model> {
+        import::import_bytes(bytes.into(), options).map(Model::new)
+    }
+
     /// A model from a stream, read to its end.
     ///
     /// # Errors
@@ -145,7 +154,7 @@ impl Model {
     pub fn from_reader(mut reader: impl std::io::Read) -> Result<Model> {
         let mut bytes = vec![];
         reader.read_to_end(&mut bytes).map_err(|e| err!(Io, "{e}"))?;
-        import::import_bytes(bytes.into(), &ImportOptions::default()).map(Model::new)
+        Model::from_vec(bytes, &ImportOptions::default())
     }
 
     /// A model from a decoded message.

@@ -448,6 +448,26 @@ fn external_data_is_read_in_place() -> Result<()> {
     Ok(())
 }
 
+/// What the caller has in memory goes before the folder, and needs none.
+#[test]
+fn external_data_may_be_in_memory() -> Result<()> {
+    let bytes = |x: [f32; 2]| -> Vec<u8> { x.iter().flat_map(|x| x.to_le_bytes()).collect() };
+    let folder = Folder::new("external-memory");
+    folder.write("data/w.bin", &bytes([1.0, 2.0]));
+    let m = external("data/w.bin", "0", None).encode_to_vec();
+    let mut files = [("data/w.bin".to_string(), bytes([3.0, -4.0]).into())].into();
+    for folder in [None, Some(folder.0.clone())] {
+        let options = ImportOptions { folder, files, ..Default::default() };
+        let made = Model::from_vec(m.clone(), &options)?.reference().run(&[])?;
+        assert_eq!(made[0].1.to_f64s()?, [3.0, 0.0]);
+        files = options.files;
+    }
+    let short = [("data/w.bin".to_string(), vec![0; 7].into())].into();
+    let e = Model::from_vec(m, &ImportOptions { files: short, ..Default::default() }).unwrap_err();
+    assert!(e.to_string().contains("8 bytes from 0 lie beyond its 7 bytes"), "{e}");
+    Ok(())
+}
+
 #[test]
 fn external_data_stays_in_the_folder() {
     let folder = Folder::new("climb");

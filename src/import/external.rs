@@ -1,7 +1,7 @@
 //! Tensor data in files beside the model.
 //!
 //! A location is relative to the model's folder and must stay inside it, symbolic links resolved. Each file is mapped
-//! once and shared by all tensors that lie in it.
+//! once and shared by all tensors that lie in it. What the caller has in memory goes before the folder.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,18 +12,19 @@ use onnx_proto::StringStringEntryProto;
 use crate::bytes::Bytes;
 use crate::{Result, ensure, err};
 
-/// The folder of a model and the files opened so far.
+/// The files that are in memory, the folder of a model and the files of it opened so far.
 #[derive(Default)]
 pub(super) struct External {
+    given: HashMap<String, Bytes>,
     folder: Option<PathBuf>,
     #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
     files: RefCell<HashMap<PathBuf, Bytes>>,
 }
 
 impl External {
-    /// `None` is a model without a folder: external data is an error.
-    pub(super) fn new(folder: Option<PathBuf>) -> External {
-        External { folder, files: RefCell::default() }
+    /// Without a folder, data that is not `given` is an error.
+    pub(super) fn new(folder: Option<PathBuf>, given: HashMap<String, Bytes>) -> External {
+        External { given, folder, files: RefCell::default() }
     }
 
     /// The bytes that `entries` (location, offset, length) name, `want` of them.
@@ -41,7 +42,10 @@ impl External {
         let offset: usize = number("offset")?.unwrap_or(0);
         let length = number("length")?.unwrap_or(want);
         ensure!(length == want, InvalidModel, "external data {location:?}: {want} bytes expected, length is {length}");
-        let file = self.open(location)?;
+        let file = match self.given.get(location) {
+            Some(file) => file.clone(),
+            None => self.open(location)?,
+        };
         let size = file.as_slice().len();
         let range = offset.checked_add(length).and_then(|end| file.slice(offset..end));
         range.ok_or_else(|| {
@@ -52,7 +56,7 @@ impl External {
     #[cfg(target_arch = "wasm32")]
     fn open(&self, location: &str) -> Result<Bytes> {
         ensure!(self.folder.is_none(), Unsupported, "external data {location:?}: this platform has no files");
-        Err(err!(Io, "external data {location:?}: the model was not loaded from a file"))
+        Err(err!(Io, "external data {location:?} was not given, and this platform has no files"))
     }
 
     #[cfg(not(target_arch = "wasm32"))]

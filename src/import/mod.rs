@@ -18,6 +18,7 @@ mod tensor;
 mod types;
 mod value;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use onnx_proto::{ModelProto, ValueInfoProto};
@@ -31,6 +32,7 @@ pub use value::value_from_bytes;
 #[cfg(not(target_arch = "wasm32"))]
 pub use crate::mapped::{Mapped, map};
 
+use crate::Bytes;
 use crate::ir::{Graph, verify};
 use crate::model::{Metadata, ValueInfo};
 use crate::{Error, ErrorKind, Result, err};
@@ -38,8 +40,10 @@ use crate::{Error, ErrorKind, Result, err};
 /// How a model is read.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    /// Where external data lies; `None` refuses it.
+    /// Where external data lies; `None` refuses what is not among the files.
     pub folder: Option<PathBuf>,
+    /// External data that is in memory, by the location that the model has for it.
+    pub files: HashMap<String, Bytes>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -81,7 +85,7 @@ pub fn import_bytes(bytes: prost::bytes::Bytes, options: &ImportOptions) -> Resu
 pub fn import(model: &ModelProto, options: &ImportOptions) -> Result<Imported> {
     let proto = model.graph.as_ref().ok_or_else(|| err!(InvalidModel, "the model has no graph"))?;
     let opsets = opsets::Opsets::new(&model.opset_import)?;
-    let external = external::External::new(options.folder.clone());
+    let external = external::External::new(options.folder.clone(), options.files.clone());
     let functions = functions::table(model)?;
     functions::count(&proto.node, &functions, &options.limits)?;
     let mut importer = graph::Importer::new(options.limits, external, functions);

@@ -15,7 +15,7 @@ const ELEMENTS: usize = 1 << 12;
 
 /// Imports, optimises, evaluates and plans.
 pub fn run(data: &[u8]) {
-    let options = ImportOptions { folder: None, limits: limits() };
+    let options = ImportOptions { limits: limits(), ..ImportOptions::default() };
     let model = match Model::from_bytes_with(data, &options) {
         Ok(model) => model,
         Err(e) => return refused(&e),
