@@ -32,7 +32,8 @@ use crate::{Result, bail, err};
 #[derive(Debug, Clone, Default)]
 pub struct GpuOptions {
     /// Part of the adapter's name, in any case, or its number in [`Gpu::adapters`]. `None`: the first, discrete ones
-    /// before integrated, software last.
+    /// before integrated, software last. The browser does not list adapters: there it is `high-performance`, as without a
+    /// name, `low-power` or `fallback`.
     pub adapter: Option<String>,
     /// `vulkan`, `metal`, `dx12` or `gl`. `None`: any.
     pub backend: Option<String>,
@@ -131,8 +132,13 @@ impl AdapterInfo {
             wgpu::DeviceType::Other => "other",
         };
         let driver = format!("{} {}", i.driver, i.driver_info).trim().to_string();
-        let backend = format!("{:?}", i.backend).to_lowercase();
-        AdapterInfo { name: i.name, backend, kind: kind.into(), driver, matrices }
+        let backend = match i.backend {
+            wgpu::Backend::BrowserWebGpu => "browser".into(),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        // browsers may keep it to themselves
+        let name = if i.name.is_empty() { "WebGPU".into() } else { i.name };
+        AdapterInfo { name, backend, kind: kind.into(), driver, matrices }
     }
 }
 
@@ -227,8 +233,16 @@ async fn adapters(options: &GpuOptions) -> Result<Vec<wgpu::Adapter>> {
     #[cfg(target_arch = "wasm32")]
     {
         let _ = rank;
-        let adapter = instance(backends).request_adapter(&wgpu::RequestAdapterOptions::default()).await;
-        Ok(adapter.into_iter().collect())
+        let mut wanted = wgpu::RequestAdapterOptions::default();
+        match options.adapter.as_deref() {
+            None | Some("high-performance") => wanted.power_preference = wgpu::PowerPreference::HighPerformance,
+            Some("low-power") => wanted.power_preference = wgpu::PowerPreference::LowPower,
+            Some("fallback") => wanted.force_fallback_adapter = true,
+            Some(other) => {
+                bail!(InvalidInput, "adapter {other:?}: expected high-performance, low-power or fallback")
+            }
+        }
+        Ok(instance(backends).request_adapter(&wanted).await.into_iter().collect())
     }
 }
 
@@ -249,6 +263,7 @@ impl Gpu {
         let all = adapters(&options).await?;
         let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
         let wanted = |i: usize, name: &str| match &options.adapter {
+            _ if cfg!(target_arch = "wasm32") => true,
             None => true,
             Some(w) => w.parse() == Ok(i) || name.to_lowercase().contains(&w.to_lowercase()),
         };
@@ -256,6 +271,7 @@ impl Gpu {
         let Some(adapter) = pick.and_then(|i| all.into_iter().nth(i)) else {
             match &options.adapter {
                 Some(w) if !names.is_empty() => bail!(Device, "no adapter {w:?}; there are: {}", names.join(", ")),
+                _ if cfg!(target_arch = "wasm32") => bail!(Device, "this browser has no WebGPU, or none for this page"),
                 _ => bail!(Device, "no GPU adapter found (is a Vulkan, Metal or DX12 driver installed?)"),
             }
         };

@@ -58,7 +58,7 @@ fn open(graph: &Graph, types: &[TensorType]) -> Vec<(Vec<(usize, usize)>, usize)
 /// Extents at which other kernels may be chosen: few, powers of two of the one at hand, between which the choice is among
 /// those of both ends, and some that vectors do not divide.
 fn ladder(extent: usize) -> Vec<usize> {
-    let extent = extent.clamp(1, 1 << 32);
+    let extent = extent.clamp(1, usize::MAX / 16);
     let most = extent.saturating_mul(4).max(64);
     let up = (1..usize::BITS).map(|i| extent.saturating_mul(1 << i)).take_while(|n| *n <= most);
     let down = (1..usize::BITS).map(|i| extent >> i).take_while(|n| *n > 3);
