@@ -1,0 +1,28 @@
+//! The shaders of a profile, for the browser's own compiler.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use js_sys::{Object, Reflect};
+use shadernet::kernels::{Profile, Spec, compose};
+use shadernet::ops;
+use wasm_bindgen::prelude::*;
+
+use crate::specs::specs;
+
+/// Every shader that any case of any operator chooses on the profile of this name, with the file that it is made of.
+#[wasm_bindgen]
+pub fn shaders(profile: &str) -> Result<Vec<Object>, JsValue> {
+    let found = Profile::all().into_iter().find(|p| p.name == profile);
+    let profile = Arc::new(found.ok_or_else(|| JsValue::from(format!("there is no profile {profile}")))?);
+    let all: HashSet<Arc<Spec>> =
+        ops::all().flat_map(|d| (d.cases)()).flat_map(|case| specs(&case, &profile)).collect();
+    let one = |spec: &Arc<Spec>| {
+        let text = compose(spec).map_err(|e| JsValue::from(format!("{}: {e}", spec.file)))?;
+        let object = Object::new();
+        Reflect::set(&object, &"file".into(), &spec.file.into())?;
+        Reflect::set(&object, &"text".into(), &text.into())?;
+        Ok(object)
+    };
+    all.iter().map(one).collect()
+}
