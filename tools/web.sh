@@ -42,8 +42,8 @@ fetch() {
 }
 
 build() {
-    command -v npm >/dev/null || { echo "No npm: the package for web pages was not built."; exit 3; }
     wasm_cargo build --quiet --profile web -p shadernet-web "$@"
+    command -v npm >/dev/null || { echo "No npm: the package for web pages was not built."; exit 3; }
     cargo build --quiet --manifest-path tools/web/bindgen/Cargo.toml --target-dir target/bindgen
     rm -rf $out/shadernet $out/site
     bind shadernet_web $out/shadernet
@@ -58,7 +58,7 @@ build() {
 }
 
 page() {
-    python3 tools/web/test/browser.py "$1" tools/web/test $out/site $out/cases $out/onnxruntime-web/package/dist .
+    python3 tools/web/test/browser.py "$1" tools/web/{test,demo} $out/{site,cases,onnxruntime-web/package/dist} .
 }
 
 need_browser() {

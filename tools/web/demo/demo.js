@@ -20,6 +20,7 @@ const session = ort.InferenceSession.create("tests/data/text-direction/model.onn
 
 async function answer() {
   const picture = element("img");
+  element("output").className = "";
   try {
     await picture.decode();
     const x = tensor(picture);
@@ -33,6 +34,7 @@ async function answer() {
   } catch (e) {
     element("output").textContent = e.message;
   }
+  element("output").className = "answer";
 }
 
 element("input").onchange = ({ target }) => {

@@ -189,6 +189,20 @@ test("options of sessions are honoured", async () => {
   }
 });
 
+test("the demo answers", async () => {
+  const frame = document.createElement("iframe");
+  frame.src = "index.html";
+  document.body.append(frame);
+  for (let i = 0; i < 600; i++) {
+    await new Promise((done) => setTimeout(done, 100));
+    const said = frame.contentDocument?.querySelector("output.answer")?.textContent;
+    if (!said) continue;
+    if (!/^upside down \(\d+\.\d%\)$/.test(said)) throw new Error(said);
+    return;
+  }
+  throw new Error("it says nothing");
+});
+
 test("a worker runs models too", async () => {
   const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   worker.postMessage(models.running_sum());
