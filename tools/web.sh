@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The package for web pages, which needs npm for ONNX Runtime's JavaScript API.
 #   tools/web.sh          builds target/web/shadernet, for npm and bundlers, and target/web/site, for pages without one
-#   tools/web.sh test     builds, and tests in a headless Chromium: every shader by the browser's compiler, the package,
-#                         and cases of operators (`all` behind it: all of them, on all cores)
+#   tools/web.sh test     builds, and tests in a headless Chromium: the package, every shader by the browser's compiler, models
+#                         of target/models, and cases of operators (`all` behind it: all of them, on all cores)
 #   tools/web.sh serve    builds, and shows the demo at http://localhost:8000
 #   tools/web.sh bench MODEL…    builds, and times models (paths within the checkout) in turns with onnxruntime-web
 set -eu
@@ -86,6 +86,9 @@ case ${1:-} in
         bind shadernet_web_cases $out/cases
         page package.html
         page shaders.html
+        # those that tools/models.sh has fetched
+        models=$(find target/models -maxdepth 2 -name model.onnx -size -24M 2>/dev/null | xargs -r -n1 dirname | sort | paste -sd, -)
+        [ -z "$models" ] || page "models.html?folders=$models"
         if [ "${2:-}" = all ]; then
             # a browser compiles its shaders on one core
             page 'cases.html?shard=0/2' &

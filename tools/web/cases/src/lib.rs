@@ -6,6 +6,7 @@
 #[allow(dead_code)]
 #[path = "../../../../tests/common/check.rs"]
 mod check;
+mod golden;
 mod models;
 #[allow(dead_code)]
 #[path = "../../../../tests/common/onnx.rs"]
