@@ -47,9 +47,10 @@ if [ "${1:-}" = table ]; then
     "$venv/bin/python" tools/models/table.py "$out" >MODELS.md
     exit
 fi
-"$shadernet" test $folders --fallback deny
+cores=$(getconf _NPROCESSORS_ONLN)
+"$shadernet" test $folders --fallback deny --jobs "$cores"
 if have_swiftshader; then
-    on_swiftshader "$shadernet" test $folders --fallback deny
+    on_swiftshader "$shadernet" test $folders --fallback deny --jobs "$cores"
 fi
 # state that stays on the device, beside the reference
 if [ -f "$out/silero-vad-6/model.onnx" ]; then

@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . tools/vulkan.sh
 suite=${SHADERNET_SUITE:-target/suite}
+cores=$(getconf _NPROCESSORS_ONLN)
 
 make_suite() {
     local venv=target/suite-venv
@@ -21,7 +22,7 @@ fi
 # with the examples, so that it is the one that `cargo test` builds: their dependencies have more features
 cargo build --quiet --workspace --bin shadernet --examples
 suite() {
-    target/debug/shadernet test "$suite" --expect tests/suite-expectations.txt "$@"
+    target/debug/shadernet test "$suite" --expect tests/suite-expectations.txt --jobs "$cores" "$@"
 }
 echo "ONNX's test suite on the interpreter."
 suite --backend cpu
@@ -29,7 +30,7 @@ ensure_vulkan_driver
 echo "ONNX's test suite on the default GPU."
 suite --fallback deny
 echo "Small networks with each pass left out."
-target/debug/shadernet test "$suite/light" --each-pass --quiet --filter 'squeezenet|shufflenet|inception_v1'
+target/debug/shadernet test "$suite/light" --each-pass --quiet --jobs "$cores" --filter 'squeezenet|shufflenet|inception_v1'
 if have_swiftshader; then
     echo "ONNX's test suite on SwiftShader, with the base profile."
     on_swiftshader suite --fallback deny

@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use regex::Regex;
@@ -36,6 +38,9 @@ pub struct Args {
     /// Time each case's first data set by so many further runs, or those of ten seconds.
     #[arg(long, default_value_t = 0)]
     runs: usize,
+    /// Run so many cases at a time, each on a device of its own: a software driver compiles a device's kernels on one core.
+    #[arg(short, long, default_value_t = 1, conflicts_with = "runs")]
+    jobs: usize,
     /// Write the results as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -97,30 +102,38 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     cases.retain(|c| filter.as_ref().is_none_or(|f| f.is_match(&c.name)));
     cases.sort_by(|a, b| (&a.category, &a.name).cmp(&(&b.category, &b.name)));
-    let mut place = args.place.open()?;
+    let places = (0..args.jobs.max(1)).map(|_| args.place.open()).collect::<Result<Vec<Where>>>()?;
+    let (adapter, driver) = places[0].names();
     let arithmetic = args.each_pass.then(|| args.place.arithmetic());
     let bar = output::bar(cases.len() as u64, "testing");
-    let mut rows = vec![];
-    for case in &cases {
-        let own = (String::new(), args.place.disabled_passes.clone());
-        let others = arithmetic.map_or_else(Vec::new, |arithmetic| left_out(case, arithmetic));
-        bar.inc(1);
-        for (label, passes) in [own].iter().chain(&others) {
-            if let Where::Gpu(_, options) = &mut place {
-                options.disabled_passes.clone_from(passes);
+    let (next, rows) = (AtomicUsize::new(0), Mutex::new(vec![]));
+    let work = |mut place: Where| {
+        while let Some((at, case)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, cases.get(i)?))) {
+            bar.inc(1);
+            let own = (String::new(), args.place.disabled_passes.clone());
+            let others = arithmetic.map_or_else(Vec::new, |arithmetic| left_out(case, arithmetic));
+            for (label, passes) in [own].iter().chain(&others) {
+                if let Where::Gpu(_, options) = &mut place {
+                    options.disabled_passes.clone_from(passes);
+                }
+                let mut row = run_case(&place, case, args);
+                row.name += label;
+                if !args.quiet && (row.status != "pass" || !row.detail.is_empty()) {
+                    bar.suspend(|| println!("{:11} {} {}", row.status, row.name, row.detail));
+                }
+                if let Ok(mut rows) = rows.lock() {
+                    rows.push((at, row));
+                }
             }
-            let mut row = run_case(&place, case, args);
-            row.name += label;
-            if !args.quiet && (row.status != "pass" || !row.detail.is_empty()) {
-                bar.suspend(|| println!("{:11} {} {}", row.status, row.name, row.detail));
-            }
-            rows.push(row);
         }
-    }
+    };
+    std::thread::scope(|scope| places.into_iter().for_each(|place| drop(scope.spawn(|| work(place)))));
+    let mut rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+    rows.sort_by_key(|(at, _)| *at);
+    let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
     bar.finish_and_clear();
     summarise(&rows);
     if let Some(file) = &args.json {
-        let (adapter, driver) = place.names();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         rows.iter().for_each(|r| *counts.entry(r.status).or_default() += 1);
         let doc = serde_json::json!({"adapter": adapter, "driver": driver, "counts": counts, "cases": rows});
