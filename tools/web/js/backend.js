@@ -99,7 +99,7 @@ function elements(type, data) {
 function tensor(name, value) {
   if (value instanceof DeviceValue) {
     const download = async () => elements(value.type, (await value.read()).data);
-    return Tensor.fromGpuBuffer(value, { dataType: value.type, dims: value.dims, download, dispose: () => value.free() });
+    return Tensor.fromGpuBuffer(value, { dataType: value.type, dims: value.dims, download, dispose: () => value.dispose() });
   }
   if (!value?.dims) throw new TypeError(`output ${name} is no tensor`);
   return new Tensor(value.type, elements(value.type, value.data), value.dims);

@@ -29,6 +29,11 @@ impl DeviceValue {
         self.tensor.shape.iter().map(|d| JsValue::from(*d as f64)).collect()
     }
 
+    /// Gives its memory back, which else waits for the browser to collect what nobody refers to.
+    pub fn dispose(self) {
+        self.tensor.buffer.destroy();
+    }
+
     /// A copy on the host.
     pub async fn read(&self) -> Result<JsValue, JsValue> {
         let (gpu, tensor) = (self.gpu.clone(), self.tensor.clone());

@@ -112,7 +112,12 @@ test("state stays on the device from run to run", async () => {
     state.dispose();
     state = next;
   }
+  const { next: last } = await session.run({ x: floats(0, 0, 0, 0), state });
   equal(await state.getData(true), Float32Array.of(5, 10, 15, 20));
+  equal(await last.getData(), Float32Array.of(5, 10, 15, 20));
+  const gone = (await session.run({ x: floats(1, 1, 1, 1), state: last })).next;
+  gone.dispose();
+  await fails(gone.getData(), "Error", /disposed/);
 });
 
 test("an output that the API has no device tensors of comes to the host", async () => {
