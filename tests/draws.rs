@@ -267,10 +267,10 @@ fn relatives(name: &str, kin: &Kin, draws: usize, seed: u64) -> Drawn {
         let case = kin.draw(&mut Rng::new(draw));
         let tried = catch_unwind(AssertUnwindSafe(|| common::check_or_refuse(&case, draw, BY_DATA.contains(&name))));
         match tried.unwrap_or_else(|_| Err(format!("panic: {case:?}"))) {
-            Ok(common::Outcome::Compared) => drawn.compared += 1,
-            Ok(common::Outcome::Refused) => {}
-            Ok(common::Outcome::NotOnDevice) if i > 20 && drawn.compared == 0 => break,
-            Ok(common::Outcome::NotOnDevice) => {}
+            Ok(common::check::Outcome::Compared) => drawn.compared += 1,
+            Ok(common::check::Outcome::Refused) => {}
+            Ok(common::check::Outcome::NotOnDevice) if i > 20 && drawn.compared == 0 => break,
+            Ok(common::check::Outcome::NotOnDevice) => {}
             Err(e) if e.contains("not on this GPU") => drawn.refused += 1,
             Err(e)
                 if GROWING.contains(&name)

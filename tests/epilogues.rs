@@ -21,7 +21,7 @@ fn check(text: &str, dispatches: usize) -> Result<()> {
         let x = [rng.tensor(DType::F32, &[batch, 4, 6, 6], -1.0, 1.0)?];
         let (got, want) = (pollster::block_on(session.run_ordered(&x))?, cpu::run(&graph, &x)?);
         for (g, w) in got.iter().zip(&want) {
-            assert_eq!(common::mismatch(g, w, Tolerance { rel: 1e-5, abs: 1e-5 }), None, "batch {batch}");
+            assert_eq!(common::check::mismatch(g, w, Tolerance { rel: 1e-5, abs: 1e-5 }), None, "batch {batch}");
         }
         let named: Vec<(&str, Tensor)> = vec![("x", x[0].clone())];
         let plan = session.plan(&named)?;

@@ -23,7 +23,7 @@ fn check(text: &str, weights: &[&[usize]], copies: usize) -> Result<()> {
         let inputs: Vec<Tensor> = [&[x], &weights[..]].concat();
         let (got, want) = (pollster::block_on(session.run_ordered(&inputs))?, cpu::run(&graph, &inputs)?);
         for (g, w) in got.iter().zip(&want) {
-            assert_eq!(common::mismatch(g, w, Tolerance { rel: 1e-5, abs: 1e-5 }), None, "batch {batch}");
+            assert_eq!(common::check::mismatch(g, w, Tolerance { rel: 1e-5, abs: 1e-5 }), None, "batch {batch}");
         }
         let names: Vec<&str> = graph.inputs.iter().map(|v| graph.value(*v).name.as_str()).collect();
         let named: Vec<(&str, Tensor)> = names.iter().copied().zip(inputs.iter().cloned()).collect();
@@ -319,7 +319,7 @@ fn a_decoder_keeps_its_heads_and_copies_only_its_cache() -> Result<()> {
             let inputs: Vec<Tensor> = [&given[..], &cache, &weights].concat();
             let (got, want) = (pollster::block_on(session.run_ordered(&inputs))?, cpu::run(&graph, &inputs)?);
             for (g, w) in got.iter().zip(&want) {
-                assert_eq!(common::mismatch(g, w, Tolerance { rel: 1e-4, abs: 1e-4 }), None, "{past} + {count}");
+                assert_eq!(common::check::mismatch(g, w, Tolerance { rel: 1e-4, abs: 1e-4 }), None, "{past} + {count}");
             }
             let names: Vec<&str> = graph.inputs.iter().map(|v| graph.value(*v).name.as_str()).collect();
             let named: Vec<(&str, Tensor)> = names.into_iter().zip(inputs).collect();

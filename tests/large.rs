@@ -86,7 +86,7 @@ fn models_run_in_slices() -> Result<()> {
         for (graph, inputs) in [(graph.clone(), &inputs[..]), (constants(&graph), &inputs[..1])] {
             let got = run(&gpu, &graph, inputs).unwrap_or_else(|e| panic!("{text}: {e}"));
             for (g, w) in got.iter().zip(&want) {
-                let m = common::mismatch(g, w, ops::Tolerance::ulps(w.dtype(), 64.0));
+                let m = common::check::mismatch(g, w, ops::Tolerance::ulps(w.dtype(), 64.0));
                 assert_eq!(m, None, "{text}");
             }
         }
@@ -140,7 +140,14 @@ fn check(
             *right += 1;
             for (g, w) in got.iter().zip(&want) {
                 let tolerance = op.tolerance(w.dtype(), case.sum.max(4096));
-                assert_eq!(common::mismatch(g, w, tolerance), None, "{} {:?} {:?}", case.op, case.attrs, case.inputs);
+                assert_eq!(
+                    common::check::mismatch(g, w, tolerance),
+                    None,
+                    "{} {:?} {:?}",
+                    case.op,
+                    case.attrs,
+                    case.inputs
+                );
             }
         }
     }

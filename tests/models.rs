@@ -28,7 +28,7 @@ fn text_direction_equals_the_reference() -> Result<()> {
         let got = session.run(&[("x", x)])?;
         assert_eq!(got.len(), want.len());
         for ((name, g), (_, w)) in got.iter().zip(&want) {
-            assert_eq!(common::mismatch(g, w, OF_GREATEST), None, "{name} at batch {batch}, width {width}");
+            assert_eq!(common::check::mismatch(g, w, OF_GREATEST), None, "{name} at batch {batch}, width {width}");
         }
     }
     assert!(session.last_run().host_nodes.is_empty());
@@ -50,7 +50,7 @@ fn text_direction_equals_the_reference_at_every_node() -> Result<()> {
     assert!(got.len() > 50, "{} values", got.len());
     for (id, g) in outputs.iter().zip(&got) {
         let name = &graph.value(*id).name;
-        assert_eq!(common::mismatch(g, &values[id], OF_GREATEST), None, "{name}");
+        assert_eq!(common::check::mismatch(g, &values[id], OF_GREATEST), None, "{name}");
     }
     Ok(())
 }
@@ -78,7 +78,7 @@ fn golden_outputs_of_further_models() -> Result<()> {
             .collect::<Result<Vec<_>>>()?;
         for (i, (name, got)) in session.run(&inputs)?.iter().enumerate() {
             let want = read(&set.join(format!("output_{i}.pb")))?;
-            assert_eq!(common::mismatch(got, &want, OF_GREATEST), None, "{}: {name}", f.display());
+            assert_eq!(common::check::mismatch(got, &want, OF_GREATEST), None, "{}: {name}", f.display());
         }
     }
     Ok(())
@@ -110,7 +110,7 @@ fn golden_outputs_of_single_operators() -> Result<()> {
             Err(e) => wrong.push(format!("{name} on the {place}: {e}")),
             Ok(made) => made.iter().enumerate().for_each(|(i, (_, got))| {
                 let want = read(&set.join(format!("output_{i}.pb"))).unwrap();
-                let m = common::mismatch(got, &want, of_single_operators(want.dtype()));
+                let m = common::check::mismatch(got, &want, of_single_operators(want.dtype()));
                 wrong.extend(m.map(|m| format!("{name} on the {place}, output {i}: {m}")));
             }),
         };

@@ -1,5 +1,5 @@
 //! What the integration tests share: a device, the comparison of a result with its reference, the check of a case.
-#![allow(dead_code, unused_imports)] // no test uses all of it
+#![allow(dead_code)] // no test uses all of it
 
 pub mod check;
 pub mod child;
@@ -10,7 +10,7 @@ pub mod specs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-pub use check::{Outcome, check_on, mismatch};
+use check::{Outcome, check_on};
 use shadernet::kernels::When;
 use shadernet::ops::CaseInput;
 use shadernet::{DType, Gpu, GpuOptions, Rng, Session, SessionOptions, Tensor, cpu, ops};

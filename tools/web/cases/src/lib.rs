@@ -3,6 +3,7 @@
 
 #![cfg(target_arch = "wasm32")]
 
+// what the native tests share, of which not all is needed here
 #[allow(dead_code)]
 #[path = "../../../../tests/common/check.rs"]
 mod check;
